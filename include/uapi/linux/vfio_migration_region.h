@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * VFIO migration region: the user space ABI of the migration-region design of
+ * November 2018 ("[PATCH 1/5] VFIO KABI for migration interface", qemu-devel).
+ *
+ * The thread fixes the fields of the header, their order and what they mean.
+ * It does not fix numbers: the region type and the values of device_state
+ * below are those of the rvfio project.
+ *
+ * The region begins with struct vfio_device_migration_info.  That part is
+ * trapped: each access is a read(2) or write(2) on the VFIO device and has a
+ * meaning of its own.  The data section follows at data.offset.  It is page
+ * aligned, can be mapped with mmap(2) (the region's sparse-mmap capability
+ * names it) and can be read and written as well.
+ *
+ * An access to the header covers one whole field or several whole neighbouring
+ * fields; a 64-bit field may also be accessed as two 32-bit halves in
+ * ascending order and takes effect with the second.  All fields are little
+ * endian.  Any other access, a value out of range, or a field written in a
+ * state that does not take it fails with EINVAL and changes nothing.  While
+ * another migration protocol owns the device a write fails with EBUSY.
+ */
+#ifndef _UAPI_LINUX_VFIO_MIGRATION_REGION_H
+#define _UAPI_LINUX_VFIO_MIGRATION_REGION_H
+
+#include <linux/types.h>
+
+/* Type and subtype in the region's VFIO_REGION_INFO_CAP_TYPE capability. */
+#define VFIO_REGION_TYPE_MIGRATION_2018		(1U << 30)
+#define VFIO_REGION_SUBTYPE_MIGRATION_2018	1U
+
+/**
+ * enum vfio_device_migration_state - values of device_state
+ *
+ * @VFIO_MIGRATION_STATE_NONE: The device is stopped and no migration is under
+ *	way: what a paused virtual machine needs.
+ * @VFIO_MIGRATION_STATE_RUNNING: The device runs; the state after open and
+ *	after VFIO_DEVICE_RESET.
+ * @VFIO_MIGRATION_STATE_SETUP: The device runs, a save has begun, pages that
+ *	the device writes are recorded from here on.
+ * @VFIO_MIGRATION_STATE_PRECOPY: The device runs and hands out what may go
+ *	while it does.
+ * @VFIO_MIGRATION_STATE_STOPNCOPY: The device is stopped and hands out all
+ *	that is left.
+ * @VFIO_MIGRATION_STATE_SAVE_COMPLETED: The save is over, the device stays
+ *	stopped.
+ * @VFIO_MIGRATION_STATE_RESUME: The device was reset, is stopped and takes a
+ *	saved state.
+ * @VFIO_MIGRATION_STATE_RESUME_COMPLETED: The saved state is complete and
+ *	loaded; the device stays stopped until RUNNING.
+ * @VFIO_MIGRATION_STATE_FAILED: Written by the client.  A source goes back to
+ *	RUNNING with nothing lost, a target throws the partial state away and
+ *	runs as after a reset.  Never read back: RUNNING follows at once.
+ * @VFIO_MIGRATION_STATE_CANCELLED: The same as FAILED.
+ */
+enum vfio_device_migration_state {
+	VFIO_MIGRATION_STATE_NONE		= 0,
+	VFIO_MIGRATION_STATE_RUNNING		= 1,
+	VFIO_MIGRATION_STATE_SETUP		= 2,
+	VFIO_MIGRATION_STATE_PRECOPY		= 3,
+	VFIO_MIGRATION_STATE_STOPNCOPY		= 4,
+	VFIO_MIGRATION_STATE_SAVE_COMPLETED	= 5,
+	VFIO_MIGRATION_STATE_RESUME		= 6,
+	VFIO_MIGRATION_STATE_RESUME_COMPLETED	= 7,
+	VFIO_MIGRATION_STATE_FAILED		= 8,
+	VFIO_MIGRATION_STATE_CANCELLED		= 9
+};
+
+/**
+ * struct vfio_device_migration_info - header of the migration region
+ *
+ * @device_state: One of enum vfio_device_migration_state.  Writing it moves
+ *	the device and returns when it is there.
+ * @pending: Bytes of device state that are left, read by the client.  The sum
+ *	of the first three fields is all that is left.
+ * @pending.precopy_only: Must go before the target starts, may go while the
+ *	device runs.
+ * @pending.compatible: May go at any time.
+ * @pending.postcopy_only: Can go only after the source has stopped.
+ * @pending.threshold_size: Written by the client: the most bytes that it takes
+ *	in one buffer; 0, the value after open, means the whole data section.
+ * @data: One buffer of device state in the data section.
+ * @data.offset: Where in the region the data lies; never 0.
+ * @data.size: Bytes that count.  While saving, the first read of @data.offset
+ *	or @data.size stages the next buffer; both read the same until a field
+ *	of @pending is read, a dirty query runs or @device_state is written.
+ *	0 means nothing now (PRECOPY) or nothing more (STOPNCOPY).  While
+ *	resuming the client writes @data.offset (only the data section's own
+ *	offset is accepted) and then @data.size; that write returns when the
+ *	bytes are consumed and fails when they are refused.
+ * @dirty_pfns: Query of the pages that the device wrote, from SETUP to the end
+ *	of the save.
+ * @dirty_pfns.start_addr: First I/O virtual address, page aligned.
+ * @dirty_pfns.total: Pages asked for, from @dirty_pfns.start_addr on; writing
+ *	it arms a query.
+ * @dirty_pfns.copied: The first read after that runs the query, forgets what
+ *	it reports and leaves a bitmap at the start of the data section, one
+ *	bit a page of 4096 bytes, bit 0 of byte 0 for the first.  Reads as the
+ *	number of pages that the bitmap covers; the client asks for the rest
+ *	from there.  0 means that no page of the whole range is dirty.
+ */
+struct vfio_device_migration_info {
+	__u32 device_state;
+	struct {
+		__u64 precopy_only;
+		__u64 compatible;
+		__u64 postcopy_only;
+		__u64 threshold_size;
+	} __attribute__((packed)) pending;
+	struct {
+		__u64 offset;
+		__u64 size;
+	} __attribute__((packed)) data;
+	struct {
+		__u64 start_addr;
+		__u64 total;
+		__u64 copied;
+	} __attribute__((packed)) dirty_pfns;
+} __attribute__((packed));
+
+/* Bytes of guest memory that one bit of the dirty_pfns bitmap stands for. */
+#define VFIO_MIGRATION_DIRTY_PAGE_SIZE		4096U
+
+#endif /* _UAPI_LINUX_VFIO_MIGRATION_REGION_H */
