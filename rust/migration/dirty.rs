@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Which pages of guest memory the device has written.
+
+pub mod table;
+
+use kernel::prelude::*;
+
+use crate::iova::{
+    IovaRange,
+    PageRange, //
+};
+use table::DirtyTable;
+
+/// Takes a dirty bitmap piece by piece.
+///
+/// Called with ascending, neighbouring byte offsets from 0 on and the bytes that belong there; bit
+/// 0 of byte 0 stands for the first page asked for.
+pub type BitmapSink<'a> = dyn FnMut(usize, &[u8]) -> Result + 'a;
+
+/// The pages that the device wrote since tracking began, while tracking is on.
+#[derive(Debug, Default)]
+pub struct DirtyLog {
+    /// Exists only while tracking is on.
+    table: Option<DirtyTable>,
+}
+
+impl DirtyLog {
+    /// Returns a log with tracking off.
+    pub const fn new() -> Self {
+        Self { table: None }
+    }
+
+    /// Switches tracking on, with no page dirty.
+    pub fn start(&mut self) {
+        self.table = Some(DirtyTable::new());
+    }
+
+    /// Switches tracking off and frees what it used.
+    pub fn stop(&mut self) {
+        self.table = None;
+    }
+
+    /// Returns whether tracking is on.
+    pub fn is_tracking(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Marks each page that `range` touches as dirty; does nothing while tracking is off.
+    #[inline]
+    pub fn mark(&mut self, range: IovaRange) {
+        if let Some(table) = &mut self.table {
+            table.mark(range.pages());
+        }
+    }
+
+    /// Returns the table; `EINVAL` while tracking is off.
+    pub fn table(&self) -> Result<&DirtyTable> {
+        self.table.as_ref().ok_or(EINVAL)
+    }
+
+    /// Forgets the dirty pages of `range`, but for those of `except`.
+    ///
+    /// `EINVAL` while tracking is off.
+    pub(crate) fn clear(
+        &mut self,
+        range: PageRange,
+        except: impl Iterator<Item = IovaRange>,
+    ) -> Result {
+        let table = self.table.as_mut().ok_or(EINVAL)?;
+        table.clear(range);
+        for range in except {
+            table.mark(range.pages());
+        }
+        Ok(())
+    }
+}

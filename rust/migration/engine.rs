@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The migration of one device, whatever protocol the client speaks.
+//!
+//! The engine owns the device, the image that is being produced or taken, and the dirty log. A
+//! front end translates a protocol's vocabulary into calls of the engine and keeps no state of the
+//! device itself. The engine's states and arcs are those of [`crate::state`].
+//!
+//! No method sleeps but as the device does, and none may be called by two at once: the caller has
+//! one lock for each device.
+
+mod arcs;
+mod status;
+mod tracking;
+mod transfer;
+
+use kernel::prelude::*;
+
+use crate::{
+    device::{
+        Access,
+        Device, //
+    },
+    dirty::DirtyLog,
+    image::{
+        Reader,
+        Refusal,
+        Writer, //
+    },
+    state::State, //
+};
+
+pub use status::{
+    Counters,
+    Status, //
+};
+pub use transfer::Pending;
+
+/// A way in which a client asks for a migration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// The migration region of November 2018.
+    Kabi2018,
+    /// The migration region of Linux 5.8 to 5.17.
+    RegionV1,
+    /// The migration features and the data file descriptor of Linux 5.18 and later.
+    V2,
+}
+
+/// An image that is being produced.
+#[derive(Debug)]
+struct Saving {
+    /// Produces it.
+    writer: Writer,
+    /// The staged bytes could be had only after the device stopped.
+    staged_stopped: bool,
+}
+
+/// An image that is being taken.
+#[derive(Debug)]
+struct Loading {
+    /// Verifies it.
+    reader: Reader,
+}
+
+/// The device's state, and what exists only in that state.
+#[derive(Debug)]
+enum Mode {
+    /// [`State::Error`].
+    Error,
+    /// [`State::Stop`].
+    Stop,
+    /// [`State::Running`].
+    Running,
+    /// [`State::StopCopy`].
+    StopCopy(Saving),
+    /// [`State::Resuming`].
+    Resuming(Loading),
+    /// [`State::RunningP2p`].
+    RunningP2p,
+    /// [`State::PreCopy`].
+    PreCopy(Saving),
+    /// [`State::PreCopyP2p`].
+    PreCopyP2p(Saving),
+}
+
+impl Mode {
+    /// Returns the state.
+    fn state(&self) -> State {
+        match self {
+            Mode::Error => State::Error,
+            Mode::Stop => State::Stop,
+            Mode::Running => State::Running,
+            Mode::StopCopy(_) => State::StopCopy,
+            Mode::Resuming(_) => State::Resuming,
+            Mode::RunningP2p => State::RunningP2p,
+            Mode::PreCopy(_) => State::PreCopy,
+            Mode::PreCopyP2p(_) => State::PreCopyP2p,
+        }
+    }
+
+    /// Returns the image that is being produced.
+    fn saving(&self) -> Option<&Saving> {
+        match self {
+            Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) | Mode::StopCopy(saving) => {
+                Some(saving)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The migration engine of a device.
+#[derive(Debug)]
+pub struct Engine<D: Device> {
+    /// The device.
+    device: D,
+    /// The state of the device, and what exists only in that state.
+    mode: Mode,
+    /// The device was quiesced and not resumed since.
+    quiesced: bool,
+    /// The protocol that moved the device away from [`State::Running`].
+    owner: Option<Protocol>,
+    /// Pages that the device wrote.
+    log: DirtyLog,
+    /// Counts resets, so that a front end sees that what it knew is void.
+    epoch: u64,
+    /// Why an image was refused last.
+    refusal: Option<Refusal>,
+    /// What was moved, and what failed.
+    counters: Counters,
+}
+
+impl<D: Device> Engine<D> {
+    /// Returns the engine of a device that runs and that no one migrates.
+    pub fn new(device: D) -> Self {
+        Self {
+            device,
+            mode: Mode::Running,
+            quiesced: false,
+            owner: None,
+            log: DirtyLog::new(),
+            epoch: 0,
+            refusal: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Returns the device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// Returns the device, for what is no business of a migration.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
+    /// Returns the state of the device.
+    pub fn state(&self) -> State {
+        self.mode.state()
+    }
+
+    /// Returns the protocol that owns the device, if one does.
+    ///
+    /// The first one that moves it away from [`State::Running`], or claims it, owns it until it is
+    /// [`State::Running`] again or is reset; meanwhile the others get `EBUSY`.
+    pub fn owner(&self) -> Option<Protocol> {
+        self.owner
+    }
+
+    /// Returns the number of resets so far.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns why an image was refused last, since the last load began.
+    pub fn last_refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// Makes `protocol` the owner of the device, in any state.
+    ///
+    /// `EBUSY` when another one is.
+    pub fn claim(&mut self, protocol: Protocol) -> Result {
+        self.admit(protocol)?;
+        self.owner = Some(protocol);
+        Ok(())
+    }
+
+    /// Gives the ownership of a running device up; does nothing in other states.
+    pub fn release(&mut self, protocol: Protocol) {
+        if self.owner == Some(protocol) && self.state() == State::Running {
+            self.owner = None;
+        }
+    }
+
+    /// Returns `EBUSY` when a protocol other than `protocol` owns the device.
+    pub fn admit(&self, protocol: Protocol) -> Result {
+        match self.owner {
+            Some(owner) if owner != protocol => Err(EBUSY),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the device like a fresh one, running, whatever state it is in.
+    ///
+    /// The image under way is dropped, tracking ends, no one owns the device. Where the device's own
+    /// reset fails that error is returned and the state is what it was, or [`State::Error`] when the
+    /// device is lost.
+    pub fn reset(&mut self, host: &D::Host) -> Result {
+        let result = self.device.reset(host);
+        self.check(result)?;
+        self.mode = Mode::Running;
+        self.quiesced = false;
+        self.owner = None;
+        self.log.stop();
+        self.epoch = self.epoch.wrapping_add(1);
+        Ok(())
+    }
+
+    /// The guest reads a trapped register; in any state, the device decides what it sees.
+    pub fn read_register(&mut self, host: &D::Host, access: Access) -> Result<u64> {
+        self.device.read(host, access)
+    }
+
+    /// The guest writes a trapped register.
+    ///
+    /// `EBUSY` unless the device is in [`State::Running`] or [`State::PreCopy`].
+    pub fn write_register(&mut self, host: &D::Host, access: Access, value: u64) -> Result {
+        match self.mode {
+            Mode::Running | Mode::PreCopy(_) => {}
+            _ => return Err(EBUSY),
+        }
+        self.device.write(host, &mut self.log, access, value)
+    }
+
+    /// Looks at what an operation of the device returned: notes an error, and whether it is lost.
+    fn check<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.counters.last_error = Some(*error);
+            if self.device.lost() {
+                self.mode = Mode::Error;
+            }
+        }
+        result
+    }
+}

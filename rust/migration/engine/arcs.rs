@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Moving the device from state to state.
+
+use core::mem;
+
+use kernel::prelude::*;
+
+use super::{
+    Engine,
+    Loading,
+    Mode,
+    Protocol,
+    Saving, //
+};
+use crate::{
+    device::Device,
+    image::{
+        Reader,
+        Writer, //
+    },
+    state::{
+        next,
+        State, //
+    }, //
+};
+
+impl<D: Device> Engine<D> {
+    /// Moves the device to state `target`, for `protocol`.
+    ///
+    /// Takes one arc after the other, as [`next`] says. When one fails its error is returned and the
+    /// device is in the state before that arc: the one before the call, or one on the way; only a
+    /// lost device gets into [`State::Error`]. `EBUSY` when another protocol owns the device,
+    /// `EINVAL` when there is no way to `target`, or when [`State::Resuming`] is to be left and the
+    /// image is not complete or was refused.
+    pub fn set_state(&mut self, host: &D::Host, protocol: Protocol, target: State) -> Result {
+        self.admit(protocol)?;
+        let before = (self.state(), self.owner);
+        next(before.0, target)?;
+
+        let result = self.walk(host, target);
+        self.owner = match (self.state(), &result) {
+            (State::Running, Ok(())) => None,
+            // Nothing happened: what was claimed stays claimed.
+            (State::Running, Err(_)) if before.0 == State::Running => before.1,
+            (State::Running, Err(_)) => None,
+            _ => Some(protocol),
+        };
+        if let Err(error) = result {
+            self.counters.last_error = Some(error);
+        }
+        result
+    }
+
+    /// Takes arcs until the device is in state `target`.
+    fn walk(&mut self, host: &D::Host, target: State) -> Result {
+        while self.state() != target {
+            let to = next(self.state(), target)?;
+            let result = self.arc(host, to);
+            self.check(result)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the arc to the neighbouring state `to`.
+    fn arc(&mut self, host: &D::Host, to: State) -> Result {
+        match (self.state(), to) {
+            (State::Running, State::RunningP2p) => {
+                self.quiesce(host)?;
+                self.mode = Mode::RunningP2p;
+            }
+            (State::RunningP2p, State::Running) => {
+                self.resume(host)?;
+                self.mode = Mode::Running;
+            }
+            (State::Running, State::PreCopy) => {
+                self.mode = Mode::PreCopy(self.begin_save(host)?);
+            }
+            (State::RunningP2p, State::PreCopyP2p) => {
+                self.mode = Mode::PreCopyP2p(self.begin_save(host)?);
+            }
+            (State::PreCopy, State::PreCopyP2p) => {
+                self.quiesce(host)?;
+                self.keep_saving(Mode::PreCopyP2p);
+            }
+            (State::PreCopyP2p, State::PreCopy) => {
+                self.resume(host)?;
+                self.keep_saving(Mode::PreCopy);
+            }
+            (State::PreCopyP2p, State::StopCopy) => self.keep_saving(Mode::StopCopy),
+            (State::PreCopy, State::Running) => self.mode = Mode::Running,
+            (State::PreCopyP2p, State::RunningP2p) => self.mode = Mode::RunningP2p,
+            (State::RunningP2p, State::Stop) => self.mode = Mode::Stop,
+            (State::Stop, State::RunningP2p) => self.mode = Mode::RunningP2p,
+            (State::Stop, State::StopCopy) => {
+                self.quiesce(host)?;
+                self.mode = Mode::StopCopy(self.begin_save(host)?);
+            }
+            (State::StopCopy, State::Stop) => self.mode = Mode::Stop,
+            (State::Stop, State::Resuming) => {
+                self.mode = Mode::Resuming(self.begin_load(host)?);
+            }
+            (State::Resuming, State::Stop) => self.end_load()?,
+            _ => return Err(EINVAL),
+        }
+        Ok(())
+    }
+
+    /// Quiesces the device unless it is quiesced.
+    pub(super) fn quiesce(&mut self, host: &D::Host) -> Result {
+        if !self.quiesced {
+            self.device.quiesce(host)?;
+            self.quiesced = true;
+        }
+        Ok(())
+    }
+
+    /// Lets the device run again unless it runs.
+    fn resume(&mut self, host: &D::Host) -> Result {
+        if self.quiesced {
+            self.device.resume(host)?;
+            self.quiesced = false;
+        }
+        Ok(())
+    }
+
+    /// Makes the device a fresh one that is quiesced.
+    ///
+    /// A reset leaves it running. Should it then not quiesce, it stays reset: it has nothing to do
+    /// and gets no command, and whatever needs it quiesced tries again.
+    pub(super) fn reset_quiesced(&mut self, host: &D::Host) -> Result {
+        self.device.reset(host)?;
+        self.quiesced = false;
+        self.quiesce(host)
+    }
+
+    /// Begins an image.
+    fn begin_save(&mut self, host: &D::Host) -> Result<Saving> {
+        let writer = Writer::new(self.device.identity(), None)?;
+        self.device.save_begin(host)?;
+        Ok(Saving {
+            writer,
+            staged_stopped: false,
+        })
+    }
+
+    /// Moves the image under way to another saving state.
+    fn keep_saving(&mut self, state: fn(Saving) -> Mode) {
+        self.mode = match mem::replace(&mut self.mode, Mode::Stop) {
+            Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) | Mode::StopCopy(saving) => {
+                state(saving)
+            }
+            mode => mode,
+        };
+    }
+
+    /// Makes the device ready to take an image.
+    fn begin_load(&mut self, host: &D::Host) -> Result<Loading> {
+        let reader = Reader::new(Some(self.device.identity()))?;
+        self.reset_quiesced(host)?;
+        self.device.load_begin(host)?;
+        self.refusal = None;
+        Ok(Loading { reader })
+    }
+
+    /// Ends a load whose image is complete.
+    fn end_load(&mut self) -> Result {
+        let Mode::Resuming(loading) = &self.mode else {
+            return Err(EINVAL);
+        };
+        if let Err(refusal) = loading.reader.finish() {
+            self.refusal = Some(refusal);
+            return Err(EINVAL);
+        }
+        self.mode = Mode::Stop;
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Which pages of guest memory the device wrote.
+
+use kernel::prelude::*;
+
+use super::Engine;
+use crate::{
+    device::Device,
+    dirty::{
+        BitmapSink,
+        DirtyLog, //
+    },
+    iova::{
+        IovaRange,
+        PageRange, //
+    }, //
+};
+
+/// Transfers under way that a query remembers one by one.
+const IN_FLIGHT: usize = 16;
+
+/// The transfers that may still write guest memory.
+struct InFlight {
+    /// The first of them.
+    ranges: [Option<IovaRange>; IN_FLIGHT],
+    /// There are more than the array has room for.
+    more: bool,
+}
+
+impl InFlight {
+    /// Asks `device` for them and marks them in `log`.
+    fn mark<D: Device>(device: &mut D, host: &D::Host, log: &mut DirtyLog) -> Result<Self> {
+        let mut found = Self {
+            ranges: [None; IN_FLIGHT],
+            more: false,
+        };
+        device.in_flight(host, &mut |range| {
+            log.mark(range);
+            match found.ranges.iter_mut().find(|place| place.is_none()) {
+                Some(place) => *place = Some(range),
+                None => found.more = true,
+            }
+        })?;
+        Ok(found)
+    }
+}
+
+impl<D: Device> Engine<D> {
+    /// Starts tracking: only what the device may be writing at this moment is dirty.
+    ///
+    /// Starting again forgets what was dirty. Where the device cannot tell what is under way its
+    /// error is returned and tracking is off.
+    pub fn dirty_start(&mut self, host: &D::Host) -> Result {
+        self.log.start();
+        let marked = InFlight::mark(&mut self.device, host, &mut self.log);
+        if marked.is_err() {
+            self.log.stop();
+        }
+        self.check(marked).map(|_| ())
+    }
+
+    /// Stops tracking and forgets what was dirty.
+    pub fn dirty_stop(&mut self) {
+        self.log.stop();
+    }
+
+    /// Returns the log, to look at it without a change.
+    pub fn log(&self) -> &DirtyLog {
+        &self.log
+    }
+
+    /// Reports the dirty pages of `range` to `sink` as a bitmap, and forgets them.
+    ///
+    /// Returns whether one was dirty; where none was, `sink` is not called. What the device may
+    /// still be writing is reported and stays dirty, for the next query to report what has landed.
+    /// `EINVAL` while tracking is off; on an error, of the device or of `sink`, nothing is
+    /// forgotten.
+    pub fn dirty_query(
+        &mut self,
+        host: &D::Host,
+        range: PageRange,
+        sink: &mut BitmapSink<'_>,
+    ) -> Result<bool> {
+        self.dirty_look(host, range, range, sink)
+    }
+
+    /// Does [`Engine::dirty_query`] for the pages of `window` when one of `range` is dirty.
+    ///
+    /// For a client that asks for more pages than it has room for. Returns whether one of `range`
+    /// was dirty.
+    pub fn dirty_look(
+        &mut self,
+        host: &D::Host,
+        range: PageRange,
+        window: PageRange,
+        sink: &mut BitmapSink<'_>,
+    ) -> Result<bool> {
+        self.log.table()?;
+        let marked = InFlight::mark(&mut self.device, host, &mut self.log);
+        let in_flight = self.check(marked)?;
+
+        let table = self.log.table()?;
+        if !table.any_in(range) {
+            return Ok(false);
+        }
+        table.bitmap(window, sink)?;
+        if in_flight.more {
+            // Too many to tell apart: all that was reported stays dirty.
+            return Ok(true);
+        }
+        self.log
+            .clear(window, in_flight.ranges.iter().flatten().copied())?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The bytes of the image, out of the device and into it.
+
+use kernel::prelude::*;
+
+use super::{
+    Engine,
+    Mode, //
+};
+use crate::{
+    device::{
+        Amount,
+        Device,
+        Phase, //
+    },
+    image::{
+        format::{
+            End,
+            END_LEN,
+            FRAMING, //
+        },
+        Reason,
+        Refusal,
+        Section,
+        Sink, //
+    }, //
+};
+
+/// Bytes of the image that are left to hand out, by when they can go.
+///
+/// The counts are exact as far as the device's own are: they hold the image's framing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pending {
+    /// What can go now, while the device runs: it must be there before the target starts.
+    pub precopy_only: u64,
+    /// What can go at any time, even after the target has started.
+    ///
+    /// Always 0: a device is whole before it starts, no part of its state can come later.
+    pub compatible: u64,
+    /// What can go only after the device has stopped; the end of the image is a part of it.
+    pub postcopy_only: u64,
+}
+
+impl Pending {
+    /// Returns all that is left, in bytes.
+    pub fn total(&self) -> u64 {
+        self.precopy_only
+            .saturating_add(self.compatible)
+            .saturating_add(self.postcopy_only)
+    }
+}
+
+/// Returns the bytes of the image that carry `amount`.
+fn framed(amount: Amount) -> u64 {
+    // CAST: a small constant.
+    let framing = amount.sections.saturating_mul(FRAMING as u64);
+    amount.bytes.saturating_add(framing)
+}
+
+/// Hands the sections of an image to a device.
+struct Load<'a, D: Device> {
+    /// The device.
+    device: &'a mut D,
+    /// What it works with.
+    host: &'a D::Host,
+}
+
+impl<D: Device> Sink for Load<'_, D> {
+    fn section(&mut self, section: &Section<'_>) -> Result {
+        self.device.load(self.host, section)
+    }
+
+    fn end(&mut self, _end: &End) -> Result {
+        self.device.load_end(self.host)
+    }
+}
+
+impl<D: Device> Engine<D> {
+    /// Returns what is left of the image; nothing where none is being produced.
+    pub fn pending(&self, host: &D::Host) -> Pending {
+        let Some(saving) = self.mode.saving() else {
+            return Pending::default();
+        };
+        // CAST: a section's length and a small constant.
+        let staged = saving.writer.staged().len() as u64;
+        let mut pending = Pending::default();
+        if saving.staged_stopped {
+            pending.postcopy_only = staged;
+        } else {
+            pending.precopy_only = staged;
+        }
+        if saving.writer.ended() {
+            return pending;
+        }
+        let left = self.device.remaining(host);
+        pending.precopy_only = pending.precopy_only.saturating_add(framed(left.running));
+        pending.postcopy_only = pending
+            .postcopy_only
+            .saturating_add(framed(left.stopped))
+            // CAST: a small constant.
+            .saturating_add(END_LEN as u64);
+        pending
+    }
+
+    /// Returns the next bytes of the image, at least one; none means nothing now while the device
+    /// runs, and nothing more once it is stopped.
+    ///
+    /// They are the same until [`Engine::consume`] says that they went out. `EINVAL` when no image
+    /// is being produced; an error of the device is returned, and the image can be continued unless
+    /// the device is lost.
+    pub fn stage(&mut self, host: &D::Host) -> Result<&[u8]> {
+        let result = self.prepare(host);
+        self.check(result)?;
+        Ok(match self.mode.saving() {
+            Some(saving) => saving.writer.staged(),
+            None => &[],
+        })
+    }
+
+    /// Makes the writer have the next bytes staged, if there are any.
+    fn prepare(&mut self, host: &D::Host) -> Result {
+        let (saving, phase) = match &mut self.mode {
+            Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) => (saving, Phase::Running),
+            Mode::StopCopy(saving) => (saving, Phase::Stopped),
+            _ => return Err(EINVAL),
+        };
+        if saving.writer.ended() || !saving.writer.staged().is_empty() {
+            return Ok(());
+        }
+        let device = &mut self.device;
+        let more = saving
+            .writer
+            .section(|payload| device.save(host, phase, payload))?;
+        if !more && phase == Phase::Stopped {
+            saving.writer.end()?;
+        }
+        saving.staged_stopped = phase == Phase::Stopped;
+        Ok(())
+    }
+
+    /// Says that the first `count` bytes of [`Engine::stage`] went out.
+    pub fn consume(&mut self, count: usize) {
+        let (Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) | Mode::StopCopy(saving)) =
+            &mut self.mode
+        else {
+            return;
+        };
+        let count = count.min(saving.writer.staged().len());
+        let before = saving.writer.finished();
+        saving.writer.drain(count);
+        if !before && saving.writer.finished() {
+            self.counters.images_saved = self.counters.images_saved.saturating_add(1);
+        }
+        // CAST: a section's length.
+        self.counters.bytes_saved = self.counters.bytes_saved.saturating_add(count as u64);
+    }
+
+    /// Copies the next bytes of the image to `out` and returns how many.
+    ///
+    /// 0, for an `out` that is not empty, means nothing now or nothing more. Errors as
+    /// [`Engine::stage`]; one that comes after some bytes were copied is met again by the next call.
+    pub fn read(&mut self, host: &D::Host, out: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while let Some(room) = out.get_mut(filled..).filter(|room| !room.is_empty()) {
+            let staged = match self.stage(host) {
+                Ok(staged) => staged,
+                Err(error) if filled == 0 => return Err(error),
+                Err(_) => break,
+            };
+            let count = staged.len().min(room.len());
+            let (Some(from), Some(to)) = (staged.get(..count), room.get_mut(..count)) else {
+                break;
+            };
+            if count == 0 {
+                break;
+            }
+            to.copy_from_slice(from);
+            self.consume(count);
+            filled = filled.saturating_add(count);
+        }
+        Ok(filled)
+    }
+
+    /// Returns whether the whole image was handed out.
+    pub fn is_saved(&self) -> bool {
+        self.mode
+            .saving()
+            .is_some_and(|saving| saving.writer.finished())
+    }
+
+    /// Takes the next bytes of an image; the bytes that complete it apply it.
+    ///
+    /// `EINVAL` unless the device is in [`State::Resuming`], and for a wrong image (see
+    /// [`Refusal`]); errors of the device. After a refusal, of which [`Engine::last_refusal`] tells
+    /// more, the device is reset and nothing but a reset leads on.
+    ///
+    /// [`State::Resuming`]: crate::state::State::Resuming
+    pub fn write(&mut self, host: &D::Host, bytes: &[u8]) -> Result {
+        let Mode::Resuming(loading) = &mut self.mode else {
+            return Err(EINVAL);
+        };
+        let reader = &mut loading.reader;
+        if let Some(refusal) = reader.refusal() {
+            return Err(refusal.into());
+        }
+        let complete = reader.finish().is_ok();
+        let mut sink = Load {
+            device: &mut self.device,
+            host,
+        };
+        if let Err(refusal) = reader.feed(bytes, &mut sink) {
+            return self.refused(host, refusal);
+        }
+        if !complete && reader.finish().is_ok() {
+            self.counters.images_loaded = self.counters.images_loaded.saturating_add(1);
+        }
+        // CAST: a length in memory always fits in 64 bits.
+        self.counters.bytes_loaded = self
+            .counters
+            .bytes_loaded
+            .saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Refuses the image under way because its bytes could not be fetched, and returns `error`.
+    pub fn interrupt(&mut self, host: &D::Host, error: Error) -> Result {
+        let Mode::Resuming(loading) = &mut self.mode else {
+            return Err(error);
+        };
+        if loading.reader.refusal().is_some() {
+            return Err(error);
+        }
+        let refusal = loading.reader.refuse(Reason::Transport(error));
+        self.refused(host, refusal)
+    }
+
+    /// Returns whether an image was taken and applied as a whole.
+    pub fn is_loaded(&self) -> bool {
+        match &self.mode {
+            Mode::Resuming(loading) => loading.reader.finish().is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Throws away what the refused image did to the device, and returns the refusal's errno.
+    fn refused(&mut self, host: &D::Host, refusal: Refusal) -> Result {
+        self.refusal = Some(refusal);
+        // The client hears why the image was refused, not what else went wrong.
+        let cleaned = self.reset_quiesced(host);
+        let _ = self.check(cleaned);
+        self.check(Err(refusal.into()))
+    }
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The image format, major version 1, minor version 0.
+//!
+//! This text is the source of truth. All numbers are little-endian, checksums are CRC-32C
+//! ([`crate::crc32c`]). An image is a header, any number of sections, and an end section.
+//!
+//! # Header
+//!
+//! | offset | type | field |
+//! |---|---|---|
+//! | 0 | 8 bytes | magic, `RVFIOIMG` |
+//! | 8 | u16 | format major version, 1 |
+//! | 10 | u16 | format minor version, 0 |
+//! | 12 | u32 | header length in bytes, checksum included: 64; a later minor version may have more, up to 4096 |
+//! | 16 | u16 | PCI vendor id |
+//! | 18 | u16 | PCI device id |
+//! | 20 | u16 | PCI subsystem vendor id |
+//! | 22 | u16 | PCI subsystem device id |
+//! | 24 | u8 | PCI revision id |
+//! | 25 | u8 | 0 |
+//! | 26 | u16 | device state major version |
+//! | 28 | u16 | device state minor version |
+//! | 30 | u16 | 0 |
+//! | 32 | u64 | length of the whole image in bytes, or 0 where the writer does not know it |
+//! | 40 | 20 bytes | 0 |
+//! | 60 | u32 | checksum of all header bytes before it; always the header's last four |
+//!
+//! # Section
+//!
+//! | offset | type | field |
+//! |---|---|---|
+//! | 0 | u16 | type: 1 to 0x7fff belong to the device's driver, 0xffff is the end, others are reserved |
+//! | 2 | u16 | flags: bit 0 mandatory; others 0, a reader ignores them |
+//! | 4 | u32 | sequence number, counting from 0 |
+//! | 8 | u64 | object offset: where in the object of that type the payload belongs |
+//! | 16 | u32 | payload length in bytes, at most 65536 |
+//! | 20 | u32 | checksum of the head, the 20 bytes before |
+//! | 24 | | payload |
+//! | 24 + length | u32 | checksum of the payload |
+//!
+//! A reader that does not know a section's type refuses the image where the section is mandatory,
+//! and skips the section otherwise.
+//!
+//! # End section
+//!
+//! A section of type 0xffff, mandatory, object offset 0, with this payload of 16 bytes:
+//!
+//! | offset | type | field |
+//! |---|---|---|
+//! | 0 | u64 | length of the whole image in bytes, end section included |
+//! | 8 | u32 | number of sections before the end section |
+//! | 12 | u32 | checksum of the whole image before the end section |
+//!
+//! Nothing may follow it.
+//!
+//! # Which image a device takes
+//!
+//! Format: same major version, any minor version; what a later minor version adds are header bytes
+//! and optional sections. Device: vendor, device and both subsystem ids the same; the revision may
+//! differ, the driver's own sections say where it matters. State: same major version, and a minor
+//! version that is not newer than the reader's.
+
+use crate::crc32c::crc32c;
+
+/// First bytes of every image.
+pub const MAGIC: [u8; 8] = *b"RVFIOIMG";
+
+/// Format major version.
+pub const MAJOR: u16 = 1;
+
+/// Format minor version.
+pub const MINOR: u16 = 0;
+
+/// Bytes of the header as it is written.
+pub const HEADER_LEN: usize = 64;
+
+/// Bytes of the longest header that is read.
+pub const MAX_HEADER_LEN: usize = 4096;
+
+/// Bytes at the start of a header that tell the version and the length.
+pub const PREFIX_LEN: usize = 16;
+
+/// Bytes of a section's head.
+pub const HEAD_LEN: usize = 24;
+
+/// Bytes of a checksum.
+pub const CRC_LEN: usize = 4;
+
+/// Bytes that a section has besides its payload.
+pub const FRAMING: usize = HEAD_LEN + CRC_LEN;
+
+/// Most bytes of payload in a section.
+pub const MAX_PAYLOAD: usize = 64 * 1024;
+
+/// Bytes of the end section's payload.
+pub const END_PAYLOAD: usize = 16;
+
+/// Bytes of the end section.
+pub const END_LEN: usize = FRAMING + END_PAYLOAD;
+
+/// Type of the end section.
+pub const TYPE_END: u16 = 0xffff;
+
+/// Highest section type that a driver may use; the lowest is 1.
+pub const TYPE_DRIVER_MAX: u16 = 0x7fff;
+
+/// Flag of a section that a reader must understand.
+const FLAG_MANDATORY: u16 = 1 << 0;
+
+/// Whose state an image is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Identity {
+    /// PCI vendor id.
+    pub vendor: u16,
+    /// PCI device id.
+    pub device: u16,
+    /// PCI subsystem vendor id.
+    pub subsystem_vendor: u16,
+    /// PCI subsystem device id.
+    pub subsystem_device: u16,
+    /// PCI revision id.
+    pub revision: u8,
+    /// Version of the driver's sections that older readers cannot read.
+    pub state_major: u16,
+    /// Version of the driver's sections that older readers of the same major version can read.
+    pub state_minor: u16,
+}
+
+impl Identity {
+    /// Returns whether both are the same kind of device.
+    pub fn same_device(&self, other: &Identity) -> bool {
+        let ids = |id: &Identity| {
+            (
+                id.vendor,
+                id.device,
+                id.subsystem_vendor,
+                id.subsystem_device,
+            )
+        };
+        ids(self) == ids(other)
+    }
+
+    /// Returns whether this reader's driver understands the sections that `image` announces.
+    pub fn reads_state_of(&self, image: &Identity) -> bool {
+        self.state_major == image.state_major && image.state_minor <= self.state_minor
+    }
+}
+
+/// What the header of an image says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// Format major version.
+    pub major: u16,
+    /// Format minor version.
+    pub minor: u16,
+    /// Length of the header in bytes.
+    pub length: u32,
+    /// Whose state it is.
+    pub identity: Identity,
+    /// Length of the whole image in bytes, where the writer knew it.
+    pub total: Option<u64>,
+}
+
+impl Header {
+    /// Returns the header of an image that this version writes.
+    pub fn new(identity: Identity, total: Option<u64>) -> Self {
+        Self {
+            major: MAJOR,
+            minor: MINOR,
+            // CAST: a small constant.
+            length: HEADER_LEN as u32,
+            identity,
+            total,
+        }
+    }
+
+    /// Returns the header's bytes.
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let id = &self.identity;
+        let mut bytes = [0; HEADER_LEN];
+        put(&mut bytes, 0, MAGIC);
+        put(&mut bytes, 8, self.major.to_le_bytes());
+        put(&mut bytes, 10, self.minor.to_le_bytes());
+        put(&mut bytes, 12, self.length.to_le_bytes());
+        put(&mut bytes, 16, id.vendor.to_le_bytes());
+        put(&mut bytes, 18, id.device.to_le_bytes());
+        put(&mut bytes, 20, id.subsystem_vendor.to_le_bytes());
+        put(&mut bytes, 22, id.subsystem_device.to_le_bytes());
+        put(&mut bytes, 24, id.revision.to_le_bytes());
+        put(&mut bytes, 26, id.state_major.to_le_bytes());
+        put(&mut bytes, 28, id.state_minor.to_le_bytes());
+        put(&mut bytes, 32, self.total.unwrap_or(0).to_le_bytes());
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// Returns what the bytes of a header say; `None` where there are too few.
+    ///
+    /// Looks at neither the magic nor the checksum.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let total = u64::from_le_bytes(get(bytes, 32)?);
+        Some(Self {
+            major: u16::from_le_bytes(get(bytes, 8)?),
+            minor: u16::from_le_bytes(get(bytes, 10)?),
+            length: u32::from_le_bytes(get(bytes, 12)?),
+            identity: Identity {
+                vendor: u16::from_le_bytes(get(bytes, 16)?),
+                device: u16::from_le_bytes(get(bytes, 18)?),
+                subsystem_vendor: u16::from_le_bytes(get(bytes, 20)?),
+                subsystem_device: u16::from_le_bytes(get(bytes, 22)?),
+                revision: u8::from_le_bytes(get(bytes, 24)?),
+                state_major: u16::from_le_bytes(get(bytes, 26)?),
+                state_minor: u16::from_le_bytes(get(bytes, 28)?),
+            },
+            total: (total != 0).then_some(total),
+        })
+    }
+}
+
+/// What a driver says of one of its sections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SectionHead {
+    /// Type of the section, from 1 to [`TYPE_DRIVER_MAX`].
+    pub kind: u16,
+    /// A reader that does not know the type must refuse the image.
+    pub mandatory: bool,
+    /// Where in the object of that type the payload belongs, in bytes.
+    pub offset: u64,
+}
+
+impl SectionHead {
+    /// Returns the head of a section that a reader must understand.
+    pub const fn mandatory(kind: u16, offset: u64) -> Self {
+        Self {
+            kind,
+            mandatory: true,
+            offset,
+        }
+    }
+
+    /// Returns the head of a section that a reader may skip.
+    pub const fn optional(kind: u16, offset: u64) -> Self {
+        Self {
+            kind,
+            mandatory: false,
+            offset,
+        }
+    }
+}
+
+/// One section as a reader hands it out, checksums verified.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Section<'a> {
+    /// What the section is.
+    pub head: SectionHead,
+    /// Its bytes, at most [`MAX_PAYLOAD`].
+    pub payload: &'a [u8],
+}
+
+/// A section's head as it stands in the image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Frame {
+    /// The driver's part.
+    pub(super) head: SectionHead,
+    /// Sequence number.
+    pub(super) sequence: u32,
+    /// Payload length in bytes.
+    pub(super) length: u32,
+}
+
+impl Frame {
+    /// Returns the head's bytes.
+    pub(super) fn encode(&self) -> [u8; HEAD_LEN] {
+        let flags = if self.head.mandatory {
+            FLAG_MANDATORY
+        } else {
+            0
+        };
+        let mut bytes = [0; HEAD_LEN];
+        put(&mut bytes, 0, self.head.kind.to_le_bytes());
+        put(&mut bytes, 2, flags.to_le_bytes());
+        put(&mut bytes, 4, self.sequence.to_le_bytes());
+        put(&mut bytes, 8, self.head.offset.to_le_bytes());
+        put(&mut bytes, 16, self.length.to_le_bytes());
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// Returns what the bytes of a head say; `None` where there are too few.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let flags = u16::from_le_bytes(get(bytes, 2)?);
+        Some(Self {
+            head: SectionHead {
+                kind: u16::from_le_bytes(get(bytes, 0)?),
+                mandatory: flags & FLAG_MANDATORY != 0,
+                offset: u64::from_le_bytes(get(bytes, 8)?),
+            },
+            sequence: u32::from_le_bytes(get(bytes, 4)?),
+            length: u32::from_le_bytes(get(bytes, 16)?),
+        })
+    }
+}
+
+/// The payload of the end section.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct End {
+    /// Length of the whole image in bytes.
+    pub total: u64,
+    /// Number of sections before the end section.
+    pub sections: u32,
+    /// Checksum of the image before the end section.
+    pub crc: u32,
+}
+
+impl End {
+    /// Returns the payload's bytes.
+    pub(super) fn encode(&self) -> [u8; END_PAYLOAD] {
+        let mut bytes = [0; END_PAYLOAD];
+        put(&mut bytes, 0, self.total.to_le_bytes());
+        put(&mut bytes, 8, self.sections.to_le_bytes());
+        put(&mut bytes, 12, self.crc.to_le_bytes());
+        bytes
+    }
+
+    /// Returns what the bytes of the payload say; `None` where there are too few.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            total: u64::from_le_bytes(get(bytes, 0)?),
+            sections: u32::from_le_bytes(get(bytes, 8)?),
+            crc: u32::from_le_bytes(get(bytes, 12)?),
+        })
+    }
+}
+
+/// Returns whether the last four of `bytes` are the checksum of those before.
+pub(super) fn is_sealed(bytes: &[u8]) -> bool {
+    match bytes.split_last_chunk::<CRC_LEN>() {
+        Some((body, crc)) => u32::from_le_bytes(*crc) == crc32c(body),
+        None => false,
+    }
+}
+
+/// Makes the last four of `bytes` the checksum of those before.
+fn seal(bytes: &mut [u8]) {
+    if let Some((body, crc)) = bytes.split_last_chunk_mut::<CRC_LEN>() {
+        *crc = crc32c(body).to_le_bytes();
+    }
+}
+
+/// Puts `field` at `offset`, a constant that lies within `bytes`.
+fn put<const N: usize>(bytes: &mut [u8], offset: usize, field: [u8; N]) {
+    if let Some(place) = bytes.get_mut(offset..).and_then(<[u8]>::first_chunk_mut) {
+        *place = field;
+    }
+}
+
+/// Returns the `N` bytes at `offset`; `None` where `bytes` has too few.
+pub(super) fn get<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
+    bytes.get(offset..)?.first_chunk().copied()
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Verifying an image that comes in pieces, and handing out its sections.
+
+use kernel::prelude::*;
+
+use super::{
+    format::{
+        is_sealed,
+        End,
+        Frame,
+        Header,
+        Identity,
+        Section,
+        CRC_LEN,
+        END_PAYLOAD,
+        HEADER_LEN,
+        HEAD_LEN,
+        MAGIC,
+        MAJOR,
+        MAX_HEADER_LEN,
+        MAX_PAYLOAD,
+        PREFIX_LEN,
+        TYPE_END, //
+    },
+    refusal::{
+        Reason,
+        Refusal, //
+    },
+};
+use crate::crc32c::Crc32c;
+
+/// Takes what a [`Reader`] has verified.
+pub trait Sink {
+    /// The header was read and fits the device that the reader reads for.
+    fn header(&mut self, header: &Header) -> Result {
+        let _ = header;
+        Ok(())
+    }
+
+    /// A section was read.
+    ///
+    /// `EOPNOTSUPP` means that its type is unknown: the reader skips an optional section and refuses
+    /// the image otherwise. On any other error the image is refused.
+    fn section(&mut self, section: &Section<'_>) -> Result;
+
+    /// The image is complete and right.
+    ///
+    /// On an error it is refused all the same.
+    fn end(&mut self, end: &End) -> Result {
+        let _ = end;
+        Ok(())
+    }
+}
+
+/// What the bytes in a reader's buffer are to become.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// The first bytes of the header.
+    Prefix,
+    /// The header of that many bytes.
+    Header(usize),
+    /// A section's head.
+    Head,
+    /// The payload of a section and its checksum.
+    Payload(Frame),
+    /// The image is complete.
+    Complete,
+    /// The image was refused.
+    Refused(Refusal),
+}
+
+/// Reads an image that comes in pieces of any size.
+///
+/// Has one buffer for one section, allocated at the start.
+#[derive(Debug)]
+pub struct Reader {
+    /// The device that the image must be for.
+    device: Option<Identity>,
+    /// What comes next.
+    stage: Stage,
+    /// The bytes of it that are there.
+    buffer: KVVec<u8>,
+    /// Bytes of the image before those in the buffer.
+    offset: u64,
+    /// Checksum of the bytes before those in the buffer, up to the end section.
+    crc: Crc32c,
+    /// Sequence number of the next section.
+    sequence: u32,
+    /// Length of the image in bytes, where the header tells it.
+    total: Option<u64>,
+}
+
+impl Reader {
+    /// Begins to read an image.
+    ///
+    /// With `device` the image must be one that this device takes; without, the image of any device
+    /// is read. `ENOMEM` when there is no memory for the buffer; nothing is allocated later.
+    pub fn new(device: Option<Identity>) -> Result<Self> {
+        Ok(Self {
+            device,
+            stage: Stage::Prefix,
+            buffer: KVVec::with_capacity(MAX_PAYLOAD + CRC_LEN, GFP_KERNEL)?,
+            offset: 0,
+            crc: Crc32c::new(),
+            sequence: 0,
+            total: None,
+        })
+    }
+
+    /// Takes the next bytes of the image.
+    ///
+    /// Once the image is refused, each further call fails in the same way.
+    pub fn feed<S: Sink + ?Sized>(
+        &mut self,
+        mut bytes: &[u8],
+        sink: &mut S,
+    ) -> Result<(), Refusal> {
+        while !bytes.is_empty() {
+            if let Err(reason) = self.step(&mut bytes, sink) {
+                return Err(self.refuse(reason));
+            }
+        }
+        match self.stage {
+            Stage::Refused(refusal) => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether the image is complete and right; [`Reason::Truncated`] when bytes are missing.
+    pub fn finish(&self) -> Result<(), Refusal> {
+        match self.stage {
+            Stage::Complete => Ok(()),
+            Stage::Refused(refusal) => Err(refusal),
+            _ => Err(Refusal {
+                reason: Reason::Truncated,
+                offset: self.position(),
+            }),
+        }
+    }
+
+    /// Refuses the image for a reason that the caller knows, unless it was refused before.
+    pub fn refuse(&mut self, reason: Reason) -> Refusal {
+        if let Stage::Refused(refusal) = self.stage {
+            return refusal;
+        }
+        let refusal = Refusal {
+            reason,
+            offset: self.offset,
+        };
+        self.stage = Stage::Refused(refusal);
+        refusal
+    }
+
+    /// Returns why the image was refused, if it was.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self.stage {
+            Stage::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Returns the bytes of the image that were taken.
+    pub fn position(&self) -> u64 {
+        // CAST: a buffer's length always fits in 64 bits.
+        self.offset.saturating_add(self.buffer.len() as u64)
+    }
+
+    /// Takes bytes up to the end of the current part and the part, if it is whole then.
+    fn step<S: Sink + ?Sized>(&mut self, bytes: &mut &[u8], sink: &mut S) -> Result<(), Reason> {
+        let need = match self.stage {
+            Stage::Prefix => PREFIX_LEN,
+            Stage::Header(length) => length,
+            Stage::Head => HEAD_LEN,
+            // CAST: the length was checked to be at most `MAX_PAYLOAD`.
+            Stage::Payload(frame) => frame.length as usize + CRC_LEN,
+            Stage::Complete => return Err(Reason::Trailing),
+            Stage::Refused(refusal) => return Err(refusal.reason),
+        };
+        let missing = need.saturating_sub(self.buffer.len());
+        let (part, rest) = bytes.split_at(missing.min(bytes.len()));
+        self.buffer
+            .extend_from_slice(part, GFP_KERNEL)
+            .map_err(|error| Reason::Transport(error.into()))?;
+        *bytes = rest;
+        if part.len() < missing {
+            return Ok(());
+        }
+
+        match self.stage {
+            Stage::Prefix => return self.prefix(),
+            Stage::Header(_) => self.header(sink)?,
+            Stage::Head => self.head()?,
+            Stage::Payload(frame) => self.payload(frame, sink)?,
+            Stage::Complete | Stage::Refused(_) => {}
+        }
+        self.offset = self.position();
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Takes the start of the header, which stays in the buffer.
+    fn prefix(&mut self) -> Result<(), Reason> {
+        if !self.buffer.starts_with(&MAGIC) {
+            return Err(Reason::Magic);
+        }
+        let field = |at| self.buffer.get(at..).and_then(<[u8]>::first_chunk::<4>);
+        let (Some([a, b, ..]), Some(length)) = (field(8), field(12)) else {
+            return Err(Reason::Magic);
+        };
+        let major = u16::from_le_bytes([*a, *b]);
+        if major != MAJOR {
+            return Err(Reason::Major(major));
+        }
+        let found = u32::from_le_bytes(*length);
+        match usize::try_from(found) {
+            Ok(length) if (HEADER_LEN..=MAX_HEADER_LEN).contains(&length) => {
+                self.stage = Stage::Header(length);
+                Ok(())
+            }
+            _ => Err(Reason::HeaderLength(found)),
+        }
+    }
+
+    /// Takes the header.
+    fn header<S: Sink + ?Sized>(&mut self, sink: &mut S) -> Result<(), Reason> {
+        if !is_sealed(&self.buffer) {
+            return Err(Reason::HeaderChecksum);
+        }
+        let header = Header::decode(&self.buffer).ok_or(Reason::HeaderChecksum)?;
+        if let Some(device) = &self.device {
+            if !device.same_device(&header.identity) {
+                return Err(Reason::Device(header.identity));
+            }
+            if !device.reads_state_of(&header.identity) {
+                return Err(Reason::State {
+                    major: header.identity.state_major,
+                    minor: header.identity.state_minor,
+                });
+            }
+        }
+        sink.header(&header).map_err(Reason::Apply)?;
+        self.total = header.total;
+        self.crc.update(&self.buffer);
+        self.stage = Stage::Head;
+        Ok(())
+    }
+
+    /// Takes a section's head.
+    fn head(&mut self) -> Result<(), Reason> {
+        if !is_sealed(&self.buffer) {
+            return Err(Reason::HeadChecksum);
+        }
+        let frame = Frame::decode(&self.buffer).ok_or(Reason::HeadChecksum)?;
+        if frame.sequence != self.sequence {
+            return Err(Reason::Sequence {
+                expected: self.sequence,
+                found: frame.sequence,
+            });
+        }
+        let is_end = frame.head.kind == TYPE_END;
+        let fits = match usize::try_from(frame.length) {
+            Ok(length) if is_end => length == END_PAYLOAD,
+            Ok(length) => length <= MAX_PAYLOAD,
+            Err(_) => false,
+        };
+        if !fits || frame.head.offset.checked_add(frame.length.into()).is_none() {
+            return Err(Reason::Length(frame.length));
+        }
+        if !is_end {
+            self.crc.update(&self.buffer);
+        }
+        self.stage = Stage::Payload(frame);
+        Ok(())
+    }
+
+    /// Takes the payload of a section and its checksum.
+    fn payload<S: Sink + ?Sized>(&mut self, frame: Frame, sink: &mut S) -> Result<(), Reason> {
+        if !is_sealed(&self.buffer) {
+            return Err(Reason::PayloadChecksum);
+        }
+        let (payload, _) = self
+            .buffer
+            .split_last_chunk::<CRC_LEN>()
+            .ok_or(Reason::PayloadChecksum)?;
+        if frame.head.kind == TYPE_END {
+            let end = End::decode(payload).ok_or(Reason::End)?;
+            self.end(end, sink)?;
+            self.stage = Stage::Complete;
+            return Ok(());
+        }
+
+        let kind = frame.head.kind;
+        let section = Section {
+            head: frame.head,
+            payload,
+        };
+        match sink.section(&section) {
+            Ok(()) => {}
+            Err(EOPNOTSUPP) if frame.head.mandatory => return Err(Reason::Unknown(kind)),
+            Err(EOPNOTSUPP) => {}
+            Err(error) => return Err(Reason::Section(kind, error)),
+        }
+        self.crc.update(&self.buffer);
+        // A number that is used up makes the next section one out of order.
+        self.sequence = self
+            .sequence
+            .checked_add(1)
+            .ok_or(Reason::Length(frame.length))?;
+        self.stage = Stage::Head;
+        Ok(())
+    }
+
+    /// Takes the end section.
+    fn end<S: Sink + ?Sized>(&mut self, end: End, sink: &mut S) -> Result<(), Reason> {
+        let total = self.position();
+        let fits = end.total == total
+            && self.total.is_none_or(|announced| announced == total)
+            && end.sections == self.sequence
+            && end.crc == self.crc.value();
+        if !fits {
+            return Err(Reason::End);
+        }
+        sink.end(&end).map_err(Reason::Apply)
+    }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Producing an image, one section at a time.
+
+use kernel::prelude::*;
+
+use super::{
+    format::{
+        End,
+        Frame,
+        Header,
+        Identity,
+        SectionHead,
+        END_LEN,
+        HEADER_LEN,
+        TYPE_DRIVER_MAX,
+        TYPE_END, //
+    },
+    payload::Payload,
+};
+use crate::crc32c::{
+    crc32c,
+    Crc32c, //
+};
+
+/// What stands ready to be drained.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Staged {
+    /// Nothing.
+    Nothing,
+    /// The header, which is not in the payload's buffer.
+    Header,
+    /// A section, in the payload's buffer.
+    Section,
+}
+
+/// Produces an image.
+///
+/// Has one buffer for one section, allocated at the start; a section is staged when the one before
+/// has been drained.
+#[derive(Debug)]
+pub struct Writer {
+    /// The header's bytes.
+    header: [u8; HEADER_LEN],
+    /// The staged section.
+    payload: Payload,
+    /// Which of the two is staged.
+    staged: Staged,
+    /// How many of the staged bytes were drained.
+    drained: usize,
+    /// Bytes staged so far.
+    bytes: u64,
+    /// Checksum of the bytes staged so far.
+    crc: Crc32c,
+    /// Sequence number of the next section.
+    sequence: u32,
+    /// The end section was staged.
+    ended: bool,
+}
+
+impl Writer {
+    /// Begins an image: the header is staged.
+    ///
+    /// `total` is the length of the whole image in bytes where it is known. `ENOMEM` when there is
+    /// no memory for the buffer; nothing is allocated later.
+    pub fn new(identity: Identity, total: Option<u64>) -> Result<Self> {
+        let mut writer = Self {
+            header: Header::new(identity, total).encode(),
+            payload: Payload::new()?,
+            staged: Staged::Header,
+            drained: 0,
+            bytes: 0,
+            crc: Crc32c::new(),
+            sequence: 0,
+            ended: false,
+        };
+        writer.account()?;
+        Ok(writer)
+    }
+
+    /// Returns the staged bytes that were not drained yet.
+    pub fn staged(&self) -> &[u8] {
+        let all = match self.staged {
+            Staged::Nothing => &[],
+            Staged::Header => self.header.as_slice(),
+            Staged::Section => self.payload.enclosed(),
+        };
+        all.get(self.drained..).unwrap_or_default()
+    }
+
+    /// Drops the first `count` staged bytes: they went out.
+    pub fn drain(&mut self, count: usize) {
+        let left = self.staged().len();
+        self.drained = self.drained.saturating_add(count.min(left));
+        if count >= left {
+            self.staged = Staged::Nothing;
+            self.drained = 0;
+        }
+    }
+
+    /// Returns whether the end section was staged.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Returns whether the whole image was drained.
+    pub fn finished(&self) -> bool {
+        self.ended && self.staged().is_empty()
+    }
+
+    /// Returns the bytes that were staged so far, drained or not.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Stages the section that `fill` writes; false when it has none.
+    ///
+    /// `EBUSY` while staged bytes are left, `EINVAL` after the end section and for a section type
+    /// that is not a driver's; an error of `fill` is returned. On an error nothing is staged and the
+    /// image may be continued.
+    pub fn section(
+        &mut self,
+        fill: impl FnOnce(&mut Payload) -> Result<Option<SectionHead>>,
+    ) -> Result<bool> {
+        self.ready()?;
+        let Some(head) = fill(&mut self.payload)? else {
+            return Ok(false);
+        };
+        if !(1..=TYPE_DRIVER_MAX).contains(&head.kind) {
+            return Err(EINVAL);
+        }
+        self.stage(head)?;
+        Ok(true)
+    }
+
+    /// Stages the end section.
+    ///
+    /// `EBUSY` while staged bytes are left, `EINVAL` when it was staged already.
+    pub fn end(&mut self) -> Result {
+        self.ready()?;
+        let end = End {
+            total: self
+                .bytes
+                .checked_add(u64::try_from(END_LEN)?)
+                .ok_or(EOVERFLOW)?,
+            sections: self.sequence,
+            crc: self.crc.value(),
+        };
+        self.payload.put_slice(&end.encode())?;
+        self.stage(SectionHead::mandatory(TYPE_END, 0))?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Makes the payload ready to be filled.
+    fn ready(&mut self) -> Result {
+        if self.ended {
+            return Err(EINVAL);
+        }
+        if self.staged != Staged::Nothing {
+            return Err(EBUSY);
+        }
+        self.payload.clear();
+        Ok(())
+    }
+
+    /// Stages the payload as a section.
+    fn stage(&mut self, head: SectionHead) -> Result {
+        let next = self.sequence.checked_add(1).ok_or(EOVERFLOW)?;
+        let frame = Frame {
+            head,
+            sequence: self.sequence,
+            length: u32::try_from(self.payload.len())?,
+        };
+        let crc = crc32c(self.payload.bytes()).to_le_bytes();
+        self.payload.enclose(frame.encode(), crc)?;
+        self.staged = Staged::Section;
+        self.sequence = next;
+        self.account()
+    }
+
+    /// Takes what was just staged into the length and the checksum of the image.
+    fn account(&mut self) -> Result {
+        let len = u64::try_from(self.staged().len())?;
+        self.bytes = self.bytes.checked_add(len).ok_or(EOVERFLOW)?;
+        let mut crc = self.crc;
+        crc.update(self.staged());
+        self.crc = crc;
+        Ok(())
+    }
+}

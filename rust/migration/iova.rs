@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Ranges of I/O virtual addresses and of the pages that they lie in.
+
+use kernel::prelude::*;
+
+/// Bits of an address that lie within a page.
+const PAGE_SHIFT: u32 = 12;
+
+/// Bytes in a page of guest memory as dirty tracking counts it.
+pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
+
+/// Pages in the whole 64-bit address space.
+pub const PAGES: u64 = 1 << (u64::BITS - PAGE_SHIFT);
+
+/// A stretch of I/O virtual addresses, at least one byte, that does not wrap.
+///
+/// # Invariants
+///
+/// `last` is not below `first`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IovaRange {
+    /// Address of the first byte.
+    first: u64,
+    /// Address of the last byte.
+    last: u64,
+}
+
+impl IovaRange {
+    /// Returns the `len` bytes from address `start` on.
+    ///
+    /// `EINVAL` when `len` is 0 or the range goes past the end of the 64-bit address space; it may
+    /// end there.
+    pub fn new(start: u64, len: u64) -> Result<Self> {
+        let more = len.checked_sub(1).ok_or(EINVAL)?;
+        let last = start.checked_add(more).ok_or(EINVAL)?;
+        // INVARIANT: `last` is a sum of `first` and a number that is not negative.
+        Ok(Self { first: start, last })
+    }
+
+    /// Returns the address of the first byte.
+    pub fn start(&self) -> u64 {
+        self.first
+    }
+
+    /// Returns the address of the last byte.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Returns the length in bytes.
+    ///
+    /// Never overflows: [`IovaRange::new`] takes the length as a `u64`.
+    pub fn len(&self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+
+    /// Returns false: a range has at least one byte.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Returns the pages that the range touches.
+    pub fn pages(&self) -> PageRange {
+        let first = self.first >> PAGE_SHIFT;
+        let last = self.last >> PAGE_SHIFT;
+        // INVARIANT: both are at most `u64::MAX >> PAGE_SHIFT`, the last page, and in order.
+        PageRange { first, last }
+    }
+}
+
+/// Neighbouring pages of [`PAGE_SIZE`] bytes, at least one.
+///
+/// # Invariants
+///
+/// `first` is not above `last`, and `last` is below [`PAGES`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PageRange {
+    /// Number of the first page.
+    first: u64,
+    /// Number of the last page.
+    last: u64,
+}
+
+impl PageRange {
+    /// All pages of the address space.
+    pub const EVERYTHING: PageRange = PageRange {
+        first: 0,
+        last: PAGES - 1,
+    };
+
+    /// Returns the `count` pages from page number `first` on.
+    ///
+    /// `EINVAL` when `count` is 0 or the range goes past the end of the address space.
+    pub fn new(first: u64, count: u64) -> Result<Self> {
+        let more = count.checked_sub(1).ok_or(EINVAL)?;
+        let last = first.checked_add(more).ok_or(EINVAL)?;
+        if last >= PAGES {
+            return Err(EINVAL);
+        }
+        // INVARIANT: just checked.
+        Ok(Self { first, last })
+    }
+
+    /// Returns the `count` pages from the address `iova` on.
+    ///
+    /// `EINVAL` when `iova` is not page aligned, and as [`PageRange::new`].
+    pub fn at(iova: u64, count: u64) -> Result<Self> {
+        if iova % PAGE_SIZE != 0 {
+            return Err(EINVAL);
+        }
+        Self::new(iova >> PAGE_SHIFT, count)
+    }
+
+    /// Returns the number of the first page.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Returns the number of the last page.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Returns the address of the first byte.
+    pub fn start(&self) -> u64 {
+        self.first << PAGE_SHIFT
+    }
+
+    /// Returns the number of pages, from 1 to [`PAGES`].
+    pub fn count(&self) -> u64 {
+        self.last - self.first + 1
+    }
+
+    /// Returns the first `count` pages of the range, or all where there are fewer.
+    ///
+    /// `EINVAL` when `count` is 0.
+    pub fn take(&self, count: u64) -> Result<Self> {
+        Self::new(self.first, count.min(self.count()))
+    }
+
+    /// Returns the numbers of the pages in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        self.first..=self.last
+    }
+}

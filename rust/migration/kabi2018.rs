@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Front end of the migration region of November 2018.
+//!
+//! C header: `include/uapi/linux/vfio_migration_region.h`, which is the contract.
+//!
+//! [`layout`] decodes an access, [`state`] says which states follow which, the other modules are
+//! the actions. The front end translates; the device's state is the engine's.
+
+pub mod layout;
+pub mod state;
+
+mod buffer;
+mod dirty;
+mod read;
+mod write;
+
+use kernel::prelude::*;
+
+use crate::{
+    device::Device,
+    engine::{
+        Engine,
+        Protocol, //
+    },
+    state::State, //
+};
+use layout::{
+    Field,
+    HEADER_LEN, //
+};
+use state::DeviceState;
+
+/// The data section of the migration region.
+///
+/// User space may have it mapped, so its bytes may change at any time: they are copied once and
+/// looked at only then.
+pub trait DataWindow {
+    /// Returns the section's offset in the region in bytes; page aligned, never 0.
+    fn offset(&self) -> u64;
+
+    /// Returns the section's length in bytes.
+    fn len(&self) -> usize;
+
+    /// Returns whether the section has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies the bytes at `offset` in the section to `out`; `EINVAL` when it ends before.
+    fn read(&self, offset: usize, out: &mut [u8]) -> Result;
+
+    /// Copies `bytes` to `offset` in the section; `EINVAL` when it ends before.
+    fn write(&self, offset: usize, bytes: &[u8]) -> Result;
+}
+
+/// The first half of a 64-bit field, whose second half has not been accessed yet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Half {
+    /// There is none.
+    #[default]
+    None,
+    /// The low half was read; this is the high one.
+    Read(Field, u32),
+    /// This low half was written.
+    Written(Field, u32),
+}
+
+/// A dirty query that the client has asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Query {
+    /// None since tracking began.
+    Idle,
+    /// It runs at the next read of `dirty_pfns.copied`.
+    Armed(crate::iova::PageRange),
+    /// It has run and covered that many pages.
+    Done(u64),
+}
+
+/// What the region's header remembers between two accesses.
+#[derive(Debug)]
+pub struct Kabi2018 {
+    /// The engine's epoch that the rest is good for.
+    epoch: u64,
+    /// The state that was reached last, where the engine's own does not tell.
+    state: DeviceState,
+    /// Half of an access.
+    half: Half,
+    /// `pending.threshold_size` in bytes.
+    threshold: u64,
+    /// Bytes of the staged buffer that the client has not consumed.
+    buffer: Option<u64>,
+    /// `data.size` as the client wrote it last.
+    size: u64,
+    /// `dirty_pfns.start_addr`.
+    start: u64,
+    /// `dirty_pfns.total` in pages.
+    total: u64,
+    /// The dirty query.
+    query: Query,
+}
+
+impl Kabi2018 {
+    /// The protocol of this front end.
+    const PROTOCOL: Protocol = Protocol::Kabi2018;
+
+    /// Returns the front end of an engine that was reset `epoch` times.
+    pub const fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            state: DeviceState::Running,
+            half: Half::None,
+            threshold: 0,
+            buffer: None,
+            size: 0,
+            start: 0,
+            total: 0,
+            query: Query::Idle,
+        }
+    }
+
+    /// The client reads `out.len()` bytes of the header, from `offset` on.
+    ///
+    /// `EINVAL` for anything that is not one whole field, several whole neighbouring fields, or the
+    /// next half of a 64-bit field; `out` is then unchanged. `EIO` for `device_state` when the
+    /// device is lost. Staging a buffer and running a query return the device's errors.
+    pub fn read<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result {
+        self.follow(engine);
+        let access = layout::decode(offset, out.len())?;
+        self.read_access(engine, host, window, access, out)
+    }
+
+    /// The client writes `bytes` to the header at `offset`.
+    ///
+    /// `EINVAL` as for [`Kabi2018::read`], for a field that is read-only, and for a value that is out
+    /// of range or does not fit the state; nothing has changed then. `EBUSY` when another protocol
+    /// owns the device. An action returns the device's errors.
+    pub fn write<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result {
+        self.follow(engine);
+        let access = layout::decode(offset, bytes.len())?;
+        self.write_access(engine, host, window, access, bytes)
+    }
+
+    /// Starts afresh when the engine was reset since the last access.
+    fn follow<D: Device>(&mut self, engine: &Engine<D>) {
+        if self.epoch != engine.epoch() {
+            *self = Self::new(engine.epoch());
+        }
+    }
+
+    /// Returns whether this protocol owns the device.
+    fn is_owner<D: Device>(&self, engine: &Engine<D>) -> bool {
+        engine.owner() == Some(Self::PROTOCOL)
+    }
+
+    /// Returns the state as the client sees it; `EIO` when the device is lost.
+    fn view<D: Device>(&self, engine: &Engine<D>) -> Result<DeviceState> {
+        let owner = self.is_owner(engine);
+        Ok(match (engine.state(), self.state) {
+            (State::Error, _) => return Err(EIO),
+            (State::Running, DeviceState::Setup) if owner => DeviceState::Setup,
+            (State::Running, _) => DeviceState::Running,
+            (State::PreCopy, _) if !owner => DeviceState::Running,
+            (_, _) if !owner => DeviceState::None,
+            (State::PreCopy | State::PreCopyP2p, _) => DeviceState::Precopy,
+            (State::StopCopy, _) => DeviceState::Stopncopy,
+            (State::Resuming, _) => DeviceState::Resume,
+            (
+                State::Stop | State::RunningP2p,
+                done @ (DeviceState::SaveCompleted | DeviceState::ResumeCompleted),
+            ) => done,
+            (State::Stop | State::RunningP2p, _) => DeviceState::None,
+        })
+    }
+}
+
+/// Bytes of the header that an access may touch.
+type Bytes = [u8; HEADER_LEN];

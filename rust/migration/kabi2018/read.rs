@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Reading the region's header.
+
+use kernel::prelude::*;
+
+use super::{
+    layout::{
+        Access,
+        Field, //
+    },
+    DataWindow,
+    Half,
+    Kabi2018, //
+};
+use crate::{
+    device::Device,
+    engine::{
+        Engine,
+        Pending, //
+    }, //
+};
+
+/// What one access needs to read fields.
+struct Reading<'a, D: Device> {
+    /// The engine.
+    engine: &'a mut Engine<D>,
+    /// What the device works with.
+    host: &'a D::Host,
+    /// The data section.
+    window: &'a dyn DataWindow,
+    /// The pending counts, the same for every field of the access.
+    pending: Option<Pending>,
+}
+
+impl Kabi2018 {
+    /// Does a read.
+    pub(super) fn read_access<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        access: Access,
+        out: &mut [u8],
+    ) -> Result {
+        let mut reading = Reading {
+            engine,
+            host,
+            window,
+            pending: None,
+        };
+        let half = match access {
+            Access::Fields(fields) => {
+                let mut bytes: super::Bytes = [0; super::HEADER_LEN];
+                let mut rest = bytes.as_mut_slice();
+                for field in fields {
+                    let value = self.get(&mut reading, *field)?.to_le_bytes();
+                    let (to, more) = rest.split_at_mut_checked(field.width()).ok_or(EINVAL)?;
+                    to.copy_from_slice(value.get(..field.width()).ok_or(EINVAL)?);
+                    rest = more;
+                }
+                out.copy_from_slice(bytes.get(..out.len()).ok_or(EINVAL)?);
+                Half::None
+            }
+            Access::Low(field) => {
+                let value = self.get(&mut reading, field)?;
+                // CAST: the halves of the number, each of 32 bits.
+                let (low, high) = (value as u32, (value >> 32) as u32);
+                out.copy_from_slice(&low.to_le_bytes());
+                Half::Read(field, high)
+            }
+            Access::High(field) => match self.half {
+                Half::Read(begun, high) if begun == field => {
+                    out.copy_from_slice(&high.to_le_bytes());
+                    Half::None
+                }
+                _ => return Err(EINVAL),
+            },
+        };
+        self.half = half;
+        Ok(())
+    }
+
+    /// Returns the value of `field`, and does what reading it does.
+    fn get<D: Device>(&mut self, reading: &mut Reading<'_, D>, field: Field) -> Result<u64> {
+        if field.is_pending() {
+            self.consume();
+        }
+        Ok(match field {
+            Field::DeviceState => self.view(reading.engine)?.number().into(),
+            Field::PrecopyOnly => self.pending(reading).precopy_only,
+            Field::Compatible => self.pending(reading).compatible,
+            Field::PostcopyOnly => self.pending(reading).postcopy_only,
+            Field::ThresholdSize => self.threshold,
+            Field::DataOffset => {
+                self.stage(reading.engine, reading.host, reading.window)?;
+                reading.window.offset()
+            }
+            Field::DataSize => self.stage(reading.engine, reading.host, reading.window)?,
+            Field::StartAddr => self.start,
+            Field::Total => self.total,
+            Field::Copied => self.query(reading.engine, reading.host, reading.window)?,
+        })
+    }
+
+    /// Returns the pending counts; nothing is pending in another protocol's migration.
+    fn pending<D: Device>(&self, reading: &mut Reading<'_, D>) -> Pending {
+        if !self.is_owner(reading.engine) {
+            return Pending::default();
+        }
+        *reading
+            .pending
+            .get_or_insert_with(|| reading.engine.pending(reading.host))
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Writing the region's header.
+
+use kernel::prelude::*;
+
+use super::{
+    layout::{
+        split,
+        Access,
+        Field,
+        HALF_LEN, //
+    },
+    state::{
+        action,
+        Action,
+        DeviceState, //
+    },
+    DataWindow,
+    Half,
+    Kabi2018,
+    Query, //
+};
+use crate::{
+    device::Device,
+    engine::Engine,
+    iova::{
+        PageRange,
+        PAGE_SIZE, //
+    },
+    state::State, //
+};
+
+/// What a write asks for, every value checked.
+#[derive(Default)]
+struct Request {
+    /// `device_state`, and what leads there.
+    state: Option<(DeviceState, Action)>,
+    /// `pending.threshold_size`.
+    threshold: Option<u64>,
+    /// `data.size`.
+    size: Option<u64>,
+    /// `dirty_pfns.start_addr`.
+    start: Option<u64>,
+    /// `dirty_pfns.total`, and the pages that it asks for.
+    total: Option<(u64, PageRange)>,
+}
+
+impl Kabi2018 {
+    /// Does a write.
+    pub(super) fn write_access<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        access: Access,
+        bytes: &[u8],
+    ) -> Result {
+        let mut request = Request::default();
+        let mut half = Half::None;
+        match access {
+            Access::Fields(fields) => {
+                for (field, bytes) in split(fields, bytes) {
+                    self.check(engine, window, &mut request, field, number(bytes)?)?;
+                }
+            }
+            Access::Low(field) => {
+                if !field.is_writable() {
+                    return Err(EINVAL);
+                }
+                half = Half::Written(field, small(bytes)?);
+            }
+            Access::High(field) => {
+                let low = match self.half {
+                    Half::Written(begun, low) if begun == field => low,
+                    _ => return Err(EINVAL),
+                };
+                let value = u64::from(small(bytes)?) << 32 | u64::from(low);
+                self.check(engine, window, &mut request, field, value)?;
+            }
+        }
+        engine.admit(Self::PROTOCOL)?;
+        self.half = half;
+        self.apply(engine, host, window, request)
+    }
+
+    /// Takes `value` for `field` into `request`; `EINVAL` when it does not fit.
+    fn check<D: Device>(
+        &self,
+        engine: &Engine<D>,
+        window: &dyn DataWindow,
+        request: &mut Request,
+        field: Field,
+        value: u64,
+    ) -> Result {
+        match field {
+            Field::DeviceState => {
+                let to = DeviceState::try_from(u32::try_from(value)?)?;
+                // Another protocol's states are none of this one's: `EBUSY`, as the caller finds.
+                engine.admit(Self::PROTOCOL)?;
+                let action = action(self.view(engine)?, to)?;
+                let ready = match action {
+                    Action::CompleteSave => engine.state() == State::Stop || engine.is_saved(),
+                    Action::CompleteResume => engine.state() == State::Stop || engine.is_loaded(),
+                    _ => true,
+                };
+                if !ready {
+                    return Err(EINVAL);
+                }
+                request.state = Some((to, action));
+            }
+            Field::ThresholdSize => request.threshold = Some(value),
+            Field::DataOffset => {
+                self.must_resume(engine)?;
+                if value != window.offset() {
+                    return Err(EINVAL);
+                }
+            }
+            Field::DataSize => {
+                self.must_resume(engine)?;
+                if value > u64::try_from(window.len())? {
+                    return Err(EINVAL);
+                }
+                request.size = Some(value);
+            }
+            Field::StartAddr => {
+                if value % PAGE_SIZE != 0 {
+                    return Err(EINVAL);
+                }
+                request.start = Some(value);
+            }
+            Field::Total => {
+                let start = request.start.unwrap_or(self.start);
+                engine.admit(Self::PROTOCOL)?;
+                request.total = Some((value, self.ask(engine, start, value)?));
+            }
+            Field::PrecopyOnly | Field::Compatible | Field::PostcopyOnly | Field::Copied => {
+                return Err(EINVAL);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns `EINVAL` unless the device takes a state, `EBUSY` when another protocol owns it.
+    fn must_resume<D: Device>(&self, engine: &Engine<D>) -> Result {
+        engine.admit(Self::PROTOCOL)?;
+        match self.view(engine)? {
+            DeviceState::Resume => Ok(()),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Does what `request` asks for.
+    fn apply<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        request: Request,
+    ) -> Result {
+        if let Some((to, action)) = request.state {
+            self.consume();
+            self.enter(engine, host, to, action)?;
+        }
+        // The only one that can still fail comes before those that cannot.
+        if let Some(size) = request.size {
+            self.load(engine, host, window, size)?;
+            self.size = size;
+        }
+        if let Some(threshold) = request.threshold {
+            self.threshold = threshold;
+        }
+        if let Some(start) = request.start {
+            self.start = start;
+        }
+        if let Some((total, range)) = request.total {
+            self.total = total;
+            self.query = Query::Armed(range);
+        }
+        Ok(())
+    }
+
+    /// Moves the device to state `to` by `action`.
+    fn enter<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        to: DeviceState,
+        action: Action,
+    ) -> Result {
+        let mut go = |state| engine.set_state(host, Self::PROTOCOL, state);
+        match action {
+            Action::Stop => go(State::Stop)?,
+            Action::Precopy => go(State::PreCopy)?,
+            Action::StopAndCopy => go(State::StopCopy)?,
+            Action::CompleteSave | Action::CompleteResume => go(State::Stop)?,
+            Action::Resume => {
+                let before = engine.state();
+                engine.set_state(host, Self::PROTOCOL, State::Resuming)?;
+                if before != State::Resuming {
+                    self.size = 0;
+                }
+            }
+            Action::Run => {
+                go(State::Running)?;
+                engine.release(Self::PROTOCOL);
+                self.stop_tracking(engine);
+            }
+            Action::Setup if self.view(engine)? == DeviceState::Setup => {}
+            Action::Setup => {
+                engine.claim(Self::PROTOCOL)?;
+                if let Err(error) = engine.dirty_start(host) {
+                    engine.release(Self::PROTOCOL);
+                    return Err(error);
+                }
+            }
+            Action::Discard => {
+                engine.reset(host)?;
+                self.follow(engine);
+            }
+        }
+        self.state = match to {
+            DeviceState::Failed | DeviceState::Cancelled => DeviceState::Running,
+            to => to,
+        };
+        Ok(())
+    }
+
+    /// Stops to record dirty pages and forgets the query.
+    fn stop_tracking<D: Device>(&mut self, engine: &mut Engine<D>) {
+        engine.dirty_stop();
+        self.query = Query::Idle;
+    }
+}
+
+/// Returns the little-endian number of 4 or 8 bytes.
+fn number(bytes: &[u8]) -> Result<u64> {
+    match bytes.len() {
+        HALF_LEN => small(bytes).map(u64::from),
+        _ => Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| EINVAL)?)),
+    }
+}
+
+/// Returns the little-endian number of 4 bytes.
+fn small(bytes: &[u8]) -> Result<u32> {
+    Ok(u32::from_le_bytes(bytes.try_into().map_err(|_| EINVAL)?))
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A migratable device: the engine and a front end for each protocol.
+
+use kernel::prelude::*;
+
+use crate::{
+    device::{
+        Access,
+        Device, //
+    },
+    engine::Engine,
+    kabi2018::{
+        DataWindow,
+        Kabi2018, //
+    }, //
+};
+
+/// The one object that a driver keeps for each device, under the device's state lock.
+#[derive(Debug)]
+pub struct Migratable<D: Device> {
+    /// What all protocols share.
+    engine: Engine<D>,
+    /// The migration region of November 2018.
+    kabi2018: Kabi2018,
+}
+
+impl<D: Device> Migratable<D> {
+    /// Returns a device that runs and that no one migrates.
+    pub fn new(device: D) -> Self {
+        let engine = Engine::new(device);
+        Self {
+            kabi2018: Kabi2018::new(engine.epoch()),
+            engine,
+        }
+    }
+
+    /// Returns the engine.
+    pub fn engine(&self) -> &Engine<D> {
+        &self.engine
+    }
+
+    /// Returns the engine, for a protocol that has no front end here.
+    pub fn engine_mut(&mut self) -> &mut Engine<D> {
+        &mut self.engine
+    }
+
+    /// A client opens the device: it is made a fresh one.
+    ///
+    /// Errors of the device's reset.
+    pub fn open(&mut self, host: &D::Host) -> Result {
+        self.engine.reset(host)
+    }
+
+    /// The client closes the device: nothing that it left may be there for the next.
+    ///
+    /// Errors of the device's reset; the next open tries again.
+    pub fn close(&mut self, host: &D::Host) -> Result {
+        self.engine.reset(host)
+    }
+
+    /// The client resets the device, in any state.
+    ///
+    /// Errors of the device's reset.
+    pub fn reset(&mut self, host: &D::Host) -> Result {
+        self.engine.reset(host)
+    }
+
+    /// The guest reads a trapped register; see [`Engine::read_register`].
+    pub fn read_register(&mut self, host: &D::Host, access: Access) -> Result<u64> {
+        self.engine.read_register(host, access)
+    }
+
+    /// The guest writes a trapped register; see [`Engine::write_register`].
+    pub fn write_register(&mut self, host: &D::Host, access: Access, value: u64) -> Result {
+        self.engine.write_register(host, access, value)
+    }
+
+    /// The client reads the header of the migration region of 2018; see [`Kabi2018::read`].
+    pub fn kabi2018_read(
+        &mut self,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result {
+        self.kabi2018
+            .read(&mut self.engine, host, window, offset, out)
+    }
+
+    /// The client writes the header of the migration region of 2018; see [`Kabi2018::write`].
+    pub fn kabi2018_write(
+        &mut self,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result {
+        self.kabi2018
+            .write(&mut self.engine, host, window, offset, bytes)
+    }
+}

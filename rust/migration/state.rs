@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The states of a migratable device and the arcs between them.
+//!
+//! They are those of `enum vfio_device_mig_state` in `include/uapi/linux/vfio.h`, with the optional
+//! features `STOP_COPY`, `P2P` and `PRE_COPY` all present.
+
+use core::fmt;
+
+use kernel::prelude::*;
+
+/// State of a migratable device.
+///
+/// The numbers are those of `enum vfio_device_mig_state`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum State {
+    /// The device is unusable until it is reset.
+    Error = 0,
+    /// The device neither acts nor changes.
+    Stop = 1,
+    /// The device works for the guest.
+    Running = 2,
+    /// Stopped, and the rest of the state can be read.
+    StopCopy = 3,
+    /// Stopped, and a state can be written.
+    Resuming = 4,
+    /// Running, but the device starts nothing by itself.
+    RunningP2p = 5,
+    /// Running, and a part of the state can be read.
+    PreCopy = 6,
+    /// [`State::PreCopy`], but the device starts nothing by itself.
+    PreCopyP2p = 7,
+}
+
+impl State {
+    /// Every state, in the order of the numbers.
+    pub const ALL: [State; 8] = [
+        State::Error,
+        State::Stop,
+        State::Running,
+        State::StopCopy,
+        State::Resuming,
+        State::RunningP2p,
+        State::PreCopy,
+        State::PreCopyP2p,
+    ];
+
+    /// Returns the number that stands for the state in the uAPI.
+    pub const fn number(self) -> u32 {
+        // CAST: the enum is `repr(u32)` and has no fields.
+        self as u32
+    }
+
+    /// Returns whether an image is being produced in this state.
+    pub const fn is_saving(self) -> bool {
+        matches!(self, State::PreCopy | State::PreCopyP2p | State::StopCopy)
+    }
+}
+
+impl TryFrom<u32> for State {
+    type Error = Error;
+
+    /// Returns the state that `number` stands for in the uAPI; `EINVAL` where there is none.
+    fn try_from(number: u32) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.number() == number)
+            .ok_or(EINVAL)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Error => "ERROR",
+            State::Stop => "STOP",
+            State::Running => "RUNNING",
+            State::StopCopy => "STOP_COPY",
+            State::Resuming => "RESUMING",
+            State::RunningP2p => "RUNNING_P2P",
+            State::PreCopy => "PRE_COPY",
+            State::PreCopyP2p => "PRE_COPY_P2P",
+        })
+    }
+}
+
+/// Returns the state after the first arc on the way from `from` to `to`.
+///
+/// Gives what `vfio_mig_get_next_state()` gives. Where `from` and `to` are the same there is no arc
+/// and that state is returned. `EINVAL` when either is [`State::Error`], and for the ways from
+/// [`State::StopCopy`] to [`State::PreCopy`] and [`State::PreCopyP2p`], which are blocked.
+pub fn next(from: State, to: State) -> Result<State> {
+    use State::*;
+
+    let next = match (from, to) {
+        (Error, _) | (_, Error) => return Err(EINVAL),
+        (StopCopy, PreCopy | PreCopyP2p) => return Err(EINVAL),
+
+        (Stop, Stop | StopCopy | Resuming) => to,
+        (Stop, Running | RunningP2p | PreCopy | PreCopyP2p) => RunningP2p,
+
+        (Running, Running | PreCopy) => to,
+        (Running, Stop | StopCopy | Resuming | RunningP2p | PreCopyP2p) => RunningP2p,
+
+        (RunningP2p, RunningP2p | PreCopyP2p) => to,
+        (RunningP2p, Running | PreCopy) => Running,
+        (RunningP2p, Stop | StopCopy | Resuming) => Stop,
+
+        (PreCopy, PreCopy) => to,
+        (PreCopy, PreCopyP2p | StopCopy) => PreCopyP2p,
+        (PreCopy, Running | RunningP2p | Stop | Resuming) => Running,
+
+        (PreCopyP2p, PreCopyP2p | PreCopy | StopCopy) => to,
+        (PreCopyP2p, Running | RunningP2p | Stop | Resuming) => RunningP2p,
+
+        (StopCopy, StopCopy) => to,
+        (StopCopy, Stop | Running | RunningP2p | Resuming) => Stop,
+
+        (Resuming, Resuming) => to,
+        (Resuming, Stop | StopCopy | Running | RunningP2p | PreCopy | PreCopyP2p) => Stop,
+    };
+    Ok(next)
+}
