@@ -5,9 +5,11 @@
  *
  * The thread fixes the fields of the header, their order and what they mean.
  * It does not fix numbers: the region type and the values of device_state
- * below are those of the rvfio project.
+ * below are those of the rvfio project.  The thread calls the header struct
+ * vfio_device_migration_info, a name that <linux/vfio.h> has used for another
+ * structure since; here it is struct vfio_migration_region_header.
  *
- * The region begins with struct vfio_device_migration_info.  That part is
+ * The region begins with that structure.  That part is
  * trapped: each access is a read(2) or write(2) on the VFIO device and has a
  * meaning of its own.  The data section follows at data.offset.  It is page
  * aligned, can be mapped with mmap(2) (the region's sparse-mmap capability
@@ -67,7 +69,7 @@ enum vfio_device_migration_state {
 };
 
 /**
- * struct vfio_device_migration_info - header of the migration region
+ * struct vfio_migration_region_header - header of the migration region
  *
  * @device_state: One of enum vfio_device_migration_state.  Writing it moves
  *	the device and returns when it is there.
@@ -99,7 +101,7 @@ enum vfio_device_migration_state {
  *	number of pages that the bitmap covers; the client asks for the rest
  *	from there.  0 means that no page of the whole range is dirty.
  */
-struct vfio_device_migration_info {
+struct vfio_migration_region_header {
 	__u32 device_state;
 	struct {
 		__u64 precopy_only;

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * C functions for what Rust cannot call: inline functions, macros, locks that
+ * the kernel crate does not wrap. Implemented in rust/vfio/helpers.c.
+ */
+#ifndef RVFIO_HELPERS_H
+#define RVFIO_HELPERS_H
+
+#include <linux/types.h>
+
+struct device;
+struct iommu_domain;
+struct iommu_group;
+struct page;
+struct pci_dev;
+struct vfio_device;
+struct vfio_pci_core_device;
+
+void rvfio_put_device(struct vfio_device *vdev);
+
+int rvfio_pm_get(struct vfio_pci_core_device *vdev);
+void rvfio_pm_put(struct vfio_pci_core_device *vdev);
+
+void rvfio_memory_lock(struct vfio_pci_core_device *vdev);
+void rvfio_memory_unlock(struct vfio_pci_core_device *vdev);
+u16 rvfio_command_set(struct vfio_pci_core_device *vdev, u16 bits);
+void rvfio_command_clear(struct vfio_pci_core_device *vdev, u16 bits);
+
+bool rvfio_group_is_singleton(struct iommu_group *group);
+struct iommu_domain *rvfio_paging_domain_alloc(struct device *dev);
+int rvfio_iommu_map_page(struct iommu_domain *domain, unsigned long iova,
+			 struct page *page);
+
+void rvfio_page_read(struct page *page, size_t offset, void *to, size_t len);
+void rvfio_page_write(struct page *page, size_t offset, const void *from,
+		      size_t len);
+
+bool rvfio_log_allowed(void);
+
+#endif /* RVFIO_HELPERS_H */

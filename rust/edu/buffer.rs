@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the driver knows of the internal buffer.
+//!
+//! Only the device's own DMA reaches the buffer, and each way takes 100 ms. So the driver keeps
+//! its content as long as it knows it: from a pass of its own until the guest's next transfer
+//! into the buffer.
+
+use kernel::prelude::*;
+use vfio::{
+    pci::{
+        CoreDevice,
+        PassError, //
+    },
+    scratch::ScratchPage, //
+};
+
+use crate::{
+    hardware::{
+        self,
+        Direction, //
+    },
+    registers::BUFFER_SIZE,
+    transfer::DmaRegisters, //
+};
+
+/// The internal buffer of one device.
+pub(crate) struct InternalBuffer {
+    /// What the device reads and writes in a pass.
+    page: ScratchPage,
+    /// What is in the buffer, where `is_known`.
+    content: KBox<[u8; BUFFER_SIZE]>,
+    /// Whether `content` is what is in the buffer.
+    is_known: bool,
+}
+
+impl InternalBuffer {
+    /// Describes a buffer of which nothing is known.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            page: ScratchPage::new()?,
+            content: KBox::new([0; BUFFER_SIZE], GFP_KERNEL)?,
+            is_known: false,
+        })
+    }
+
+    /// The device may change the buffer from now on.
+    pub(crate) fn forget(&mut self) {
+        self.is_known = false;
+    }
+
+    /// Returns the content, read from the idle device where it is not known.
+    pub(crate) fn read(
+        &mut self,
+        core: &CoreDevice,
+        dma: &DmaRegisters,
+    ) -> Result<&[u8], PassError> {
+        if !self.is_known {
+            hardware::move_buffer(core, &mut self.page, Direction::Read, dma)?;
+            self.page
+                .read(self.content.as_mut_slice())
+                .map_err(PassError::Failed)?;
+            self.is_known = true;
+        }
+        Ok(self.content.as_slice())
+    }
+
+    /// Makes the idle device's buffer hold `content`, all of it.
+    pub(crate) fn write(
+        &mut self,
+        core: &CoreDevice,
+        content: &[u8; BUFFER_SIZE],
+        dma: &DmaRegisters,
+    ) -> Result<(), PassError> {
+        if self.is_known && *self.content == *content {
+            return Ok(());
+        }
+        self.page.write(content).map_err(PassError::Failed)?;
+        self.is_known = false;
+        hardware::move_buffer(core, &mut self.page, Direction::Write, dma)?;
+        *self.content = *content;
+        self.is_known = true;
+        Ok(())
+    }
+}

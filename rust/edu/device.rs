@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The edu as a device that can be migrated.
+
+use kernel::{
+    prelude::*,
+    time::Delta, //
+};
+use migration::{
+    device::{
+        Access,
+        Amount,
+        Device,
+        Phase,
+        Remaining,
+        Width, //
+    },
+    dirty::DirtyLog,
+    image::{
+        Identity,
+        Payload,
+        Section,
+        SectionHead, //
+    },
+    iova::IovaRange, //
+};
+use vfio::{
+    dev_warn_ratelimited,
+    pci::{
+        CoreDevice,
+        PassError, //
+    },
+    wait::Signals, //
+};
+
+use crate::{
+    buffer::InternalBuffer,
+    hardware,
+    image::{
+        self,
+        RegisterState, //
+    },
+    registers::*,
+    transfer::{
+        DmaRegisters,
+        Transfer, //
+    }, //
+};
+
+/// What the administrator can choose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    /// The bits of a memory address that the device has, as a mask.
+    pub(crate) dma_mask: u64,
+    /// The longest that a stop or a reset waits for work under way.
+    pub(crate) timeout: Delta,
+}
+
+/// State of one edu device: what cannot be read back from the hardware.
+pub(crate) struct EduDevice {
+    config: Config,
+    identity: Identity,
+    buffer: InternalBuffer,
+    /// The buffer in its present state is in the image that is being saved.
+    buffer_saved: bool,
+    /// The registers are in the image that is being saved.
+    registers_saved: bool,
+    /// The DMA registers as the guest sees them; the hardware's are the driver's at times.
+    dma: DmaRegisters,
+    /// The guest's last transfer, until it is seen to be done.
+    transfer: Option<Transfer>,
+    /// Operand of the guest's last factorial.
+    operand: u32,
+    /// Registers that were loaded and wait for the rest of the image.
+    loaded: Option<RegisterState>,
+    /// Loaded interrupts that wait for the device to run.
+    interrupts: u32,
+    /// The device was cut off from memory, see [`PassError::Lost`].
+    lost: bool,
+}
+
+impl EduDevice {
+    /// Creates the state of a device of which nothing is known.
+    pub(crate) fn new(core: &CoreDevice, config: Config) -> Result<Self> {
+        let (vendor, device, subsystem_vendor, subsystem_device) = core.ids();
+        Ok(Self {
+            config,
+            identity: Identity {
+                vendor,
+                device,
+                subsystem_vendor,
+                subsystem_device,
+                revision: core.revision(),
+                state_major: image::STATE_MAJOR,
+                state_minor: image::STATE_MINOR,
+            },
+            buffer: InternalBuffer::new()?,
+            buffer_saved: false,
+            registers_saved: false,
+            dma: DmaRegisters::default(),
+            transfer: None,
+            operand: FACTORIAL_ZERO,
+            loaded: None,
+            interrupts: 0,
+            lost: false,
+        })
+    }
+
+    /// Waits until the device has nothing to do.
+    fn wait_idle(&mut self, core: &CoreDevice, signals: Signals) -> Result {
+        hardware::wait_idle(core, signals, self.config.timeout)?;
+        self.transfer = None;
+        Ok(())
+    }
+
+    /// Returns whether the guest's transfer still runs.
+    fn is_transferring(&mut self, core: &CoreDevice) -> Result<bool> {
+        if self.transfer.is_some() && !hardware::is_transferring(&core.registers(BAR)?)? {
+            self.transfer = None;
+        }
+        Ok(self.transfer.is_some())
+    }
+
+    /// Takes the result of a pass: a device that is lost stays so.
+    fn passed<R>(lost: &mut bool, core: &CoreDevice, result: Result<R, PassError>) -> Result<R> {
+        result.map_err(|error| {
+            if let PassError::Lost(error) = &error {
+                *lost = true;
+                dev_err!(
+                    core.as_ref(),
+                    "cut off from memory, a transfer of the driver's failed: {:?}\n",
+                    error
+                );
+            }
+            error.into()
+        })
+    }
+
+    /// Fills the internal buffer of the idle device.
+    fn write_buffer(&mut self, core: &CoreDevice, content: &[u8; BUFFER_SIZE]) -> Result {
+        let result = self.buffer.write(core, content, &self.dma);
+        Self::passed(&mut self.lost, core, result)
+    }
+
+    /// Saves the internal buffer of the idle device.
+    fn save_buffer(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
+        let result = self.buffer.read(core, &self.dma);
+        payload.put_slice(Self::passed(&mut self.lost, core, result)?)?;
+        self.buffer_saved = true;
+        Ok(SectionHead::mandatory(image::BUFFER, 0))
+    }
+
+    /// Saves the registers of the stopped device.
+    fn save_registers(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
+        let mut state = hardware::read(&core.registers(BAR)?)?;
+        state.operand = self.operand;
+        state.dma = self.dma;
+        state.interrupts |= self.interrupts;
+        state.write(payload)?;
+        self.registers_saved = true;
+        Ok(SectionHead::mandatory(image::REGISTERS, 0))
+    }
+
+    /// The guest writes one of the DMA registers that start nothing.
+    fn write_dma_register(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+        if self.is_transferring(core)? {
+            // The device ignores it.
+            return Ok(());
+        }
+        core.guest_write(access, value)?;
+        match access.offset {
+            DMA_SOURCE => self.dma.source = value,
+            DMA_DESTINATION => self.dma.destination = value,
+            _ => self.dma.count = value,
+        }
+        Ok(())
+    }
+
+    /// The guest starts a transfer.
+    fn start_transfer(
+        &mut self,
+        core: &CoreDevice,
+        log: &mut DirtyLog,
+        access: Access,
+        value: u64,
+    ) -> Result {
+        if value & COMMAND_RUN == 0 || self.is_transferring(core)? {
+            // The device ignores it.
+            return Ok(());
+        }
+        let dma = DmaRegisters {
+            command: value & !COMMAND_RUN,
+            ..self.dma
+        };
+        let transfer = Transfer::new(&dma, self.config.dma_mask).inspect_err(|_| {
+            dev_warn_ratelimited!(
+                core.as_ref(),
+                "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
+                value,
+                dma.source,
+                dma.destination,
+                dma.count
+            );
+        })?;
+
+        match transfer {
+            Transfer::ToMemory(range) => log.mark(range),
+            Transfer::FromMemory => {
+                self.buffer.forget();
+                self.buffer_saved = false;
+            }
+        }
+        core.guest_write(access, value)?;
+        self.dma = dma;
+        self.transfer = Some(transfer);
+        Ok(())
+    }
+
+    /// The guest starts a factorial.
+    fn start_factorial(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+        if hardware::is_computing(&core.registers(BAR)?)? {
+            // The device ignores it.
+            return Ok(());
+        }
+        core.guest_write(access, value)?;
+        // CAST: The register is 32 bits wide, and so is the access.
+        self.operand = value as u32;
+        Ok(())
+    }
+}
+
+impl Device for EduDevice {
+    type Host = CoreDevice;
+
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn quiesce(&mut self, core: &CoreDevice) -> Result {
+        self.wait_idle(core, Signals::Interrupt)
+    }
+
+    fn resume(&mut self, core: &CoreDevice) -> Result {
+        if self.interrupts != 0 {
+            core.registers(BAR)?
+                .write32(INTERRUPT_RAISE, self.interrupts)?;
+            self.interrupts = 0;
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, core: &CoreDevice) -> Result {
+        if self.lost {
+            return Err(EIO);
+        }
+        self.loaded = None;
+        self.interrupts = 0;
+        self.wait_idle(core, Signals::Ignore)?;
+        self.write_buffer(core, &[0; BUFFER_SIZE])?;
+        let state = RegisterState {
+            operand: FACTORIAL_ZERO,
+            ..RegisterState::default()
+        };
+        hardware::write(core, &state)?;
+        self.dma = state.dma;
+        self.operand = state.operand;
+        Ok(())
+    }
+
+    fn lost(&self) -> bool {
+        self.lost
+    }
+
+    fn save_begin(&mut self, _core: &CoreDevice) -> Result {
+        self.buffer_saved = false;
+        self.registers_saved = false;
+        Ok(())
+    }
+
+    fn remaining(&self, _core: &CoreDevice) -> Remaining {
+        let once = |bytes, saved: bool| {
+            let count = u64::from(!saved);
+            Amount {
+                // No overflow: `count` is 0 or 1.
+                bytes: bytes * count,
+                sections: count,
+            }
+        };
+        Remaining {
+            // CAST: A small constant.
+            running: once(BUFFER_SIZE as u64, self.buffer_saved),
+            stopped: once(RegisterState::SIZE, self.registers_saved),
+        }
+    }
+
+    fn save(
+        &mut self,
+        core: &CoreDevice,
+        phase: Phase,
+        payload: &mut Payload,
+    ) -> Result<Option<SectionHead>> {
+        if !self.buffer_saved && !self.is_transferring(core)? {
+            return self.save_buffer(core, payload).map(Some);
+        }
+        if phase == Phase::Stopped && !self.registers_saved {
+            return self.save_registers(core, payload).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn load_begin(&mut self, _core: &CoreDevice) -> Result {
+        self.loaded = None;
+        Ok(())
+    }
+
+    fn load(&mut self, core: &CoreDevice, section: &Section<'_>) -> Result {
+        if section.head.offset != 0 || self.loaded.is_some() {
+            return Err(EINVAL);
+        }
+        match section.head.kind {
+            image::REGISTERS => {
+                self.loaded = Some(RegisterState::read(section)?);
+                Ok(())
+            }
+            image::BUFFER => {
+                let content = section.payload.try_into().map_err(|_| EINVAL)?;
+                self.write_buffer(core, content)
+            }
+            _ => Err(EOPNOTSUPP),
+        }
+    }
+
+    fn load_end(&mut self, core: &CoreDevice) -> Result {
+        let state = self.loaded.take().ok_or(EINVAL)?;
+        hardware::write(core, &state)?;
+        self.dma = state.dma;
+        self.operand = state.operand;
+        self.interrupts = state.interrupts;
+        Ok(())
+    }
+
+    fn in_flight(&mut self, core: &CoreDevice, report: &mut dyn FnMut(IovaRange)) -> Result {
+        if self.is_transferring(core)? {
+            if let Some(Transfer::ToMemory(range)) = self.transfer {
+                report(range);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
+        let value = core.guest_read(access)?;
+        let shadow = match access.offset {
+            DMA_SOURCE => self.dma.source,
+            DMA_DESTINATION => self.dma.destination,
+            DMA_COUNT => self.dma.count,
+            DMA_COMMAND => {
+                let runs = self.is_transferring(core)?;
+                self.dma.command | if runs { COMMAND_RUN } else { 0 }
+            }
+            _ => return Ok(value),
+        };
+        match access.width {
+            // CAST: What a 32-bit access reads of a 64-bit register.
+            Width::B4 => Ok(u64::from(shadow as u32)),
+            Width::B8 => Ok(shadow),
+            Width::B1 | Width::B2 => Ok(value),
+        }
+    }
+
+    fn write(
+        &mut self,
+        core: &CoreDevice,
+        log: &mut DirtyLog,
+        access: Access,
+        value: u64,
+    ) -> Result {
+        match (access.offset, access.width) {
+            (FACTORIAL, Width::B4) => self.start_factorial(core, access, value),
+            (DMA_SOURCE | DMA_DESTINATION | DMA_COUNT, Width::B4 | Width::B8) => {
+                self.write_dma_register(core, access, value)
+            }
+            (DMA_COMMAND, Width::B4 | Width::B8) => {
+                self.start_transfer(core, log, access, value)
+            }
+            _ => core.guest_write(access, value),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The hardware: sequences of register accesses that belong together.
+
+use kernel::{
+    prelude::*,
+    time::Delta, //
+};
+use vfio::{
+    pci::{
+        CoreDevice,
+        Registers, //
+    },
+    scratch::ScratchPage,
+    wait::{
+        self,
+        Signals, //
+    }, //
+};
+
+use crate::{
+    image::RegisterState,
+    registers::*,
+    transfer::DmaRegisters, //
+};
+
+/// How often a running computation or transfer is looked at.
+const INTERVAL: Delta = Delta::from_millis(1);
+
+/// What the device needs between the end of a computation and its interrupt, and more.
+///
+/// It tells the end first (status bit 0) and raises the interrupt a moment later.
+const INTERRUPT_DELAY: Delta = Delta::from_millis(2);
+
+/// The longest that a transfer of the driver's own may take; it is specified to take 100 ms.
+const TRANSFER_TIMEOUT: Delta = Delta::from_secs(2);
+
+/// Returns whether a transfer runs.
+pub(crate) fn is_transferring(registers: &Registers<'_>) -> Result<bool> {
+    Ok(registers.read64(DMA_COMMAND)? & COMMAND_RUN != 0)
+}
+
+/// Returns whether a factorial is being computed.
+pub(crate) fn is_computing(registers: &Registers<'_>) -> Result<bool> {
+    Ok(registers.read32(STATUS)? & STATUS_COMPUTING != 0)
+}
+
+/// Checks that the device answers; `ENODEV` when it is gone.
+pub(crate) fn check_presence(registers: &Registers<'_>) -> Result {
+    if registers.read32(IDENTIFICATION)? == IDENTIFICATION_VALUE {
+        Ok(())
+    } else {
+        Err(ENODEV)
+    }
+}
+
+/// Waits until the device has nothing to do.
+///
+/// The registers are taken for each look only, so that the guest is not held up. Returns
+/// `ETIMEDOUT` when that takes longer than `timeout`, `EINTR` on a signal that counts, and
+/// `ENODEV` when the device is gone.
+pub(crate) fn wait_idle(core: &CoreDevice, signals: Signals, timeout: Delta) -> Result {
+    let mut was_computing = false;
+    wait::until(signals, INTERVAL, timeout, || {
+        let registers = core.registers(BAR)?;
+        check_presence(&registers)?;
+        let computing = is_computing(&registers)?;
+        was_computing |= computing;
+        Ok(!computing && !is_transferring(&registers)?)
+    })?;
+    if was_computing {
+        kernel::time::delay::fsleep(INTERRUPT_DELAY);
+    }
+    Ok(())
+}
+
+/// Returns the registers of an idle device that the hardware knows.
+///
+/// The operand of the factorial and the DMA registers are the driver's to know.
+pub(crate) fn read(registers: &Registers<'_>) -> Result<RegisterState> {
+    check_presence(registers)?;
+    Ok(RegisterState {
+        status: registers.read32(STATUS)? & STATUS_INTERRUPT,
+        liveness: registers.read32(LIVENESS)?,
+        factorial: registers.read32(FACTORIAL)?,
+        interrupts: registers.read32(INTERRUPT_STATUS)?,
+        ..RegisterState::default()
+    })
+}
+
+/// Brings an idle device to a state, but raises no interrupt.
+///
+/// `EIO` where the device does not compute what it should.
+pub(crate) fn write(core: &CoreDevice, state: &RegisterState) -> Result {
+    {
+        let registers = core.registers(BAR)?;
+        check_presence(&registers)?;
+        // The computation below must not raise an interrupt.
+        registers.write32(STATUS, 0)?;
+        // Greater operands have the same result and take the device longer.
+        registers.write32(FACTORIAL, state.operand.min(FACTORIAL_ZERO))?;
+    }
+    wait_idle(core, Signals::Ignore, TRANSFER_TIMEOUT)?;
+
+    let registers = core.registers(BAR)?;
+    registers.write32(LIVENESS, !state.liveness)?;
+    registers.write32(STATUS, state.status)?;
+    let pending = registers.read32(INTERRUPT_STATUS)?;
+    registers.write32(INTERRUPT_ACKNOWLEDGE, pending)?;
+    write_dma(&registers, &state.dma)?;
+
+    let reads = read(&registers)?;
+    if (reads.factorial, reads.liveness, reads.status)
+        != (state.factorial, state.liveness, state.status)
+    {
+        return Err(EIO);
+    }
+    Ok(())
+}
+
+/// Writes the DMA registers that start nothing.
+pub(crate) fn write_dma(registers: &Registers<'_>, dma: &DmaRegisters) -> Result {
+    registers.write64(DMA_SOURCE, dma.source)?;
+    registers.write64(DMA_DESTINATION, dma.destination)?;
+    registers.write64(DMA_COUNT, dma.count)
+}
+
+/// Which way the internal buffer goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Direction {
+    /// From the device to the scratch page.
+    Read,
+    /// From the scratch page to the device.
+    Write,
+}
+
+/// Moves the whole internal buffer of an idle device from or to a page, by the device's own DMA.
+///
+/// Leaves `dma` in the registers, which belong to the guest. Takes the device 100 ms. The errors
+/// are those of [`CoreDevice::with_private_dma`].
+pub(crate) fn move_buffer(
+    core: &CoreDevice,
+    page: &mut ScratchPage,
+    direction: Direction,
+    dma: &DmaRegisters,
+) -> Result<(), vfio::pci::PassError> {
+    core.with_private_dma(BAR, page, |registers, iova| {
+        let (source, destination, command) = match direction {
+            Direction::Read => (BUFFER, iova, COMMAND_TO_MEMORY),
+            Direction::Write => (iova, BUFFER, 0),
+        };
+        write_dma(
+            registers,
+            &DmaRegisters {
+                source,
+                destination,
+                // CAST: A small constant.
+                count: BUFFER_SIZE as u64,
+                command,
+            },
+        )?;
+        registers.write64(DMA_COMMAND, command | COMMAND_RUN)?;
+        wait::until(Signals::Ignore, INTERVAL, TRANSFER_TIMEOUT, || {
+            is_transferring(registers).map(|runs| !runs)
+        })?;
+        check_presence(registers)?;
+        write_dma(registers, dma)
+    })
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The edu's sections in a migration image, state version 1.0.
+//!
+//! | type | name | flags | payload |
+//! |---|---|---|---|
+//! | 1 | registers | mandatory | see [`RegisterState`], 56 bytes |
+//! | 2 | buffer | mandatory | the internal buffer, 4096 bytes; the last one in the image counts |
+//!
+//! Both have object offset 0. The registers come once, after the last buffer.
+
+use kernel::prelude::*;
+use migration::image::{
+    Payload,
+    Section, //
+};
+
+use crate::{
+    registers::STATUS_INTERRUPT,
+    transfer::DmaRegisters, //
+};
+
+/// Major version of the sections.
+pub(crate) const STATE_MAJOR: u16 = 1;
+
+/// Minor version of the sections.
+pub(crate) const STATE_MINOR: u16 = 0;
+
+/// Section type of the registers.
+pub(crate) const REGISTERS: u16 = 1;
+
+/// Section type of the internal buffer.
+pub(crate) const BUFFER: u16 = 2;
+
+/// The registers of a stopped device.
+///
+/// The payload of the registers section, little-endian:
+///
+/// | offset | type | field |
+/// |---|---|---|
+/// | 0 | u32 | status: bit 7, interrupt after factorial; other bits 0 |
+/// | 4 | u32 | liveness check as it reads |
+/// | 8 | u32 | operand of the last factorial |
+/// | 12 | u32 | its result |
+/// | 16 | u32 | interrupt status |
+/// | 20 | u32 | 0 |
+/// | 24 | u64 | DMA source address |
+/// | 32 | u64 | DMA destination address |
+/// | 40 | u64 | DMA transfer size |
+/// | 48 | u64 | last DMA command, run bit 0 |
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct RegisterState {
+    /// Status, only bit 7.
+    pub(crate) status: u32,
+    /// Liveness check as it reads.
+    pub(crate) liveness: u32,
+    /// Operand of the last factorial.
+    pub(crate) operand: u32,
+    /// Its result.
+    pub(crate) factorial: u32,
+    /// Interrupts raised and not acknowledged.
+    pub(crate) interrupts: u32,
+    /// The DMA registers.
+    pub(crate) dma: DmaRegisters,
+}
+
+impl RegisterState {
+    /// Bytes of the payload.
+    pub(crate) const SIZE: u64 = 56;
+
+    /// Appends the payload.
+    pub(crate) fn write(&self, payload: &mut Payload) -> Result {
+        payload.put_u32(self.status)?;
+        payload.put_u32(self.liveness)?;
+        payload.put_u32(self.operand)?;
+        payload.put_u32(self.factorial)?;
+        payload.put_u32(self.interrupts)?;
+        payload.put_u32(0)?;
+        payload.put_u64(self.dma.source)?;
+        payload.put_u64(self.dma.destination)?;
+        payload.put_u64(self.dma.count)?;
+        payload.put_u64(self.dma.command)
+    }
+
+    /// Reads the payload; `EINVAL` where its size is wrong or a device could not have the state.
+    pub(crate) fn read(section: &Section<'_>) -> Result<Self> {
+        let mut fields = section.fields();
+        let state = Self {
+            status: fields.take_u32()?,
+            liveness: fields.take_u32()?,
+            operand: fields.take_u32()?,
+            factorial: fields.take_u32()?,
+            interrupts: fields.take_u32()?,
+            dma: {
+                if fields.take_u32()? != 0 {
+                    return Err(EINVAL);
+                }
+                DmaRegisters {
+                    source: fields.take_u64()?,
+                    destination: fields.take_u64()?,
+                    count: fields.take_u64()?,
+                    command: fields.take_u64()?,
+                }
+            },
+        };
+        fields.finish()?;
+        if !state.is_possible() {
+            return Err(EINVAL);
+        }
+        Ok(state)
+    }
+
+    /// Returns whether an idle device can be in this state.
+    fn is_possible(&self) -> bool {
+        self.status & !STATUS_INTERRUPT == 0
+            && self.dma.command & crate::registers::COMMAND_RUN == 0
+            && self.factorial == factorial(self.operand)
+    }
+}
+
+/// Returns n! modulo 2^32.
+fn factorial(n: u32) -> u32 {
+    if n >= crate::registers::FACTORIAL_ZERO {
+        return 0;
+    }
+    (1..=n).fold(1, u32::wrapping_mul)
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a DMA command of the guest would make the device do.
+
+use kernel::prelude::*;
+use migration::iova::IovaRange;
+
+use crate::registers::{
+    BUFFER,
+    BUFFER_SIZE,
+    COMMAND_TO_MEMORY, //
+};
+
+/// The DMA registers as the guest has left them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct DmaRegisters {
+    /// Source address.
+    pub(crate) source: u64,
+    /// Destination address.
+    pub(crate) destination: u64,
+    /// Size in bytes.
+    pub(crate) count: u64,
+    /// The last command that the device took, without the run bit.
+    pub(crate) command: u64,
+}
+
+/// A transfer between guest memory and the internal buffer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Transfer {
+    /// The device reads guest memory and changes its buffer.
+    FromMemory,
+    /// The device writes this part of guest memory.
+    ToMemory(IovaRange),
+}
+
+impl Transfer {
+    /// Returns the transfer that `registers` describe.
+    ///
+    /// `EINVAL` where it does not lie wholly within the internal buffer, is empty (a device that
+    /// is told to do such a thing ends the host's QEMU) or reaches beyond `mask` (the device would
+    /// cut the address and touch other memory than it was told to).
+    pub(crate) fn new(registers: &DmaRegisters, mask: u64) -> Result<Self> {
+        let to_memory = registers.command & COMMAND_TO_MEMORY != 0;
+        let (buffer, memory) = if to_memory {
+            (registers.source, registers.destination)
+        } else {
+            (registers.destination, registers.source)
+        };
+
+        // CAST: A small constant.
+        let room = (BUFFER_SIZE as u64)
+            .checked_sub(buffer.checked_sub(BUFFER).ok_or(EINVAL)?)
+            .ok_or(EINVAL)?;
+        let memory = IovaRange::new(memory, registers.count)?;
+        if registers.count > room || memory.last() > mask {
+            return Err(EINVAL);
+        }
+        Ok(if to_memory {
+            Self::ToMemory(memory)
+        } else {
+            Self::FromMemory
+        })
+    }
+}

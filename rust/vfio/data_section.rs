@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The data section of a migration region: pages that user space can map.
+
+use kernel::{
+    alloc::flags::__GFP_ZERO,
+    mm::virt::VmaNew,
+    page::{
+        Page,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+use migration::kabi2018::DataWindow;
+
+use crate::bindings;
+
+/// Memory of a region's data section.
+///
+/// The pages are of their own: a mapping holds references to them and lives on by itself. User
+/// space may change them at any time, so they are only ever copied, never borrowed.
+pub(crate) struct DataSection {
+    pages: KVec<Page>,
+}
+
+impl DataSection {
+    /// Offset of the section in its region: the first page after the trapped header.
+    pub(crate) const OFFSET: usize = PAGE_SIZE;
+
+    /// Allocates a section of `size` bytes, a multiple of the page size, full of zeroes.
+    ///
+    /// `ENOMEM` when there is not enough memory.
+    pub(crate) fn new(size: usize) -> Result<Self> {
+        let mut pages = KVec::with_capacity(size / PAGE_SIZE, GFP_KERNEL)?;
+        for _ in 0..size / PAGE_SIZE {
+            pages.push(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?, GFP_KERNEL)?;
+        }
+        Ok(Self { pages })
+    }
+
+    /// Returns the size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        // No overflow: `new` was given this very product.
+        self.pages.len() * PAGE_SIZE
+    }
+
+    /// Forgets what the last user left.
+    pub(crate) fn clear(&self) {
+        let zeroes = [0u8; 256];
+        for at in (0..self.size()).step_by(zeroes.len()) {
+            // The range lies in the section, so there is no error.
+            let _ = self.write(at, &zeroes);
+        }
+    }
+
+    /// Maps pages `first..first + count` of the section, where `count` is what the area holds.
+    ///
+    /// `EINVAL` when they are not all in the section or the mapping is to be executable.
+    pub(crate) fn map(&self, area: &VmaNew, first: usize) -> Result {
+        let count = (area.end() - area.start()) / PAGE_SIZE;
+        let last = first.checked_add(count).ok_or(EINVAL)?;
+        let pages = self.pages.get(first..last).ok_or(EINVAL)?;
+
+        area.try_clear_mayexec()?;
+        area.set_dontexpand();
+        area.set_dontdump();
+        let area = area.set_mixedmap();
+        for (number, page) in pages.iter().enumerate() {
+            area.vm_insert_page(area.start() + number * PAGE_SIZE, page)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `copy` with the page, the offset in it and the range of bytes for each page that
+    /// `offset..offset + len` touches; `EINVAL` when that does not lie in the section.
+    fn for_each_part(
+        &self,
+        offset: usize,
+        len: usize,
+        mut copy: impl FnMut(&Page, usize, core::ops::Range<usize>),
+    ) -> Result {
+        let end = offset.checked_add(len).ok_or(EINVAL)?;
+        if end > self.size() {
+            return Err(EINVAL);
+        }
+        let mut at = offset;
+        while at < end {
+            let within = at % PAGE_SIZE;
+            let part = (PAGE_SIZE - within).min(end - at);
+            let page = self.pages.get(at / PAGE_SIZE).ok_or(EINVAL)?;
+            copy(page, within, at - offset..at - offset + part);
+            at += part;
+        }
+        Ok(())
+    }
+}
+
+impl DataWindow for DataSection {
+    fn offset(&self) -> u64 {
+        // CAST: Widening.
+        Self::OFFSET as u64
+    }
+
+    fn len(&self) -> usize {
+        self.size()
+    }
+
+    fn read(&self, offset: usize, to: &mut [u8]) -> Result {
+        self.for_each_part(offset, to.len(), |page, within, range| {
+            if let Some(part) = to.get_mut(range) {
+                // SAFETY: The page is owned, `within + part.len()` is at most a page, and `part`
+                // is valid for writes of its length.
+                unsafe {
+                    bindings::rvfio_page_read(
+                        page.as_ptr(),
+                        within,
+                        part.as_mut_ptr().cast(),
+                        part.len(),
+                    )
+                };
+            }
+        })
+    }
+
+    fn write(&self, offset: usize, from: &[u8]) -> Result {
+        self.for_each_part(offset, from.len(), |page, within, range| {
+            if let Some(part) = from.get(range) {
+                // SAFETY: The page is owned, `within + part.len()` is at most a page, and `part`
+                // is valid for reads of its length.
+                unsafe {
+                    bindings::rvfio_page_write(
+                        page.as_ptr(),
+                        within,
+                        part.as_ptr().cast(),
+                        part.len(),
+                    )
+                };
+            }
+        })
+    }
+}

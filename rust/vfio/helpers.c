@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * C functions for what Rust cannot call: inline functions, macros, locks that
+ * the kernel crate does not wrap.
+ */
+
+#include <linux/highmem.h>
+#include <linux/iommu.h>
+#include <linux/pci.h>
+#include <linux/pm_runtime.h>
+#include <linux/ratelimit.h>
+#include <linux/vfio.h>
+#include <linux/vfio_pci_core.h>
+
+#include <rvfio/helpers.h>
+
+void rvfio_put_device(struct vfio_device *vdev)
+{
+	vfio_put_device(vdev);
+}
+
+/* Wakes the device; vfio_pci_core does the same around its own accesses. */
+int rvfio_pm_get(struct vfio_pci_core_device *vdev)
+{
+	return pm_runtime_resume_and_get(&vdev->pdev->dev);
+}
+
+void rvfio_pm_put(struct vfio_pci_core_device *vdev)
+{
+	pm_runtime_put(&vdev->pdev->dev);
+}
+
+/* Keeps the user from changing PCI_COMMAND and from using the BARs. */
+void rvfio_memory_lock(struct vfio_pci_core_device *vdev)
+{
+	down_write(&vdev->memory_lock);
+}
+
+void rvfio_memory_unlock(struct vfio_pci_core_device *vdev)
+{
+	up_write(&vdev->memory_lock);
+}
+
+/*
+ * Sets @bits in PCI_COMMAND and returns those that were clear. Only these bits
+ * change hands: PCI_COMMAND_INTX_DISABLE flips in the interrupt handler under
+ * irqlock, so the whole word must never be saved and put back.
+ */
+u16 rvfio_command_set(struct vfio_pci_core_device *vdev, u16 bits)
+{
+	unsigned long flags;
+	u16 cmd, set;
+
+	spin_lock_irqsave(&vdev->irqlock, flags);
+	pci_read_config_word(vdev->pdev, PCI_COMMAND, &cmd);
+	set = bits & ~cmd;
+	if (set)
+		pci_write_config_word(vdev->pdev, PCI_COMMAND, cmd | set);
+	spin_unlock_irqrestore(&vdev->irqlock, flags);
+
+	return set;
+}
+
+void rvfio_command_clear(struct vfio_pci_core_device *vdev, u16 bits)
+{
+	unsigned long flags;
+	u16 cmd;
+
+	if (!bits)
+		return;
+
+	spin_lock_irqsave(&vdev->irqlock, flags);
+	pci_read_config_word(vdev->pdev, PCI_COMMAND, &cmd);
+	pci_write_config_word(vdev->pdev, PCI_COMMAND, cmd & ~bits);
+	spin_unlock_irqrestore(&vdev->irqlock, flags);
+}
+
+static int count_device(struct device *dev, void *count)
+{
+	++*(unsigned int *)count;
+	return 0;
+}
+
+bool rvfio_group_is_singleton(struct iommu_group *group)
+{
+	unsigned int count = 0;
+
+	iommu_group_for_each_dev(group, &count, count_device);
+	return count == 1;
+}
+
+struct iommu_domain *rvfio_paging_domain_alloc(struct device *dev)
+{
+	return iommu_paging_domain_alloc(dev);
+}
+
+int rvfio_iommu_map_page(struct iommu_domain *domain, unsigned long iova,
+			 struct page *page)
+{
+	return iommu_map(domain, iova, page_to_phys(page), PAGE_SIZE,
+			 IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, GFP_KERNEL);
+}
+
+/*
+ * User space may have the page mapped and write it meanwhile, so the copies
+ * are made here and not where the compiler may assume that nobody does.
+ */
+void rvfio_page_read(struct page *page, size_t offset, void *to, size_t len)
+{
+	memcpy_from_page(to, page, offset, len);
+}
+
+void rvfio_page_write(struct page *page, size_t offset, const void *from,
+		      size_t len)
+{
+	memcpy_to_page(page, offset, from, len);
+}
+
+/* For messages that a guest or a client can provoke at will. */
+bool rvfio_log_allowed(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! vfio-pci variant drivers: the physical device, passed through, with migration on top.
+
+mod core_device;
+mod id;
+mod migration_region;
+mod private_dma;
+mod registers;
+mod registration;
+mod trap;
+mod variant;
+mod vtable;
+
+pub use self::{
+    core_device::CoreDevice,
+    id::{
+        DeviceId,
+        IdTable, //
+    },
+    private_dma::PassError,
+    registers::Registers,
+    registration::Registration,
+    variant::{
+        Variant,
+        VariantDevice, //
+    }, //
+};

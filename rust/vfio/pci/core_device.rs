@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The PCI function as the vfio-pci core keeps it.
+
+use kernel::{
+    device,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    types::Opaque, //
+};
+use migration::device::{
+    Access,
+    Width, //
+};
+
+use crate::bindings;
+
+/// Number of standard base address registers.
+const BARS: u8 = 6;
+
+/// A PCI function that the vfio-pci core manages.
+///
+/// What a driver's migration code works with: the guest's way to the registers
+/// ([`CoreDevice::guest_read`], [`CoreDevice::guest_write`]), the driver's own
+/// ([`CoreDevice::registers`]) and DMA into the driver's own memory
+/// ([`CoreDevice::with_private_dma`]).
+///
+/// # Invariants
+///
+/// The object is the `struct vfio_pci_core_device` of a registered device, initialised by
+/// `vfio_pci_core_init_dev()`.
+#[repr(transparent)]
+pub struct CoreDevice(Opaque<bindings::vfio_pci_core_device>);
+
+// SAFETY: The vfio-pci core allows its functions to be called from any thread.
+unsafe impl Send for CoreDevice {}
+
+// SAFETY: The fields used here are constant while the device is open or guarded by its locks.
+unsafe impl Sync for CoreDevice {}
+
+impl CoreDevice {
+    /// Borrows the device from its C structure.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to a `vfio_pci_core_device` that `vfio_pci_core_init_dev()` has initialised
+    /// and that stays valid for `'a`.
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::vfio_pci_core_device) -> &'a Self {
+        // INVARIANT: The caller vouches for the structure.
+        // SAFETY: `Self` is a transparent wrapper and the caller vouches for the pointer.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Returns the C structure.
+    pub(crate) fn as_raw(&self) -> *mut bindings::vfio_pci_core_device {
+        self.0.get()
+    }
+
+    /// Returns the PCI function's C structure.
+    pub(crate) fn pdev(&self) -> *mut kernel::bindings::pci_dev {
+        // SAFETY: By the type invariant; `pdev` is set once by `vfio_pci_core_init_dev()`.
+        unsafe { (*self.as_raw()).pdev }
+    }
+
+    /// Returns the function's vendor and device number and its subsystem's.
+    pub fn ids(&self) -> (u16, u16, u16, u16) {
+        let pdev = self.pdev();
+        // SAFETY: `pdev` is valid for the life of the device, the numbers never change.
+        unsafe {
+            (
+                (*pdev).vendor,
+                (*pdev).device,
+                (*pdev).subsystem_vendor,
+                (*pdev).subsystem_device,
+            )
+        }
+    }
+
+    /// Returns the function's revision.
+    pub fn revision(&self) -> u8 {
+        // SAFETY: `pdev` is valid for the life of the device, the number never changes.
+        unsafe { (*self.pdev()).revision }
+    }
+
+    /// Returns the size of a BAR in bytes, 0 where there is none.
+    pub fn bar_len(&self, bar: u8) -> u64 {
+        if bar >= BARS {
+            return 0;
+        }
+        // SAFETY: `pdev` is valid and `bar` names a standard BAR.
+        unsafe { kernel::bindings::pci_resource_len(self.pdev(), bar.into()) }
+    }
+
+    /// Reads a register as the guest does: `EIO` while memory decoding is off.
+    pub fn guest_read(&self, access: Access) -> Result<u64> {
+        self.read(access, true)
+    }
+
+    /// Writes a register as the guest does: `EIO` while memory decoding is off.
+    pub fn guest_write(&self, access: Access, value: u64) -> Result {
+        self.write(access, value, true)
+    }
+
+    /// Returns the address of a register; `EINVAL` where the BAR has none, `ENODEV` or `EBUSY`
+    /// where the BAR could not be mapped.
+    fn io(&self, access: Access) -> Result<*mut c_void> {
+        // CAST: The enum's values are the widths in bytes.
+        let end = access
+            .offset
+            .checked_add(access.width as u64)
+            .ok_or(EINVAL)?;
+        if end > self.bar_len(access.bar) {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariant; the mappings are constant while the device is open.
+        let base = unsafe { (*self.as_raw()).barmap }
+            .get(usize::from(access.bar))
+            .copied()
+            .ok_or(EINVAL)?;
+        if base.is_null() {
+            return Err(ENODEV);
+        }
+        let base = from_err_ptr(base)?;
+        let offset = usize::try_from(access.offset)?;
+        Ok(base.cast::<u8>().wrapping_add(offset).cast())
+    }
+
+    /// Reads a register, with or without a test that memory decoding is on.
+    pub(super) fn read(&self, access: Access, test_mem: bool) -> Result<u64> {
+        let io = self.io(access)?;
+        let vdev = self.as_raw();
+        // SAFETY: By the type invariant, and `io` is the address of `access.width` bytes of a
+        // mapped BAR.
+        unsafe {
+            match access.width {
+                Width::B1 => {
+                    let mut value = 0u8;
+                    to_result(bindings::vfio_pci_core_ioread8(vdev, test_mem, &mut value, io))?;
+                    Ok(value.into())
+                }
+                Width::B2 => {
+                    let mut value = 0u16;
+                    to_result(bindings::vfio_pci_core_ioread16(vdev, test_mem, &mut value, io))?;
+                    Ok(value.into())
+                }
+                Width::B4 => {
+                    let mut value = 0u32;
+                    to_result(bindings::vfio_pci_core_ioread32(vdev, test_mem, &mut value, io))?;
+                    Ok(value.into())
+                }
+                Width::B8 => {
+                    let mut value = 0u64;
+                    to_result(bindings::vfio_pci_core_ioread64(vdev, test_mem, &mut value, io))?;
+                    Ok(value)
+                }
+            }
+        }
+    }
+
+    /// Writes a register, with or without a test that memory decoding is on.
+    pub(super) fn write(&self, access: Access, value: u64, test_mem: bool) -> Result {
+        let io = self.io(access)?;
+        let vdev = self.as_raw();
+        // CAST: A register takes the low bytes of the value, as many as it is wide.
+        // SAFETY: By the type invariant, and `io` is the address of `access.width` bytes of a
+        // mapped BAR.
+        to_result(unsafe {
+            match access.width {
+                Width::B1 => bindings::vfio_pci_core_iowrite8(vdev, test_mem, value as u8, io),
+                Width::B2 => bindings::vfio_pci_core_iowrite16(vdev, test_mem, value as u16, io),
+                Width::B4 => bindings::vfio_pci_core_iowrite32(vdev, test_mem, value as u32, io),
+                Width::B8 => bindings::vfio_pci_core_iowrite64(vdev, test_mem, value, io),
+            }
+        })
+    }
+}
+
+impl AsRef<device::Device> for CoreDevice {
+    fn as_ref(&self) -> &device::Device {
+        // SAFETY: `pdev` is valid for the life of the device, and so is the device embedded in it.
+        unsafe { device::Device::from_raw(&raw mut (*self.pdev()).dev) }
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The table of devices that a variant driver can take.
+
+use kernel::{
+    bindings,
+    device_id::RawDeviceId, //
+};
+
+/// One entry of a variant driver's table.
+///
+/// Matches only where the administrator names the driver (`driver_override`), and makes a
+/// `vfio_pci:` alias, by which management software finds the driver (`PCI_DRIVER_OVERRIDE_DEVICE_VFIO`
+/// in [`include/linux/pci.h`](srctree/include/linux/pci.h)).
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct DeviceId(bindings::pci_device_id);
+
+impl DeviceId {
+    /// Any subsystem.
+    const ANY: u32 = !0;
+
+    /// Creates an entry for a vendor and device number.
+    pub const fn new(vendor: u16, device: u16) -> Self {
+        // CAST: Widening; `From` is not const.
+        Self(bindings::pci_device_id {
+            vendor: vendor as u32,
+            device: device as u32,
+            subvendor: Self::ANY,
+            subdevice: Self::ANY,
+            class: 0,
+            class_mask: 0,
+            driver_data: 0,
+            override_only: bindings::PCI_ID_F_VFIO_DRIVER_OVERRIDE as u32,
+        })
+    }
+}
+
+// SAFETY: `DeviceId` is a transparent wrapper of `pci_device_id`.
+unsafe impl RawDeviceId for DeviceId {
+    type RawType = bindings::pci_device_id;
+}
+
+/// A reference to a driver's table.
+pub type IdTable = &'static dyn kernel::device_id::IdTable<DeviceId, ()>;
+
+/// Creates an [`IdTable`] with its module aliases.
+#[macro_export]
+macro_rules! pci_device_table {
+    ($table:ident, [$($id:expr),* $(,)?]) => {
+        ::kernel::module_device_table!(
+            "pci", $crate::pci::DeviceId, $table, @none, [$($id),*]
+        );
+    };
+}

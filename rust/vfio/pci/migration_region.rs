@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The migration region of November 2018 as a device-specific region of vfio-pci.
+//!
+//! uAPI: `include/uapi/linux/vfio_migration_region.h`
+
+use core::{
+    marker::PhantomData,
+    mem::size_of, //
+};
+
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    mm::virt::VmaNew,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+use migration::kabi2018::DataWindow;
+
+use super::variant::{
+    Variant,
+    VariantDevice, //
+};
+use crate::{
+    bindings,
+    data_section::DataSection,
+    dev_warn_ratelimited,
+    user::Call, //
+};
+
+/// Bytes of the header that are decoded; the rest of its page is not there.
+const HEADER_SIZE: usize = size_of::<bindings::vfio_migration_region_header>();
+
+impl<T: Variant> VariantDevice<T> {
+    /// Adds the region to the device that is being opened.
+    pub(super) fn register_migration_region(&self) -> Result {
+        let size = DataSection::OFFSET
+            .checked_add(self.section().size())
+            .ok_or(EINVAL)?;
+        // SAFETY: The device is being opened, and the operations are static.
+        to_result(unsafe {
+            bindings::vfio_pci_core_register_dev_region(
+                self.core().as_raw(),
+                bindings::VFIO_REGION_TYPE_MIGRATION_2018,
+                bindings::VFIO_REGION_SUBTYPE_MIGRATION_2018,
+                &RegionOps::<T>::OPS,
+                size,
+                bindings::VFIO_REGION_INFO_FLAG_READ
+                    | bindings::VFIO_REGION_INFO_FLAG_WRITE
+                    | bindings::VFIO_REGION_INFO_FLAG_MMAP,
+                core::ptr::null_mut(),
+            )
+        })
+    }
+
+    /// Reads from the region.
+    fn region_read(&self, mut call: Call) -> isize {
+        let result = self.locate(&mut call).and_then(|part| match part {
+            Part::Header(offset) => {
+                let mut header = [0; HEADER_SIZE];
+                let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
+                let result = self.state().kabi2018_read(
+                    self.core(),
+                    self.section(),
+                    offset,
+                    fields,
+                );
+                result.inspect_err(|error| self.explain(*error))?;
+                call.writer().write_slice(fields)?;
+                Ok(call.len())
+            }
+            Part::Data(offset) => {
+                let mut to = call.writer();
+                self.for_each_page(offset, call.len(), |section, at, bounce| {
+                    section.read(at, bounce)?;
+                    to.write_slice(bounce)
+                })
+            }
+        });
+        finish(call, result)
+    }
+
+    /// Writes to the region.
+    fn region_write(&self, mut call: Call) -> isize {
+        let result = self.locate(&mut call).and_then(|part| match part {
+            Part::Header(offset) => {
+                let mut header = [0; HEADER_SIZE];
+                let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
+                call.reader().read_slice(fields)?;
+                let result = self.state().kabi2018_write(
+                    self.core(),
+                    self.section(),
+                    offset,
+                    fields,
+                );
+                result.inspect_err(|error| self.explain(*error))?;
+                Ok(call.len())
+            }
+            Part::Data(offset) => {
+                let mut from = call.reader();
+                self.for_each_page(offset, call.len(), |section, at, bounce| {
+                    from.read_slice(bounce)?;
+                    section.write(at, bounce)
+                })
+            }
+        });
+        finish(call, result)
+    }
+
+    /// Finds what a call is about, and shortens one that goes beyond the end of the region.
+    ///
+    /// `EINVAL` for a call that begins beyond it, touches what lies between header and data section,
+    /// or touches more than the header from within.
+    fn locate(&self, call: &mut Call) -> Result<Part> {
+        let offset = usize::try_from(call.offset())?;
+        if let Some(offset) = offset.checked_sub(DataSection::OFFSET) {
+            let room = self
+                .section()
+                .size()
+                .checked_sub(offset)
+                .filter(|room| *room > 0)
+                .ok_or(EINVAL)?;
+            call.truncate(room);
+            return Ok(Part::Data(offset));
+        }
+        match offset.checked_add(call.len()) {
+            Some(end) if end <= HEADER_SIZE => Ok(Part::Header(offset)),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Moves `len` bytes of the data section from `offset` on, a page at a time.
+    ///
+    /// No lock is held: the section is only memory, and what is moved while the user maps it is the
+    /// user's own affair.
+    fn for_each_page(
+        &self,
+        offset: usize,
+        len: usize,
+        mut copy: impl FnMut(&dyn DataWindow, usize, &mut [u8]) -> Result,
+    ) -> Result<usize> {
+        let mut bounce = KVec::from_elem(0u8, len.min(PAGE_SIZE), GFP_KERNEL)?;
+        let mut moved = 0;
+        while moved < len {
+            let part = bounce
+                .get_mut(..PAGE_SIZE.min(len - moved))
+                .ok_or(EINVAL)?;
+            let size = part.len();
+            if let Err(error) = copy(self.section(), offset + moved, part) {
+                if moved == 0 {
+                    return Err(error);
+                }
+                break;
+            }
+            moved += size;
+        }
+        Ok(moved)
+    }
+
+    /// Says in the kernel log why the migration core refused something.
+    fn explain(&self, error: Error) {
+        let state = self.state();
+        if let Some(refusal) = state.engine().last_refusal() {
+            dev_warn_ratelimited!(
+                self.core().as_ref(),
+                "migration image refused: {} ({:?})\n",
+                format_args!("{}", refusal),
+                error
+            );
+        }
+    }
+}
+
+/// Bits of a page offset that are the offset within a region.
+const REGION_PAGES_MASK: usize = (1 << (bindings::VFIO_PCI_OFFSET_SHIFT as usize - PAGE_SHIFT)) - 1;
+
+/// What a call to the region is about.
+enum Part {
+    /// Fields of the header, from this offset on.
+    Header(usize),
+    /// Bytes of the data section, from this offset in it on.
+    Data(usize),
+}
+
+/// Ends a call to the region.
+fn finish(call: Call, result: Result<usize>) -> isize {
+    match result {
+        Ok(moved) => call.finish(moved, Ok(())),
+        Err(error) => call.finish(0, Err(error)),
+    }
+}
+
+/// The operations of the region.
+struct RegionOps<T>(PhantomData<T>);
+
+impl<T: Variant> RegionOps<T> {
+    /// What vfio-pci calls.
+    const OPS: bindings::vfio_pci_regops = bindings::vfio_pci_regops {
+        rw: Some(Self::rw),
+        release: Some(Self::release),
+        mmap: Some(Self::mmap),
+        add_capability: Some(Self::add_capability),
+    };
+
+    /// # Safety
+    ///
+    /// Called by vfio-pci with an open device of this driver.
+    unsafe extern "C" fn rw(
+        vdev: *mut bindings::vfio_pci_core_device,
+        buf: *mut c_char,
+        count: usize,
+        ppos: *mut kernel::bindings::loff_t,
+        iswrite: bool,
+    ) -> isize {
+        // SAFETY: The device is open.
+        let this = unsafe { VariantDevice::<T>::from_vdev(vdev.cast()) };
+        // SAFETY: vfio-pci passes the file position, which outlives the call.
+        let call = unsafe { Call::new(buf, count, ppos) };
+        if iswrite {
+            this.region_write(call)
+        } else {
+            this.region_read(call)
+        }
+    }
+
+    /// The region owns nothing: its memory is the device's.
+    ///
+    /// # Safety
+    ///
+    /// None.
+    unsafe extern "C" fn release(
+        _vdev: *mut bindings::vfio_pci_core_device,
+        _region: *mut bindings::vfio_pci_region,
+    ) {
+    }
+
+    /// # Safety
+    ///
+    /// Called by vfio-pci with an open device of this driver and an area that is being set up.
+    unsafe extern "C" fn mmap(
+        vdev: *mut bindings::vfio_pci_core_device,
+        _region: *mut bindings::vfio_pci_region,
+        vma: *mut kernel::bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: The device is open.
+        let this = unsafe { VariantDevice::<T>::from_vdev(vdev.cast()) };
+        // SAFETY: The area is being set up in an mmap operation.
+        let area = unsafe { VmaNew::from_raw(vma) };
+        // SAFETY: As above.
+        let page = unsafe { (*vma).vm_pgoff };
+        from_result(|| {
+            // The page offset tells the region as well, in its upper bits.
+            let first = (page & REGION_PAGES_MASK)
+                .checked_sub(DataSection::OFFSET / PAGE_SIZE)
+                .ok_or(EINVAL)?;
+            this.section().map(area, first)?;
+            Ok(0)
+        })
+    }
+
+    /// Tells which part of the region can be mapped: all but the trapped header.
+    ///
+    /// # Safety
+    ///
+    /// Called by vfio-pci with an open device of this driver and a capability list.
+    unsafe extern "C" fn add_capability(
+        vdev: *mut bindings::vfio_pci_core_device,
+        _region: *mut bindings::vfio_pci_region,
+        caps: *mut bindings::vfio_info_cap,
+    ) -> c_int {
+        // SAFETY: The device is open.
+        let this = unsafe { VariantDevice::<T>::from_vdev(vdev.cast()) };
+        // CAST: The constants are small.
+        let mut capability = SparseMmap {
+            header: bindings::vfio_info_cap_header {
+                id: bindings::VFIO_REGION_INFO_CAP_SPARSE_MMAP as u16,
+                version: 1,
+                next: 0,
+            },
+            nr_areas: 1,
+            reserved: 0,
+            area: bindings::vfio_region_sparse_mmap_area {
+                offset: DataSection::OFFSET as u64,
+                size: this.section().size() as u64,
+            },
+        };
+        // SAFETY: `caps` is the list that vfio-pci builds, and `capability` is laid out as the
+        // uAPI says, with one area.
+        unsafe {
+            bindings::vfio_info_add_capability(
+                caps,
+                &raw mut capability.header,
+                size_of::<SparseMmap>(),
+            )
+        }
+    }
+}
+
+/// `struct vfio_region_info_cap_sparse_mmap` with one area.
+#[repr(C)]
+struct SparseMmap {
+    header: bindings::vfio_info_cap_header,
+    nr_areas: u32,
+    reserved: u32,
+    area: bindings::vfio_region_sparse_mmap_area,
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(
+        offset_of!(SparseMmap, area) == size_of::<bindings::vfio_region_info_cap_sparse_mmap>(),
+        "the capability is not laid out as in the uAPI"
+    );
+    assert!(HEADER_SIZE == 76, "the header is not packed as in the uAPI");
+};

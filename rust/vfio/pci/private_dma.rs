@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! DMA into the driver's own memory while user space owns the device.
+//!
+//! The device then lives in the user's IOMMU domain, where no I/O virtual address is known to be
+//! free. So a domain of the driver's own takes its place for the time of the pass. Mappings that
+//! the user makes meanwhile go into the user's domain and are there when it comes back.
+//!
+//! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
+
+use kernel::{
+    bindings::{
+        iommu_attach_group,
+        iommu_detach_group,
+        iommu_domain,
+        iommu_domain_free,
+        iommu_get_domain_for_dev,
+        iommu_group,
+        iommu_group_get,
+        iommu_group_put,
+        iommu_unmap, //
+    },
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+use super::{
+    CoreDevice,
+    Registers, //
+};
+use crate::{
+    bindings,
+    scratch::ScratchPage, //
+};
+
+/// I/O virtual address of the scratch page in the private domain.
+///
+/// Low, since devices differ in how many address bits they have.
+const IOVA: u64 = 0x1000;
+
+/// Why a pass failed.
+#[derive(Debug)]
+pub enum PassError {
+    /// Nothing happened to the device.
+    Failed(Error),
+    /// The device may still be at work or could not be given back to the user's domain.
+    ///
+    /// It was cut off from all memory and stays so until it is closed.
+    Lost(Error),
+}
+
+impl From<PassError> for Error {
+    fn from(error: PassError) -> Self {
+        match error {
+            PassError::Failed(error) | PassError::Lost(error) => error,
+        }
+    }
+}
+
+/// A reference to the IOMMU group of a device that is alone in it.
+///
+/// # Invariants
+///
+/// The pointer owns a reference to a group.
+struct Group(*mut iommu_group);
+
+impl Group {
+    /// Gets the group of a device: `ENODEV` without an IOMMU, `EOPNOTSUPP` where the device shares
+    /// the group, since others' DMA would lose its domain too.
+    fn of(core: &CoreDevice) -> Result<Self> {
+        // SAFETY: The device is valid for the life of `core`.
+        let group = unsafe { iommu_group_get(&raw mut (*core.pdev()).dev) };
+        if group.is_null() {
+            return Err(ENODEV);
+        }
+        // INVARIANT: `iommu_group_get` returned a reference.
+        let group = Self(group);
+        // SAFETY: By the type invariant.
+        if !unsafe { bindings::rvfio_group_is_singleton(group.0) } {
+            return Err(EOPNOTSUPP);
+        }
+        Ok(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // SAFETY: The reference is owned by the type invariant.
+        unsafe { iommu_group_put(self.0) };
+    }
+}
+
+/// A paging domain of the driver's own.
+///
+/// # Invariants
+///
+/// The pointer owns a domain.
+struct Domain(*mut iommu_domain);
+
+impl Domain {
+    /// Allocates an empty domain for a device.
+    fn new(core: &CoreDevice) -> Result<Self> {
+        // SAFETY: The device is valid for the life of `core`.
+        let domain = from_err_ptr(unsafe {
+            bindings::rvfio_paging_domain_alloc(&raw mut (*core.pdev()).dev)
+        })?;
+        // INVARIANT: The domain was just allocated.
+        Ok(Self(domain))
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        // SAFETY: The domain is owned and, where it was attached, was detached before.
+        unsafe { iommu_domain_free(self.0) };
+    }
+}
+
+/// A scratch page mapped at [`IOVA`] of a private domain.
+///
+/// # Invariants
+///
+/// The page is mapped and stays allocated as long as it is.
+struct Mapping<'a> {
+    domain: Domain,
+    _page: &'a mut ScratchPage,
+}
+
+impl<'a> Mapping<'a> {
+    /// Maps the page for reads and writes of the device.
+    fn new(domain: Domain, page: &'a mut ScratchPage) -> Result<Self> {
+        // CAST: Both are 64 bits wide.
+        // SAFETY: The domain is valid, and the page outlives the mapping, which borrows it.
+        to_result(unsafe {
+            bindings::rvfio_iommu_map_page(domain.0, IOVA as c_ulong, page.as_ptr())
+        })?;
+        // INVARIANT: The page was just mapped and is borrowed for `'a`.
+        Ok(Self {
+            domain,
+            _page: page,
+        })
+    }
+}
+
+impl Drop for Mapping<'_> {
+    fn drop(&mut self) {
+        // CAST: Both are 64 bits wide.
+        // SAFETY: The page was mapped there by the type invariant.
+        unsafe { iommu_unmap(self.domain.0, IOVA as c_ulong, PAGE_SIZE) };
+    }
+}
+
+impl CoreDevice {
+    /// Runs `pass` while the device reads and writes `page` instead of the user's memory.
+    ///
+    /// `pass` is given the registers of `bar` and the page's I/O virtual address, below 8192. It
+    /// must leave the device idle, and return an error only where it cannot say that it is: the
+    /// device is then cut off from all memory, see [`PassError::Lost`].
+    ///
+    /// Before that the errors are `ENODEV` (no IOMMU), `EOPNOTSUPP` (the device shares its IOMMU
+    /// group), `EIO` (low-power state) and `ENOMEM`.
+    pub fn with_private_dma<R>(
+        &self,
+        bar: u8,
+        page: &mut ScratchPage,
+        pass: impl FnOnce(&Registers<'_>, u64) -> Result<R>,
+    ) -> Result<R, PassError> {
+        let group = Group::of(self).map_err(PassError::Failed)?;
+        // SAFETY: The device is valid for the life of `self`. Its domain cannot change: the user
+        // cannot take the group out of its container while the device is open.
+        let user = unsafe { iommu_get_domain_for_dev(&raw mut (*self.pdev()).dev) };
+        if user.is_null() {
+            return Err(PassError::Failed(ENODEV));
+        }
+        let mapping = Domain::new(self)
+            .and_then(|domain| Mapping::new(domain, page))
+            .map_err(PassError::Failed)?;
+        let registers = self.registers(bar).map_err(PassError::Failed)?;
+
+        // SAFETY: `user` is attached to the group, which is valid. The device is idle and has the
+        // group to itself.
+        unsafe { iommu_detach_group(user, group.0) };
+        // SAFETY: Both are valid, and the group has no domain of a user's now.
+        let attached = to_result(unsafe { iommu_attach_group(mapping.domain.0, group.0) });
+        if let Err(error) = attached {
+            return Err(Self::give_back(user, &group)
+                .map_or_else(PassError::Lost, |()| PassError::Failed(error)));
+        }
+
+        registers.enable_master();
+        let result = pass(&registers, IOVA);
+
+        // SAFETY: The private domain is attached to the group.
+        unsafe { iommu_detach_group(mapping.domain.0, group.0) };
+
+        let value = result.map_err(PassError::Lost)?;
+        Self::give_back(user, &group).map_err(PassError::Lost)?;
+        Ok(value)
+    }
+
+    /// Attaches the user's domain again.
+    fn give_back(user: *mut iommu_domain, group: &Group) -> Result {
+        // SAFETY: The user's domain lives as long as the device is open, and the group has none.
+        to_result(unsafe { iommu_attach_group(user, group.0) })
+    }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Registration of a variant driver with the PCI bus.
+//!
+//! The kernel crate's `pci::Driver` cannot host one: VFIO manages the DMA domain
+//! (`driver_managed_dma`), error handlers are needed, and the driver data must be the
+//! `struct vfio_pci_core_device`, which vfio-pci's own callbacks expect.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings::{
+        dev_get_drvdata,
+        dev_set_drvdata,
+        pci_channel_state_t,
+        pci_dev,
+        pci_device_id,
+        pci_driver,
+        pci_error_handlers,
+        pci_ers_result_t,
+        pci_unregister_driver,
+        __pci_register_driver, //
+    },
+    error::{
+        from_err_ptr,
+        from_result,
+        to_result, //
+    },
+    prelude::*,
+    types::Opaque,
+    ThisModule, //
+};
+
+use super::{
+    variant::{
+        Variant,
+        VariantDevice, //
+    },
+    vtable::VTable, //
+};
+use crate::bindings;
+
+/// A registered variant driver; unregistered when it goes.
+///
+/// # Invariants
+///
+/// `driver` is registered with the PCI bus.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: Variant> {
+    #[pin]
+    driver: Opaque<pci_driver>,
+    _variant: PhantomData<T>,
+}
+
+// SAFETY: There is nothing to be done with a shared reference.
+unsafe impl<T: Variant> Sync for Registration<T> {}
+
+// SAFETY: Registration and unregistration may happen on any thread.
+unsafe impl<T: Variant> Send for Registration<T> {}
+
+impl<T: Variant> Registration<T> {
+    /// Registers the driver for a module.
+    pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            // INVARIANT: Registered where the initialiser succeeds.
+            driver <- Opaque::try_ffi_init(|driver: *mut pci_driver| {
+                // SAFETY: The memory is valid for writes and pinned until `drop`, which
+                // unregisters the driver.
+                to_result(unsafe {
+                    driver.write(pin_init::zeroed());
+                    (*driver).name = T::NAME.as_ptr().cast();
+                    (*driver).id_table = T::ID_TABLE.as_ptr();
+                    (*driver).probe = Some(Self::probe);
+                    (*driver).remove = Some(Self::remove);
+                    (*driver).err_handler = &Self::ERROR_HANDLERS;
+                    (*driver).driver_managed_dma = true;
+                    __pci_register_driver(driver, module.as_ptr(), T::NAME.as_ptr().cast())
+                })
+            }),
+            _variant: PhantomData,
+        })
+    }
+
+    /// What the PCI core calls around errors and resets.
+    const ERROR_HANDLERS: pci_error_handlers = {
+        let mut handlers: pci_error_handlers = pin_init::zeroed();
+        handlers.error_detected = Some(Self::error_detected);
+        handlers.reset_done = Some(Self::reset_done);
+        handlers
+    };
+
+    /// # Safety
+    ///
+    /// Called by the PCI core with a device that this driver takes.
+    unsafe extern "C" fn probe(pdev: *mut pci_dev, _id: *const pci_device_id) -> c_int {
+        from_result(|| {
+            // SAFETY: `pdev` is valid, and the operations are static and made for the size given.
+            let vdev = from_err_ptr(unsafe {
+                bindings::_vfio_alloc_device(
+                    size_of::<VariantDevice<T>>(),
+                    &raw mut (*pdev).dev,
+                    &VTable::<T>::OPS,
+                )
+            })?;
+            let core = vdev.cast::<bindings::vfio_pci_core_device>();
+            // SAFETY: The device was just allocated; the driver data is what vfio-pci expects.
+            let result = to_result(unsafe {
+                dev_set_drvdata(&raw mut (*pdev).dev, core.cast());
+                bindings::vfio_pci_core_register_device(core)
+            });
+            if result.is_err() {
+                // SAFETY: The reference of the allocation is given up.
+                unsafe { bindings::rvfio_put_device(vdev) };
+            }
+            result.map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the PCI core with a device that `probe` took.
+    unsafe extern "C" fn remove(pdev: *mut pci_dev) {
+        // SAFETY: `probe` has set the driver data and owns one reference.
+        unsafe {
+            let core: *mut bindings::vfio_pci_core_device =
+                dev_get_drvdata(&raw mut (*pdev).dev).cast();
+            bindings::vfio_pci_core_unregister_device(core);
+            bindings::rvfio_put_device(core.cast());
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the PCI core with a device that `probe` took.
+    unsafe extern "C" fn error_detected(
+        pdev: *mut pci_dev,
+        state: pci_channel_state_t,
+    ) -> pci_ers_result_t {
+        // SAFETY: The caller vouches for the device.
+        unsafe { bindings::vfio_pci_core_aer_err_detected(pdev, state) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the PCI core with a device that `probe` took.
+    unsafe extern "C" fn reset_done(pdev: *mut pci_dev) {
+        // SAFETY: `probe` has set the driver data, and the device lives until `remove`.
+        unsafe {
+            let vdev = dev_get_drvdata(&raw mut (*pdev).dev).cast();
+            VariantDevice::<T>::from_vdev(vdev).was_reset();
+        }
+    }
+}
+
+#[pinned_drop]
+impl<T: Variant> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered by the type invariant.
+        unsafe { pci_unregister_driver(self.driver.get()) };
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Trapped BARs: every access is decoded by the driver.
+
+use kernel::prelude::*;
+use migration::device::{
+    Access,
+    Width, //
+};
+
+use super::variant::{
+    Variant,
+    VariantDevice, //
+};
+use crate::user::Call;
+
+/// Returns the widest naturally aligned access at `offset` that moves at most `left` bytes.
+///
+/// The same split as `vfio_pci_core_do_io_rw()`.
+fn width_at(offset: u64, left: usize) -> Width {
+    [(Width::B8, 8), (Width::B4, 4), (Width::B2, 2)]
+        .into_iter()
+        .find(|(_, bytes)| left >= *bytes && offset % *bytes as u64 == 0)
+        .map_or(Width::B1, |(width, _)| width)
+}
+
+impl<T: Variant> VariantDevice<T> {
+    /// Moves bytes between the user and a trapped BAR, access by access.
+    ///
+    /// `access` gets each one with the value that the user writes, and returns the value that the
+    /// user reads. Returns how many bytes were moved and why no more.
+    fn for_each_access(
+        &self,
+        bar: u8,
+        call: &mut Call,
+        mut access: impl FnMut(&Self, Access) -> Result,
+    ) -> (usize, Result) {
+        let start = call.offset();
+        let Some(room) = self
+            .core()
+            .bar_len(bar)
+            .checked_sub(start)
+            .filter(|room| *room > 0)
+        else {
+            return (0, Err(EINVAL));
+        };
+        call.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+
+        let mut moved = 0;
+        while moved < call.len() {
+            // CAST: Widening.
+            let offset = start + moved as u64;
+            let width = width_at(offset, call.len() - moved);
+            if let Err(error) = access(self, Access { bar, offset, width }) {
+                return (moved, Err(error));
+            }
+            // CAST: The enum's values are the widths in bytes.
+            moved += width as usize;
+        }
+        (moved, Ok(()))
+    }
+
+    /// The user reads a trapped BAR.
+    pub(super) fn trapped_read(&self, bar: u8, mut call: Call) -> isize {
+        let mut to = call.writer();
+        let (moved, result) = self.for_each_access(bar, &mut call, |this, access| {
+            let value = this.read_register(access)?.to_le_bytes();
+            // CAST: The enum's values are the widths in bytes, at most eight.
+            to.write_slice(value.get(..access.width as usize).ok_or(EINVAL)?)
+        });
+        call.finish(moved, result)
+    }
+
+    /// The user writes a trapped BAR.
+    pub(super) fn trapped_write(&self, bar: u8, mut call: Call) -> isize {
+        let mut from = call.reader();
+        let (moved, result) = self.for_each_access(bar, &mut call, |this, access| {
+            let mut value = [0; 8];
+            // CAST: The enum's values are the widths in bytes, at most eight.
+            from.read_slice(value.get_mut(..access.width as usize).ok_or(EINVAL)?)?;
+            this.write_register(access, u64::from_le_bytes(value))
+        });
+        call.finish(moved, result)
+    }
+}

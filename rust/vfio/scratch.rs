@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A page of the driver's own that a device may read and write.
+
+use kernel::{
+    alloc::flags::__GFP_ZERO,
+    page::{
+        Page,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+
+use crate::bindings;
+
+/// One page of kernel memory for DMA through a private domain.
+///
+/// The device reaches it only within [`CoreDevice::with_private_dma`], which borrows it mutably,
+/// so the methods here never race with the device.
+///
+/// [`CoreDevice::with_private_dma`]: crate::pci::CoreDevice::with_private_dma
+pub struct ScratchPage(Page);
+
+impl ScratchPage {
+    /// Bytes that the page holds.
+    pub const SIZE: usize = PAGE_SIZE;
+
+    /// Allocates a page full of zeroes; `ENOMEM` when there is none.
+    pub fn new() -> Result<Self> {
+        Ok(Self(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?))
+    }
+
+    /// Copies the first bytes of the page to `to`; `EINVAL` when that is longer than a page.
+    pub fn read(&self, to: &mut [u8]) -> Result {
+        if to.len() > Self::SIZE {
+            return Err(EINVAL);
+        }
+        // SAFETY: The page is owned, and `to` is valid for its length, at most a page.
+        unsafe {
+            bindings::rvfio_page_read(self.0.as_ptr(), 0, to.as_mut_ptr().cast(), to.len())
+        };
+        Ok(())
+    }
+
+    /// Copies `from` to the start of the page; `EINVAL` when that is longer than a page.
+    pub fn write(&mut self, from: &[u8]) -> Result {
+        if from.len() > Self::SIZE {
+            return Err(EINVAL);
+        }
+        // SAFETY: The page is owned, and `from` is valid for its length, at most a page.
+        unsafe {
+            bindings::rvfio_page_write(self.0.as_ptr(), 0, from.as_ptr().cast(), from.len())
+        };
+        Ok(())
+    }
+
+    /// Returns the `struct page`.
+    pub(crate) fn as_ptr(&self) -> *mut kernel::bindings::page {
+        self.0.as_ptr()
+    }
+}

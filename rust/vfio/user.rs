@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The user's side of a read or write on a VFIO device.
+
+use kernel::{
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceReader,
+        UserSliceWriter, //
+    }, //
+};
+
+use crate::bindings;
+
+/// Bits of the file position that are the offset within a region.
+const OFFSET_SHIFT: u32 = 40;
+
+/// A read or write call: where it goes and the user memory that it moves.
+///
+/// # Invariants
+///
+/// `ppos` is valid for reads and writes for the life of the object.
+pub(crate) struct Call {
+    /// The file position, advanced by what was moved.
+    ppos: *mut kernel::bindings::loff_t,
+    /// Start of the user's buffer.
+    buf: UserPtr,
+    /// Bytes in it.
+    count: usize,
+}
+
+impl Call {
+    /// Wraps the arguments that the VFIO core hands to a read or write operation.
+    ///
+    /// # Safety
+    ///
+    /// `ppos` must be valid for reads and writes for the life of the object.
+    pub(crate) unsafe fn new(
+        buf: *mut c_char,
+        count: usize,
+        ppos: *mut kernel::bindings::loff_t,
+    ) -> Self {
+        // INVARIANT: The caller vouches for `ppos`.
+        Self {
+            ppos,
+            buf: UserPtr::from_ptr(buf.cast()),
+            count,
+        }
+    }
+
+    /// Returns the index of the region that the file position lies in.
+    pub(crate) fn region(&self) -> u64 {
+        self.position() >> OFFSET_SHIFT
+    }
+
+    /// Returns the offset within the region.
+    pub(crate) fn offset(&self) -> u64 {
+        self.position() & ((1 << OFFSET_SHIFT) - 1)
+    }
+
+    /// Returns how many bytes the user asks for.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Shortens the call to `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.count = self.count.min(len);
+    }
+
+    /// Returns where the user wants bytes to go.
+    pub(crate) fn writer(&self) -> UserSliceWriter {
+        UserSlice::new(self.buf, self.count).writer()
+    }
+
+    /// Returns where the user's bytes come from.
+    pub(crate) fn reader(&self) -> UserSliceReader {
+        UserSlice::new(self.buf, self.count).reader()
+    }
+
+    /// Ends the call: advances the file position and returns what the operation returns.
+    ///
+    /// An error counts only where nothing was moved.
+    pub(crate) fn finish(self, moved: usize, result: Result) -> isize {
+        if moved == 0 {
+            if let Err(error) = result {
+                // CAST: An errno fits any signed integer.
+                return error.to_errno() as isize;
+            }
+        }
+        // CAST: A call moves at most `MAX_RW_COUNT` bytes, less than `i32::MAX`.
+        // SAFETY: `ppos` is valid by the type invariant.
+        unsafe { *self.ppos = (*self.ppos).wrapping_add(moved as i64) };
+        moved as isize
+    }
+
+    /// Returns the file position.
+    fn position(&self) -> u64 {
+        // CAST: The file position of a VFIO device is never negative; were it, no region matches.
+        // SAFETY: `ppos` is valid by the type invariant.
+        unsafe { *self.ppos as u64 }
+    }
+}
+
+const _: () = assert!(
+    bindings::VFIO_PCI_OFFSET_SHIFT == OFFSET_SHIFT,
+    "the split of the file position differs from vfio-pci's"
+);

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Safe abstractions over VFIO for drivers that make a device live-migratable.
+//!
+//! The only crate of the project with `unsafe` code and raw bindings. A driver implements
+//! [`pci::Variant`] and the migration core's `Device` trait and needs neither.
+//!
+//! C headers: [`include/linux/vfio.h`](srctree/include/linux/vfio.h),
+//! [`include/linux/vfio_pci_core.h`](srctree/include/linux/vfio_pci_core.h)
+
+mod bindings;
+mod data_section;
+pub mod log;
+pub mod pci;
+pub mod scratch;
+mod user;
+pub mod wait;

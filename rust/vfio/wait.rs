@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Waiting for hardware, for a bounded time.
+
+use kernel::{
+    io::poll::read_poll_timeout,
+    prelude::*,
+    time::Delta, //
+};
+
+/// Whether a signal ends the wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signals {
+    /// A pending signal ends the wait with `EINTR`: for what the user asked for.
+    Interrupt,
+    /// Signals wait as well: for reset and close, which must leave the device clean.
+    Ignore,
+}
+
+/// Calls `op` every `interval` until it returns true.
+///
+/// Returns `ETIMEDOUT` when that takes longer than `timeout`, `EINTR` on a signal, or the first
+/// error of `op`.
+pub fn until(
+    signals: Signals,
+    interval: Delta,
+    timeout: Delta,
+    mut op: impl FnMut() -> Result<bool>,
+) -> Result {
+    read_poll_timeout(
+        || {
+            let done = op()?;
+            if !done && signals == Signals::Interrupt && kernel::current!().signal_pending() {
+                return Err(EINTR);
+            }
+            Ok(done)
+        },
+        |done| *done,
+        interval,
+        timeout,
+    )?;
+    Ok(())
+}
