@@ -123,6 +123,8 @@ pub struct Engine<D: Device> {
     owner: Option<Protocol>,
     /// Pages that the device wrote.
     log: DirtyLog,
+    /// The protocol for which they are recorded.
+    tracker: Option<Protocol>,
     /// Counts resets, so that a front end sees that what it knew is void.
     epoch: u64,
     /// Why an image was refused last.
@@ -140,6 +142,7 @@ impl<D: Device> Engine<D> {
             quiesced: false,
             owner: None,
             log: DirtyLog::new(),
+            tracker: None,
             epoch: 0,
             refusal: None,
             counters: Counters::default(),
@@ -215,6 +218,7 @@ impl<D: Device> Engine<D> {
         self.quiesced = false;
         self.owner = None;
         self.log.stop();
+        self.tracker = None;
         self.epoch = self.epoch.wrapping_add(1);
         Ok(())
     }

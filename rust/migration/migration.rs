@@ -10,7 +10,6 @@
 //! [`Device`]: device::Device
 //! [`Migratable`]: migratable::Migratable
 
-#![no_std]
 #![forbid(unsafe_code)]
 
 pub mod crc32c;

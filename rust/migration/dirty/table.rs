@@ -82,8 +82,8 @@ impl DirtyTable {
             return Err(ENOMEM);
         }
 
-        let mut at = self.position(low);
-        for index in low..=high {
+        let places = self.position(low)..;
+        for (index, at) in (low..=high).zip(places) {
             if self.entries.get(at).map(|entry| entry.index) != Some(index) {
                 if self.entries.len() >= MAX_LEAVES {
                     return Err(ENOMEM);
@@ -97,7 +97,6 @@ impl DirtyTable {
                 let (first, last) = within(index, range);
                 entry.leaf.mark(first, last);
             }
-            at += 1;
         }
         Ok(())
     }

@@ -172,6 +172,7 @@ impl<D: Device> Engine<D> {
             self.refusal = Some(refusal);
             return Err(EINVAL);
         }
+        self.refusal = None;
         self.mode = Mode::Stop;
         Ok(())
     }

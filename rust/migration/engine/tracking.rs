@@ -4,7 +4,10 @@
 
 use kernel::prelude::*;
 
-use super::Engine;
+use super::{
+    Engine,
+    Protocol, //
+};
 use crate::{
     device::Device,
     dirty::{
@@ -49,20 +52,32 @@ impl InFlight {
 impl<D: Device> Engine<D> {
     /// Starts tracking: only what the device may be writing at this moment is dirty.
     ///
-    /// Starting again forgets what was dirty. Where the device cannot tell what is under way its
-    /// error is returned and tracking is off.
-    pub fn dirty_start(&mut self, host: &D::Host) -> Result {
+    /// Starting again forgets what was dirty. `EBUSY` while tracking is on for another protocol.
+    /// Where the device cannot tell what is under way its error is returned and tracking is off.
+    pub fn dirty_start(&mut self, host: &D::Host, protocol: Protocol) -> Result {
+        if self.tracker.is_some_and(|tracker| tracker != protocol) {
+            return Err(EBUSY);
+        }
+        self.tracker = Some(protocol);
         self.log.start();
         let marked = InFlight::mark(&mut self.device, host, &mut self.log);
         if marked.is_err() {
-            self.log.stop();
+            self.dirty_stop(protocol);
         }
         self.check(marked).map(|_| ())
     }
 
-    /// Stops tracking and forgets what was dirty.
-    pub fn dirty_stop(&mut self) {
-        self.log.stop();
+    /// Stops tracking and forgets what was dirty, unless tracking is on for another protocol.
+    pub fn dirty_stop(&mut self, protocol: Protocol) {
+        if self.tracker == Some(protocol) {
+            self.tracker = None;
+            self.log.stop();
+        }
+    }
+
+    /// Returns the protocol for which tracking is on.
+    pub fn dirty_tracker(&self) -> Option<Protocol> {
+        self.tracker
     }
 
     /// Returns the log, to look at it without a change.

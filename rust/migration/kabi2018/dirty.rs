@@ -19,14 +19,14 @@ impl Kabi2018 {
     /// Returns the query that writing `total` asks for, from `start` on.
     ///
     /// `EINVAL` when the range is empty or leaves the address space, or no pages are recorded for
-    /// this protocol's migration.
+    /// this protocol.
     pub(super) fn ask<D: Device>(
         &self,
         engine: &Engine<D>,
         start: u64,
         total: u64,
     ) -> Result<PageRange> {
-        if !self.is_owner(engine) || !engine.log().is_tracking() {
+        if engine.dirty_tracker() != Some(Self::PROTOCOL) {
             return Err(EINVAL);
         }
         PageRange::at(start, total)

@@ -204,12 +204,14 @@ impl Kabi2018 {
             Action::Run => {
                 go(State::Running)?;
                 engine.release(Self::PROTOCOL);
-                self.stop_tracking(engine);
+                engine.dirty_stop(Self::PROTOCOL);
+                self.query = Query::Idle;
+                self.size = 0;
             }
             Action::Setup if self.view(engine)? == DeviceState::Setup => {}
             Action::Setup => {
                 engine.claim(Self::PROTOCOL)?;
-                if let Err(error) = engine.dirty_start(host) {
+                if let Err(error) = engine.dirty_start(host, Self::PROTOCOL) {
                     engine.release(Self::PROTOCOL);
                     return Err(error);
                 }
@@ -224,12 +226,6 @@ impl Kabi2018 {
             to => to,
         };
         Ok(())
-    }
-
-    /// Stops to record dirty pages and forgets the query.
-    fn stop_tracking<D: Device>(&mut self, engine: &mut Engine<D>) {
-        engine.dirty_stop();
-        self.query = Query::Idle;
     }
 }
 
