@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A client of the migration region of November 2018, field by field."""
+
+import mmap
+import struct
+
+TYPE, SUBTYPE = 1 << 30, 1
+HEADER = 76
+PAGE = 4096
+
+(NONE, RUNNING, SETUP, PRECOPY, STOPNCOPY, SAVE_COMPLETED, RESUME, RESUME_COMPLETED, FAILED,
+ CANCELLED) = range(10)
+
+# Offset and size in bytes of each field.
+DEVICE_STATE = (0, 4)
+PRECOPY_ONLY, COMPATIBLE, POSTCOPY_ONLY, THRESHOLD = (4, 8), (12, 8), (20, 8), (28, 8)
+DATA_OFFSET, DATA_SIZE = (36, 8), (44, 8)
+START_ADDR, TOTAL, COPIED = (52, 8), (60, 8), (68, 8)
+FIELDS = (DEVICE_STATE, PRECOPY_ONLY, COMPATIBLE, POSTCOPY_ONLY, THRESHOLD, DATA_OFFSET,
+          DATA_SIZE, START_ADDR, TOTAL, COPIED)
+
+
+class Region:
+    """The region of an open device; data moves by mmap or by pread and pwrite."""
+
+    def __init__(self, device, use_mmap=True):
+        self.device = device
+        self.info = device.find_region(TYPE, SUBTYPE)
+        assert self.info is not None, "no migration region"
+        (self.data_offset, self.data_size) = self.info.areas[0]
+        self.area = None
+        if use_mmap:
+            self.area = mmap.mmap(
+                device.fd, self.data_size, offset=self.info.offset + self.data_offset
+            )
+
+    def get(self, field):
+        offset, size = field
+        data = self.device.read(self.info.index, offset, size)
+        return int.from_bytes(data, "little")
+
+    def set(self, field, value):
+        offset, size = field
+        data = value.to_bytes(size, "little")
+        assert self.device.write(self.info.index, offset, data) == size
+
+    def raw_read(self, offset, size):
+        return self.device.read(self.info.index, offset, size)
+
+    def raw_write(self, offset, data):
+        return self.device.write(self.info.index, offset, data)
+
+    @property
+    def state(self):
+        return self.get(DEVICE_STATE)
+
+    @state.setter
+    def state(self, value):
+        self.set(DEVICE_STATE, value)
+
+    def pending(self):
+        """Returns precopy_only, compatible, postcopy_only."""
+        return struct.unpack("<QQQ", self.raw_read(PRECOPY_ONLY[0], 24))
+
+    def data_read(self, size):
+        if self.area is not None:
+            return self.area[:size]
+        return self.raw_read(self.data_offset, size) if size else b""
+
+    def data_write(self, data):
+        if self.area is not None:
+            self.area[: len(data)] = data
+        else:
+            assert self.raw_write(self.data_offset, data) == len(data)
+
+    def get_buffer(self):
+        """Takes one buffer; empty when there is nothing now or nothing more."""
+        assert self.get(DATA_OFFSET) == self.data_offset
+        data = self.data_read(self.get(DATA_SIZE))
+        self.pending()
+        return data
+
+    def drain(self):
+        """Takes buffers until there is none."""
+        image = b""
+        while data := self.get_buffer():
+            image += data
+        return image
+
+    def set_buffer(self, data):
+        self.data_write(data)
+        self.set(DATA_OFFSET, self.data_offset)
+        self.set(DATA_SIZE, len(data))
+
+    def save(self, precopy=True):
+        """Takes the whole image; the device is left stopped, the save completed."""
+        image = b""
+        if precopy:
+            self.state = SETUP
+            self.state = PRECOPY
+            image += self.drain()
+        self.state = STOPNCOPY
+        image += self.drain()
+        assert self.pending() == (0, 0, 0)
+        self.state = SAVE_COMPLETED
+        return image
+
+    def load(self, image, run=True):
+        """Loads an image into the running device."""
+        self.state = RESUME
+        for at in range(0, len(image), self.data_size):
+            self.set_buffer(image[at : at + self.data_size])
+        self.state = RESUME_COMPLETED
+        if run:
+            self.state = RUNNING
+
+    def dirty(self, start, pages):
+        """Queries and clears a range; returns the set of dirty page addresses."""
+        dirty = set()
+        while pages:
+            self.set(START_ADDR, start)
+            self.set(TOTAL, pages)
+            copied = self.get(COPIED)
+            if not copied:
+                break
+            bitmap = self.data_read((copied + 7) // 8)
+            dirty.update(
+                start + page * PAGE for page in range(copied) if bitmap[page // 8] >> page % 8 & 1
+            )
+            start += copied * PAGE
+            pages -= copied
+        return dirty

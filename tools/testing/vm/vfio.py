@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The VFIO user ABI for the tests: group, container, device, regions.
+
+Numbers and layouts are those of <linux/vfio.h>. Nothing here knows the
+migration protocols; every method raises the OSError of its system call.
+"""
+
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+from dataclasses import dataclass, field
+
+
+def _io(number):
+    return (ord(";") << 8) | (100 + number)
+
+
+GET_API_VERSION = _io(0)
+CHECK_EXTENSION = _io(1)
+SET_IOMMU = _io(2)
+GROUP_GET_STATUS = _io(3)
+GROUP_SET_CONTAINER = _io(4)
+GROUP_UNSET_CONTAINER = _io(5)
+GROUP_GET_DEVICE_FD = _io(6)
+DEVICE_GET_INFO = _io(7)
+DEVICE_GET_REGION_INFO = _io(8)
+DEVICE_GET_IRQ_INFO = _io(9)
+DEVICE_SET_IRQS = _io(10)
+DEVICE_RESET = _io(11)
+IOMMU_MAP_DMA = _io(13)
+IOMMU_UNMAP_DMA = _io(14)
+DEVICE_IOEVENTFD = _io(16)
+DEVICE_FEATURE = _io(17)
+
+TYPE1V2_IOMMU = 3
+DEVICE_FLAGS_RESET = 1
+DEVICE_FLAGS_PCI = 2
+REGION_READ, REGION_WRITE, REGION_MMAP, REGION_CAPS = 1, 2, 4, 8
+CAP_SPARSE_MMAP, CAP_TYPE = 1, 2
+CONFIG_REGION = 7
+BAR0_REGION = 0
+PCI_REGIONS = 9
+
+PCI_COMMAND = 4
+COMMAND_MEMORY, COMMAND_MASTER = 2, 4
+
+
+@dataclass
+class Region:
+    """What VFIO_DEVICE_GET_REGION_INFO tells of a region."""
+
+    index: int
+    flags: int
+    size: int
+    offset: int
+    type: int = None
+    subtype: int = None
+    areas: list = field(default_factory=list)
+
+
+def group_of(bdf):
+    """Returns the number of the IOMMU group of a PCI function."""
+    return int(os.path.basename(os.readlink(f"/sys/bus/pci/devices/{bdf}/iommu_group")))
+
+
+class Memory:
+    """Anonymous memory of this process, for DMA."""
+
+    def __init__(self, size):
+        self.bytes = mmap.mmap(-1, size)
+        self.size = size
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.bytes))
+
+
+class Device:
+    """An open VFIO device with a type1 container of its own."""
+
+    def __init__(self, bdf):
+        self.bdf = bdf
+        self.container = self.group = self.fd = -1
+        try:
+            self.container = os.open("/dev/vfio/vfio", os.O_RDWR | os.O_CLOEXEC)
+            self.group = os.open(f"/dev/vfio/{group_of(bdf)}", os.O_RDWR | os.O_CLOEXEC)
+            fcntl.ioctl(self.group, GROUP_SET_CONTAINER, struct.pack("i", self.container))
+            fcntl.ioctl(self.container, SET_IOMMU, TYPE1V2_IOMMU)
+            name = ctypes.create_string_buffer(bdf.encode())
+            self.fd = fcntl.ioctl(self.group, GROUP_GET_DEVICE_FD, name)
+            self.regions = [self.region_info(i) for i in range(self.info()[1])]
+            self.enable(COMMAND_MEMORY | COMMAND_MASTER)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self):
+        for name in ("fd", "group", "container"):
+            fd = getattr(self, name)
+            if fd >= 0:
+                os.close(fd)
+            setattr(self, name, -1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def ioctl(self, number, argument=0):
+        return fcntl.ioctl(self.fd, number, argument)
+
+    def info(self):
+        """Returns flags, number of regions, number of interrupts."""
+        data = bytearray(struct.pack("IIIIII", 24, 0, 0, 0, 0, 0))
+        self.ioctl(DEVICE_GET_INFO, data)
+        return struct.unpack("IIIIII", data)[1:4]
+
+    def region_info(self, index):
+        """Returns the Region, capabilities decoded; size 0 where there is none."""
+        data = bytearray(4096)
+        struct.pack_into("III", data, 0, len(data), 0, index)
+        try:
+            self.ioctl(DEVICE_GET_REGION_INFO, data)
+        except OSError:
+            return Region(index, 0, 0, 0)
+        _, flags, _, at, size, offset = struct.unpack_from("IIIIQQ", data)
+        region = Region(index, flags, size, offset)
+        while flags & REGION_CAPS and at:
+            kind, _, following = struct.unpack_from("HHI", data, at)
+            if kind == CAP_TYPE:
+                region.type, region.subtype = struct.unpack_from("II", data, at + 8)
+            elif kind == CAP_SPARSE_MMAP:
+                (count,) = struct.unpack_from("I", data, at + 8)
+                region.areas = [
+                    struct.unpack_from("QQ", data, at + 16 + 16 * i) for i in range(count)
+                ]
+            at = following
+        return region
+
+    def find_region(self, type_, subtype):
+        """Returns the device-specific region of that type, or None."""
+        for region in self.regions:
+            if (region.type, region.subtype) == (type_, subtype):
+                return region
+        return None
+
+    def read(self, index, offset, size):
+        return os.pread(self.fd, size, self.regions[index].offset + offset)
+
+    def write(self, index, offset, data):
+        return os.pwrite(self.fd, data, self.regions[index].offset + offset)
+
+    def enable(self, bits, clear=0):
+        """Sets and clears bits of PCI_COMMAND."""
+        (command,) = struct.unpack("H", self.read(CONFIG_REGION, PCI_COMMAND, 2))
+        command = (command | bits) & ~clear
+        self.write(CONFIG_REGION, PCI_COMMAND, struct.pack("H", command))
+
+    def map(self, memory, iova):
+        """Maps memory for DMA at an I/O virtual address."""
+        fcntl.ioctl(
+            self.container,
+            IOMMU_MAP_DMA,
+            struct.pack("IIQQQ", 32, 3, memory.address, iova, memory.size),
+        )
+
+    def unmap(self, iova, size):
+        fcntl.ioctl(
+            self.container, IOMMU_UNMAP_DMA, bytearray(struct.pack("IIQQ", 24, 0, iova, size))
+        )
+
+    def set_irq(self, index, eventfd):
+        """Has interrupt 0 of an index (0 INTx, 1 MSI) signal an eventfd; -1 for none."""
+        # VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER
+        self.ioctl(DEVICE_SET_IRQS, struct.pack("IIIIIi", 24, 0x24, index, 0, 1, eventfd))
+
+    def reset(self):
+        self.ioctl(DEVICE_RESET)
