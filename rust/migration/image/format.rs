@@ -50,9 +50,10 @@
 //! |---|---|---|
 //! | 0 | u64 | length of the whole image in bytes, end section included |
 //! | 8 | u32 | number of sections before the end section |
-//! | 12 | u32 | checksum of the whole image before the end section |
+//! | 12 | u32 | checksum of checksums: of the header's, and of each section's two, in order |
 //!
-//! Nothing may follow it.
+//! Nothing may follow it. The last checksum covers the others and not the bytes because a CRC-32C
+//! does not depend on bytes that are followed by their own CRC-32C.
 //!
 //! # Which image a device takes
 //!
@@ -309,7 +310,7 @@ pub struct End {
     pub total: u64,
     /// Number of sections before the end section.
     pub sections: u32,
-    /// Checksum of the image before the end section.
+    /// Checksum of all checksums before the end section.
     pub crc: u32,
 }
 
@@ -333,12 +334,10 @@ impl End {
     }
 }
 
-/// Returns whether the last four of `bytes` are the checksum of those before.
-pub(super) fn is_sealed(bytes: &[u8]) -> bool {
-    match bytes.split_last_chunk::<CRC_LEN>() {
-        Some((body, crc)) => u32::from_le_bytes(*crc) == crc32c(body),
-        None => false,
-    }
+/// Returns the last four of `bytes`, if they are the checksum of those before.
+pub(super) fn seal_of(bytes: &[u8]) -> Option<[u8; CRC_LEN]> {
+    let (body, crc) = bytes.split_last_chunk::<CRC_LEN>()?;
+    (u32::from_le_bytes(*crc) == crc32c(body)).then_some(*crc)
 }
 
 /// Makes the last four of `bytes` the checksum of those before.

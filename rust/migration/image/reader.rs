@@ -6,7 +6,7 @@ use kernel::prelude::*;
 
 use super::{
     format::{
-        is_sealed,
+        seal_of,
         End,
         Frame,
         Header,
@@ -83,7 +83,7 @@ pub struct Reader {
     buffer: KVVec<u8>,
     /// Bytes of the image before those in the buffer.
     offset: u64,
-    /// Checksum of the bytes before those in the buffer, up to the end section.
+    /// Checksum of the checksums before those in the buffer, up to the end section.
     crc: Crc32c,
     /// Sequence number of the next section.
     sequence: u32,
@@ -224,9 +224,7 @@ impl Reader {
 
     /// Takes the header.
     fn header<S: Sink + ?Sized>(&mut self, sink: &mut S) -> Result<(), Reason> {
-        if !is_sealed(&self.buffer) {
-            return Err(Reason::HeaderChecksum);
-        }
+        let seal = seal_of(&self.buffer).ok_or(Reason::HeaderChecksum)?;
         let header = Header::decode(&self.buffer).ok_or(Reason::HeaderChecksum)?;
         if let Some(device) = &self.device {
             if !device.same_device(&header.identity) {
@@ -241,16 +239,14 @@ impl Reader {
         }
         sink.header(&header).map_err(Reason::Apply)?;
         self.total = header.total;
-        self.crc.update(&self.buffer);
+        self.crc.update(&seal);
         self.stage = Stage::Head;
         Ok(())
     }
 
     /// Takes a section's head.
     fn head(&mut self) -> Result<(), Reason> {
-        if !is_sealed(&self.buffer) {
-            return Err(Reason::HeadChecksum);
-        }
+        let seal = seal_of(&self.buffer).ok_or(Reason::HeadChecksum)?;
         let frame = Frame::decode(&self.buffer).ok_or(Reason::HeadChecksum)?;
         if frame.sequence != self.sequence {
             return Err(Reason::Sequence {
@@ -268,7 +264,7 @@ impl Reader {
             return Err(Reason::Length(frame.length));
         }
         if !is_end {
-            self.crc.update(&self.buffer);
+            self.crc.update(&seal);
         }
         self.stage = Stage::Payload(frame);
         Ok(())
@@ -276,9 +272,7 @@ impl Reader {
 
     /// Takes the payload of a section and its checksum.
     fn payload<S: Sink + ?Sized>(&mut self, frame: Frame, sink: &mut S) -> Result<(), Reason> {
-        if !is_sealed(&self.buffer) {
-            return Err(Reason::PayloadChecksum);
-        }
+        let seal = seal_of(&self.buffer).ok_or(Reason::PayloadChecksum)?;
         let (payload, _) = self
             .buffer
             .split_last_chunk::<CRC_LEN>()
@@ -301,7 +295,7 @@ impl Reader {
             Err(EOPNOTSUPP) => {}
             Err(error) => return Err(Reason::Section(kind, error)),
         }
-        self.crc.update(&self.buffer);
+        self.crc.update(&seal);
         // A number that is used up makes the next section one out of order.
         self.sequence = self
             .sequence

@@ -11,6 +11,7 @@ use super::{
         Header,
         Identity,
         SectionHead,
+        CRC_LEN,
         END_LEN,
         HEADER_LEN,
         TYPE_DRIVER_MAX,
@@ -50,7 +51,7 @@ pub struct Writer {
     drained: usize,
     /// Bytes staged so far.
     bytes: u64,
-    /// Checksum of the bytes staged so far.
+    /// Checksum of the checksums staged so far.
     crc: Crc32c,
     /// Sequence number of the next section.
     sequence: u32,
@@ -74,7 +75,8 @@ impl Writer {
             sequence: 0,
             ended: false,
         };
-        writer.account()?;
+        let [.., a, b, c, d] = writer.header;
+        writer.account([a, b, c, d])?;
         Ok(writer)
     }
 
@@ -173,19 +175,20 @@ impl Writer {
             length: u32::try_from(self.payload.len())?,
         };
         let crc = crc32c(self.payload.bytes()).to_le_bytes();
-        self.payload.enclose(frame.encode(), crc)?;
+        let head = frame.encode();
+        let [.., a, b, c, d] = head;
+        self.payload.enclose(head, crc)?;
         self.staged = Staged::Section;
         self.sequence = next;
-        self.account()
+        self.crc.update(&[a, b, c, d]);
+        self.account(crc)
     }
 
-    /// Takes what was just staged into the length and the checksum of the image.
-    fn account(&mut self) -> Result {
+    /// Takes what was just staged, and the checksum at its end, into those of the image.
+    fn account(&mut self, crc: [u8; CRC_LEN]) -> Result {
         let len = u64::try_from(self.staged().len())?;
         self.bytes = self.bytes.checked_add(len).ok_or(EOVERFLOW)?;
-        let mut crc = self.crc;
-        crc.update(self.staged());
-        self.crc = crc;
+        self.crc.update(&crc);
         Ok(())
     }
 }

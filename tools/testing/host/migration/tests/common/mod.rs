@@ -2,7 +2,7 @@
 
 //! A device in memory, and a client's data section.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
 
 pub mod device;
 pub mod region;
