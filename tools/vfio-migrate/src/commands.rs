@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The commands, one a file.
+
+pub mod dump;
+pub mod info;
+pub mod list;
+pub mod recv;
+pub mod restore;
+pub mod run;
+pub mod save;
+pub mod send;

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `vfio-migrate list`
+
+use std::fmt;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::migration::{Phase, Protocol};
+use crate::output::Output;
+use crate::pci::{Address, Bus, Function, Identity};
+use crate::region2018::{self, Region2018};
+use crate::session;
+use crate::vfio::{Container, MappedRegion};
+
+/// List VFIO devices, the migration protocols each offers, and its state.
+///
+/// A device that nobody uses is opened for a moment to ask it, which scrubs it as any opening does.
+/// A device in use is left alone and shown as busy.
+#[derive(Args, Debug)]
+pub struct List {
+    /// Open no device: show only what sysfs tells
+    #[arg(long)]
+    no_open: bool,
+}
+
+/// One VFIO device.
+#[derive(Debug, Serialize)]
+struct Entry {
+    address: Address,
+    identity: Option<Identity>,
+    driver: Option<String>,
+    group: Option<u32>,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
+/// What a device says when it is opened.
+#[derive(Debug, Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Answer {
+    Unasked,
+    Busy,
+    Unreachable {
+        reason: String,
+        remedy: Option<String>,
+    },
+    Free {
+        protocols: Vec<Protocol>,
+        state: Option<Phase>,
+    },
+}
+
+/// All of them.
+#[derive(Debug, Serialize)]
+struct Devices {
+    devices: Vec<Entry>,
+}
+
+impl List {
+    /// Runs the command.
+    pub fn run(&self, output: &Output) -> Result<()> {
+        let bus = Bus::default();
+        let devices = bus.functions().into_iter().filter(Function::is_vfio);
+        let devices = devices
+            .map(|function| self.entry(&bus, &function))
+            .collect();
+        output.result(&Devices { devices });
+        Ok(())
+    }
+
+    fn entry(&self, bus: &Bus, function: &Function) -> Entry {
+        let answer = if self.no_open {
+            Answer::Unasked
+        } else {
+            ask(bus, function.address).unwrap_or_else(|error| match error {
+                Error::Busy { .. } => Answer::Busy,
+                error => Answer::Unreachable {
+                    reason: error.to_string(),
+                    remedy: error.remedy(),
+                },
+            })
+        };
+        Entry {
+            address: function.address,
+            identity: function.identity(),
+            driver: function.driver(),
+            group: function.group(),
+            answer,
+        }
+    }
+}
+
+fn ask(bus: &Bus, address: Address) -> Result<Answer> {
+    let (_container, device) = Container::open(bus, address)?;
+    let state = match device.region_of(region2018::REGION) {
+        Some(info) => {
+            let region = MappedRegion::new(&device, info, region2018::HEADER, false)?;
+            use crate::migration::Migration;
+            Some(Region2018::new(Box::new(region)).phase()?)
+        }
+        None => None,
+    };
+    Ok(Answer::Free {
+        protocols: session::protocols(&device),
+        state,
+    })
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.devices.is_empty() {
+            return writeln!(
+                f,
+                "no device is bound to a VFIO driver; 'scripts/bind ADDRESS' binds one"
+            );
+        }
+        for entry in &self.devices {
+            let Entry {
+                address,
+                identity,
+                driver,
+                group,
+                answer,
+            } = entry;
+            write!(f, "{address}")?;
+            if let Some(identity) = identity {
+                write!(f, "  {identity}")?;
+            }
+            write!(f, "  {}", driver.as_deref().unwrap_or("-"))?;
+            if let Some(group) = group {
+                write!(f, "  group {group}")?;
+            }
+            writeln!(f, "  {answer}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unasked => Ok(()),
+            Self::Busy => f.write_str("busy: in use by another process"),
+            Self::Unreachable {
+                reason,
+                remedy: None,
+            } => f.write_str(reason),
+            Self::Unreachable {
+                reason,
+                remedy: Some(remedy),
+            } => write!(f, "{reason}; {remedy}"),
+            Self::Free { protocols, .. } if protocols.is_empty() => f.write_str("not migratable"),
+            Self::Free { protocols, state } => {
+                let names: Vec<String> = protocols.iter().map(Protocol::to_string).collect();
+                f.write_str(&names.join(", "))?;
+                state.map_or(Ok(()), |state| write!(f, "  {state}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What can go wrong, what to do about it, and the exit code that says so.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use serde_json::{json, Value};
+
+use crate::pci::Address;
+
+/// Result of an operation of this program.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The user may not open a VFIO device.
+    #[error("{path} cannot be opened: {}", explain(*errno))]
+    NotRoot {
+        /// File that needs the rights.
+        path: PathBuf,
+        /// `EACCES` or `EPERM`.
+        errno: Errno,
+    },
+    /// There is no PCI device at that address.
+    #[error("no PCI device {0}")]
+    NoDevice(Address),
+    /// The device's driver is not a VFIO driver.
+    #[error("{address} is not bound to a VFIO driver: {}", driver_in_words(driver.as_deref()))]
+    NotBound {
+        /// Device.
+        address: Address,
+        /// Driver that has it, if any.
+        driver: Option<String>,
+    },
+    /// The VFIO core or its container interface is missing.
+    #[error("/dev/vfio/vfio cannot be opened: {}", explain(*.0))]
+    NoVfio(Errno),
+    /// The machine or its kernel has no IOMMU in use.
+    #[error("{0} is in no IOMMU group: there is no IOMMU, or the kernel does not use it")]
+    NoIommu(Address),
+    /// Another device of the group is in a driver's hands.
+    #[error("IOMMU group {group} is not viable: {}", group_in_words(others))]
+    GroupNotViable {
+        /// Number of the group.
+        group: u32,
+        /// Devices of the group that no VFIO driver has, and their drivers.
+        others: Vec<(Address, String)>,
+    },
+    /// Another process has the group.
+    #[error("IOMMU group {group} of {address} is in use by another process (EBUSY)")]
+    Busy {
+        /// Device.
+        address: Address,
+        /// Number of the group.
+        group: u32,
+    },
+    /// The container has no type1 IOMMU backend.
+    #[error("the VFIO container offers no type1 IOMMU")]
+    NoType1,
+    /// The type1 backend refused the group.
+    #[error("the type1 IOMMU refused the group: {}", explain(*.0))]
+    IommuRefused(Errno),
+    /// The device offers no protocol that this program speaks.
+    #[error("{0} has no migration region of a kind that this program speaks")]
+    NoMigration(Address),
+    /// The device is not the one that a command needs.
+    #[error("{0}")]
+    WrongDevice(String),
+    /// A system call failed.
+    #[error("{step}: {}", explain(*errno))]
+    Step {
+        /// What was being done.
+        step: String,
+        /// The call's error.
+        errno: Errno,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// File.
+        path: PathBuf,
+        /// The error.
+        source: std::io::Error,
+    },
+    /// The connection failed.
+    #[error("{step}: {source}")]
+    Network {
+        /// What was being done.
+        step: String,
+        /// The error.
+        source: std::io::Error,
+    },
+    /// The driver refused a state or an image.
+    #[error("{step} refused by the driver: {}{}", explain(*errno), reason(because.as_deref()))]
+    Refused {
+        /// What was asked of the driver.
+        step: String,
+        /// The driver's error.
+        errno: Errno,
+        /// What this program found wrong itself.
+        because: Option<String>,
+    },
+    /// The image is damaged, or of another device or format.
+    #[error("{0}")]
+    BadImage(String),
+    /// The image is damaged; the command has printed what is left of it.
+    #[error("{0}")]
+    Damaged(String),
+    /// The peer said no.
+    #[error("the other side: {0}")]
+    Peer(String),
+    /// The connection ended after the target was told to start.
+    #[error("the connection ended before the target said that it runs; the source stays stopped")]
+    TargetUnknown,
+    /// The peer or the driver does not keep to the protocol.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+    /// Something did not happen in time.
+    #[error("{what} did not happen within {seconds} s")]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        seconds: u64,
+    },
+    /// What arrived differs from what was sent; the command has printed its result.
+    #[error("{0}")]
+    Differs(String),
+}
+
+impl Error {
+    /// Makes the conversion of a system call's error.
+    pub fn step(step: impl Into<String>) -> impl FnOnce(Errno) -> Self {
+        let step = step.into();
+        move |errno| Self::Step { step, errno }
+    }
+
+    /// Makes the conversion of a file's error.
+    pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { path, source }
+    }
+
+    /// Makes the conversion of a connection's error.
+    pub fn network(step: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let step = step.into();
+        move |source| Self::Network { step, source }
+    }
+
+    /// Whether the command's result says it already.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Self::Differs(_) | Self::Damaged(_))
+    }
+
+    /// Adds what this program found wrong itself to a driver's refusal.
+    pub fn because(mut self, reason: impl FnOnce() -> String) -> Self {
+        if let Self::Refused { because, .. } = &mut self {
+            because.get_or_insert_with(reason);
+        }
+        self
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotRoot { .. }
+            | Self::NoDevice(_)
+            | Self::NotBound { .. }
+            | Self::NoVfio(_)
+            | Self::NoIommu(_)
+            | Self::GroupNotViable { .. }
+            | Self::Busy { .. }
+            | Self::NoType1
+            | Self::IommuRefused(_)
+            | Self::NoMigration(_)
+            | Self::WrongDevice(_) => 3,
+            Self::Refused { .. } | Self::BadImage(_) | Self::Damaged(_) | Self::Peer(_) => 4,
+            Self::Differs(_) => 5,
+            Self::Step { .. }
+            | Self::File { .. }
+            | Self::Network { .. }
+            | Self::TargetUnknown
+            | Self::Protocol(_)
+            | Self::Timeout { .. } => 1,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::NotRoot { .. } => "run as root".into(),
+            Self::NoDevice(_) => "'vfio-migrate list' and 'lspci -D' show the addresses".into(),
+            Self::NotBound { address, .. } => {
+                format!("bind it with 'scripts/bind {address}'")
+            }
+            Self::NoVfio(_) => {
+                "load VFIO with 'modprobe vfio-pci'; the kernel needs CONFIG_VFIO_CONTAINER".into()
+            }
+            Self::NoIommu(_) => "add intel_iommu=on (or amd_iommu=on) to the kernel's command \
+                line, enable the IOMMU in the firmware, or give the virtual machine one"
+                .into(),
+            Self::GroupNotViable { .. } => {
+                "bind every device of the group to a VFIO driver, or unbind it from its own".into()
+            }
+            Self::Busy { group, .. } => {
+                format!("'fuser -v /dev/vfio/{group}' shows who has it; one process at a time can")
+            }
+            Self::NoType1 => "load it with 'modprobe vfio_iommu_type1'".into(),
+            Self::IommuRefused(Errno::PERM) => "the IOMMU remaps no interrupts: enable interrupt \
+                remapping (intremap=on), or load vfio_iommu_type1 with allow_unsafe_interrupts=1 \
+                where every guest is trusted"
+                .into(),
+            Self::NoMigration(address) => format!(
+                "'vfio-migrate info {address}' shows what it has; plain vfio-pci migrates nothing"
+            ),
+            Self::Refused { .. } => "the kernel log says why: 'dmesg | tail'".into(),
+            Self::TargetUnknown => {
+                "look at the other side: if the device does not run there, start the save anew"
+                    .into()
+            }
+            _ => return None,
+        })
+    }
+
+    /// The error as a JSON object.
+    pub fn to_json(&self) -> Value {
+        let mut object = json!({
+            "message": self.to_string(),
+            "exit_code": self.exit_code(),
+        });
+        if let Some(remedy) = self.remedy() {
+            object["remedy"] = remedy.into();
+        }
+        if let Some(errno) = self.errno() {
+            object["errno"] = errno_name(errno).into();
+        }
+        json!({ "error": object })
+    }
+
+    fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::NotRoot { errno, .. }
+            | Self::Step { errno, .. }
+            | Self::Refused { errno, .. }
+            | Self::NoVfio(errno)
+            | Self::IommuRefused(errno) => Some(*errno),
+            Self::Busy { .. } => Some(Errno::BUSY),
+            _ => None,
+        }
+    }
+}
+
+fn driver_in_words(driver: Option<&str>) -> String {
+    match driver {
+        Some(driver) => format!("the driver '{driver}' has it"),
+        None => "no driver has it".into(),
+    }
+}
+
+fn group_in_words(others: &[(Address, String)]) -> String {
+    if others.is_empty() {
+        return "a device of the group is in a driver's hands".into();
+    }
+    let named: Vec<String> = others
+        .iter()
+        .map(|(address, driver)| format!("{address} belongs to '{driver}'"))
+        .collect();
+    named.join(", ")
+}
+
+fn reason(because: Option<&str>) -> String {
+    because.map_or_else(String::new, |reason| format!("; {reason}"))
+}
+
+/// An errno by name and in words.
+pub fn explain(errno: Errno) -> String {
+    let words = std::io::Error::from(errno).to_string();
+    let words = words.split(" (os error").next().unwrap_or_default();
+    format!("{} ({words})", errno_name(errno))
+}
+
+/// The C name of an errno.
+pub fn errno_name(errno: Errno) -> String {
+    let name = match errno {
+        Errno::PERM => "EPERM",
+        Errno::NOENT => "ENOENT",
+        Errno::INTR => "EINTR",
+        Errno::IO => "EIO",
+        Errno::NXIO => "ENXIO",
+        Errno::BADF => "EBADF",
+        Errno::AGAIN => "EAGAIN",
+        Errno::NOMEM => "ENOMEM",
+        Errno::ACCESS => "EACCES",
+        Errno::FAULT => "EFAULT",
+        Errno::BUSY => "EBUSY",
+        Errno::EXIST => "EEXIST",
+        Errno::NODEV => "ENODEV",
+        Errno::INVAL => "EINVAL",
+        Errno::NOTTY => "ENOTTY",
+        Errno::FBIG => "EFBIG",
+        Errno::NOSPC => "ENOSPC",
+        Errno::SPIPE => "ESPIPE",
+        Errno::RANGE => "ERANGE",
+        Errno::NOSYS => "ENOSYS",
+        Errno::NOMSG => "ENOMSG",
+        Errno::NODATA => "ENODATA",
+        Errno::PROTO => "EPROTO",
+        Errno::BADMSG => "EBADMSG",
+        Errno::OVERFLOW => "EOVERFLOW",
+        Errno::OPNOTSUPP => "EOPNOTSUPP",
+        Errno::TIMEDOUT => "ETIMEDOUT",
+        Errno::CANCELED => "ECANCELED",
+        Errno::MSGSIZE => "EMSGSIZE",
+        other => return format!("errno {}", other.raw_os_error()),
+    };
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cause_and_remedy() {
+        let address: Address = "00:04.0".parse().unwrap();
+        let error = Error::NotBound {
+            address,
+            driver: Some("edu".into()),
+        };
+        assert_eq!(error.exit_code(), 3);
+        assert_eq!(
+            error.to_string(),
+            "0000:00:04.0 is not bound to a VFIO driver: the driver 'edu' has it"
+        );
+        assert!(error
+            .remedy()
+            .unwrap()
+            .contains("scripts/bind 0000:00:04.0"));
+    }
+
+    #[test]
+    fn a_refusal_carries_the_errno_and_the_reason() {
+        let error = Error::Refused {
+            step: "writing data.size".into(),
+            errno: Errno::INVAL,
+            because: Some("the checksum is wrong".into()),
+        };
+        assert_eq!(error.exit_code(), 4);
+        assert_eq!(
+            error.to_string(),
+            "writing data.size refused by the driver: EINVAL (Invalid argument); the checksum is \
+             wrong"
+        );
+        assert_eq!(error.to_json()["error"]["errno"], "EINVAL");
+    }
+}
