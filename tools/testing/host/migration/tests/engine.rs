@@ -53,7 +53,11 @@ fn query(engine: &mut Engine<Fake>, host: &Host, range: PageRange) -> Result<Vec
     let any = engine.dirty_query(host, range, &mut |offset, bytes| {
         for (byte, bits) in bytes.iter().enumerate() {
             let first = range.first() + 8 * (offset + byte) as u64;
-            pages.extend((0..8).filter(|bit| bits >> bit & 1 != 0).map(|bit| first + bit));
+            pages.extend(
+                (0..8)
+                    .filter(|bit| bits >> bit & 1 != 0)
+                    .map(|bit| first + bit),
+            );
         }
         Ok(())
     })?;
@@ -135,10 +139,18 @@ fn one_failure(lose: bool, op: Op, skip: u32, from: State, to: State) {
         while on_the_way.last() != Some(&to) {
             on_the_way.push(next(*on_the_way.last().unwrap(), to).unwrap());
         }
-        assert!(on_the_way.contains(&engine.state()), "{from} -> {to}: {}", engine.state());
+        assert!(
+            on_the_way.contains(&engine.state()),
+            "{from} -> {to}: {}",
+            engine.state()
+        );
         assert_ne!(engine.state(), to);
         // And from there it works at the second try.
-        assert_eq!(engine.set_state(&host, V2, to), Ok(()), "{from} -> {to} by {op:?}");
+        assert_eq!(
+            engine.set_state(&host, V2, to),
+            Ok(()),
+            "{from} -> {to} by {op:?}"
+        );
     }
     host.lose.set(false);
     engine.reset(&host).unwrap();
@@ -201,8 +213,14 @@ fn saved_and_loaded_in_pieces_of_every_size() {
 
         let saved = source.status().counters;
         let loaded = target.status().counters;
-        assert_eq!((saved.images_saved, saved.bytes_saved), (1, bytes.len() as u64));
-        assert_eq!((loaded.images_loaded, loaded.bytes_loaded), (1, bytes.len() as u64));
+        assert_eq!(
+            (saved.images_saved, saved.bytes_saved),
+            (1, bytes.len() as u64)
+        );
+        assert_eq!(
+            (loaded.images_loaded, loaded.bytes_loaded),
+            (1, bytes.len() as u64)
+        );
 
         // The source goes on with nothing lost.
         source.set_state(&host, V2, State::Running).unwrap();
@@ -415,7 +433,10 @@ fn reset_leaves_every_state_and_a_failed_one_changes_nothing() {
         assert_eq!(engine.reset(&host), Err(EIO));
         assert_eq!((engine.state(), engine.epoch()), (*state, epoch));
         engine.reset(&host).unwrap();
-        assert_eq!((engine.state(), engine.epoch()), (State::Running, epoch + 1));
+        assert_eq!(
+            (engine.state(), engine.epoch()),
+            (State::Running, epoch + 1)
+        );
         assert_eq!(engine.owner(), None);
         assert!(!engine.log().is_tracking());
         assert_eq!(engine.device().contents(), Fake::new(100, 30).contents());

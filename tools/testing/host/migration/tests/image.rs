@@ -166,7 +166,10 @@ fn layout_is_what_the_document_says() {
     let image = write_pieces(&sample(), Some(0x1122_3344), usize::MAX);
     assert_eq!(&image[..8], b"RVFIOIMG");
     assert_eq!(image[8..16], [1, 0, 0, 0, 64, 0, 0, 0]);
-    assert_eq!(image[16..24], [0x34, 0x12, 0xe8, 0x11, 0xf4, 0x1a, 0x00, 0x11]);
+    assert_eq!(
+        image[16..24],
+        [0x34, 0x12, 0xe8, 0x11, 0xf4, 0x1a, 0x00, 0x11]
+    );
     assert_eq!(image[24..32], [0x10, 0, 1, 0, 2, 0, 0, 0]);
     assert_eq!(image[32..40], 0x1122_3344u64.to_le_bytes());
     assert_eq!(image[40..60], [0; 20]);
@@ -177,9 +180,15 @@ fn layout_is_what_the_document_says() {
     assert_eq!(head[16..20], 40u32.to_le_bytes());
     assert_eq!(head[20..24], ::crc32c::crc32c(&head[..20]).to_le_bytes());
     assert_eq!(image[88..128], (0..40).collect::<Vec<u8>>());
-    assert_eq!(image[128..132], ::crc32c::crc32c(&image[88..128]).to_le_bytes());
+    assert_eq!(
+        image[128..132],
+        ::crc32c::crc32c(&image[88..128]).to_le_bytes()
+    );
     // The second section is optional, number 1, at offset 7.
-    assert_eq!(image[132..148], [3, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        image[132..148],
+        [3, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]
+    );
 
     let end = image.len() - END_LEN;
     assert_eq!(image[end..end + 8], [0xff, 0xff, 1, 0, 3, 0, 0, 0]);
@@ -383,8 +392,14 @@ fn wrong_device() {
         assert_eq!(reader.finish(), Ok(()));
     }
     // Another revision is taken, another major version or a newer minor one of the state is not.
-    assert_eq!(read(&with_header(|h| h.identity.revision ^= 1), 9).1, Ok(()));
-    assert_eq!(read(&with_header(|h| h.identity.state_minor = 0), 9).1, Ok(()));
+    assert_eq!(
+        read(&with_header(|h| h.identity.revision ^= 1), 9).1,
+        Ok(())
+    );
+    assert_eq!(
+        read(&with_header(|h| h.identity.state_minor = 0), 9).1,
+        Ok(())
+    );
     for (major, minor) in [(1, 3), (0, 2), (2, 0)] {
         let image = with_header(|h| {
             h.identity.state_major = major;

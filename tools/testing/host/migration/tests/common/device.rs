@@ -321,17 +321,14 @@ impl Device for Fake {
     }
 
     fn read(&mut self, _host: &Host, access: Access) -> Result<u64> {
-        let register = self.registers.get(access.offset as usize / 4).ok_or(EINVAL)?;
+        let register = self
+            .registers
+            .get(access.offset as usize / 4)
+            .ok_or(EINVAL)?;
         Ok(u64::from(*register))
     }
 
-    fn write(
-        &mut self,
-        _host: &Host,
-        log: &mut DirtyLog,
-        access: Access,
-        value: u64,
-    ) -> Result {
+    fn write(&mut self, _host: &Host, log: &mut DirtyLog, access: Access, value: u64) -> Result {
         assert!(self.running, "a stopped device gets no command");
         if access.offset == DMA {
             log.mark(IovaRange::new(value * PAGE_SIZE, PAGE_SIZE)?);

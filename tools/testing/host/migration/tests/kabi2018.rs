@@ -1,0 +1,656 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The migration region of November 2018: states, actions, and what a client may not do.
+
+mod common;
+
+use common::{register, Fake, Op, Side, DATA_OFFSET, DMA};
+use kernel::{
+    alloc,
+    error::{code::*, Result},
+};
+use migration::{
+    engine::Protocol,
+    image::Reason,
+    iova::PAGE_SIZE,
+    kabi2018::{
+        layout::Field,
+        state::DeviceState::{self, *},
+    },
+    state::State,
+};
+
+/// Which state may be written in which, and what is read back.
+///
+/// Rows are the current state, columns the written one. `.` is `EINVAL`, a digit the state that is
+/// read back. The image is handed out (5) or taken (7) as a whole before.
+const PAIRS: [&str; 8] = [
+    // 0123456789
+    "01..4.6...", // NONE
+    "012.4.6...", // RUNNING
+    ".1234...11", // SETUP
+    ".1.34...11", // PRECOPY
+    ".1..45..11", // STOPNCOPY
+    ".1...5..11", // SAVE_COMPLETED
+    "......6711", // RESUME
+    ".1.....711", // RESUME_COMPLETED
+];
+
+fn image() -> Vec<u8> {
+    let mut source = Side::new(Fake::filled(200, 64), 4096);
+    source.enter(Stopncopy).unwrap();
+    source.take_all().unwrap()
+}
+
+/// Brings a fresh side to a state, with the image handed out or taken as a whole.
+fn at(state: DeviceState) -> Side {
+    let mut side = Side::new(Fake::filled(200, 64), 4096);
+    match state {
+        None | Running | Setup => side.enter(state).unwrap(),
+        Precopy => {
+            side.enter(Setup).unwrap();
+            side.enter(Precopy).unwrap();
+        }
+        Stopncopy | SaveCompleted => {
+            side.enter(Setup).unwrap();
+            side.enter(Stopncopy).unwrap();
+            side.take_all().unwrap();
+        }
+        Resume | ResumeCompleted => {
+            side.enter(Resume).unwrap();
+            side.give_all(&image()).unwrap();
+        }
+        Failed | Cancelled => unreachable!(),
+    }
+    if matches!(state, SaveCompleted | ResumeCompleted) {
+        side.enter(state).unwrap();
+    }
+    assert_eq!(side.state(), state.number());
+    side
+}
+
+#[test]
+fn all_pairs_of_states() {
+    for (from, row) in DeviceState::ALL.into_iter().zip(PAIRS) {
+        for (to, expected) in DeviceState::ALL.into_iter().zip(row.chars()) {
+            let mut side = at(from);
+            let before = (side.object.engine().state(), side.object.engine().owner());
+            side.host.called();
+            let result = side.enter(to);
+            let Some(expected) = expected.to_digit(10) else {
+                assert_eq!(result, Err(EINVAL), "{from:?} -> {to:?}");
+                assert_eq!(side.state(), from.number());
+                let after = (side.object.engine().state(), side.object.engine().owner());
+                assert_eq!(before, after);
+                assert!(side.host.called().is_empty(), "{from:?} -> {to:?}");
+                continue;
+            };
+            assert_eq!(result, Ok(()), "{from:?} -> {to:?}");
+            assert_eq!(side.state(), expected, "{from:?} -> {to:?}");
+            if from == to {
+                assert!(side.host.called().is_empty(), "{from:?} again");
+            }
+
+            let state = side.object.engine().state();
+            let running = matches!(state, State::Running | State::PreCopy);
+            assert_eq!(side.device().running, running);
+            let owned = (expected != 1).then_some(Protocol::Kabi2018);
+            assert_eq!(side.object.engine().owner(), owned);
+            if expected == 1 {
+                assert!(!side.object.engine().log().is_tracking());
+            }
+            // A target that gives up has a fresh device, any other keeps what it has.
+            let fresh = from != to && to == Resume
+                || matches!((from, to), (Resume | ResumeCompleted, Failed | Cancelled));
+            let contents = if fresh {
+                Fake::new(200, 64)
+            } else {
+                Fake::filled(200, 64)
+            };
+            assert_eq!(
+                side.device().contents(),
+                contents.contents(),
+                "{from:?} -> {to:?}"
+            );
+        }
+        for number in [10, 11, 255, u32::MAX] {
+            let mut side = at(from);
+            assert_eq!(side.set(Field::DeviceState, number.into()), Err(EINVAL));
+            assert_eq!(side.state(), from.number());
+        }
+    }
+}
+
+#[test]
+fn completed_means_complete() {
+    let mut side = Side::new(Fake::filled(200, 64), 100);
+    side.enter(Stopncopy).unwrap();
+    let total = side.pending();
+    let mut taken = 0;
+    while taken < total {
+        assert_eq!(side.enter(SaveCompleted), Err(EINVAL));
+        assert_eq!(side.state(), Stopncopy.number());
+        taken += side.take().unwrap().len() as u64;
+    }
+    assert_eq!(side.pending(), 0);
+    side.enter(SaveCompleted).unwrap();
+
+    let image = image();
+    let mut side = Side::new(Fake::new(200, 64), 4096);
+    side.enter(Resume).unwrap();
+    for byte in &image {
+        assert_eq!(side.enter(ResumeCompleted), Err(EINVAL));
+        side.give(&[*byte]).unwrap();
+    }
+    side.enter(ResumeCompleted).unwrap();
+    assert_eq!(side.give(&[0]), Err(EINVAL));
+    side.enter(Running).unwrap();
+    assert_eq!(side.device().contents(), Fake::filled(200, 64).contents());
+}
+
+/// Saves one side and loads another through windows of these sizes.
+fn migrate(out: usize, inn: usize, threshold: u64) {
+    let mut source = Side::new(Fake::filled(3000, 700), out);
+    source.set(Field::ThresholdSize, threshold).unwrap();
+    source.enter(Setup).unwrap();
+    assert_eq!(source.pending(), 0);
+    assert_eq!(source.take(), Ok(vec![]));
+    source.enter(Precopy).unwrap();
+    let pending = source.get(Field::PrecopyOnly).unwrap();
+    let mut image = source.take_all().unwrap();
+    assert_eq!(image.len() as u64, pending);
+
+    source.device().poke(2999, 1);
+    source.enter(Stopncopy).unwrap();
+    let pending = source.pending();
+    let rest = source.take_all().unwrap();
+    assert_eq!(rest.len() as u64, pending);
+    image.extend(rest);
+    source.enter(SaveCompleted).unwrap();
+
+    let mut target = Side::new(Fake::new(3000, 700), inn);
+    target.enter(Resume).unwrap();
+    target.give_all(&image).unwrap();
+    target.enter(ResumeCompleted).unwrap();
+    target.enter(Running).unwrap();
+    assert_eq!(target.device().contents(), source.device().contents());
+}
+
+#[test]
+fn windows_of_every_size() {
+    for out in [1, 7, 64, 1000, 4096, 1 << 20] {
+        for inn in [1, 7, 511, 512, 513, 1 << 20] {
+            migrate(out, inn, 0);
+        }
+    }
+    for threshold in [1, 100, 1 << 40, u64::MAX] {
+        migrate(1000, 1000, threshold);
+    }
+}
+
+#[test]
+fn a_buffer_is_as_large_as_can_be_and_no_larger() {
+    let mut side = Side::new(Fake::filled(3000, 700), 1000);
+    side.enter(Stopncopy).unwrap();
+    assert_eq!(side.get(Field::DataSize), Ok(1000));
+    side.pending();
+    side.set(Field::ThresholdSize, 77).unwrap();
+    assert_eq!(side.get(Field::DataSize), Ok(77));
+    // A new threshold is for the next buffer.
+    side.set(Field::ThresholdSize, 5000).unwrap();
+    assert_eq!(side.get(Field::DataSize), Ok(77));
+    side.pending();
+    assert_eq!(side.get(Field::DataSize), Ok(1000));
+}
+
+#[test]
+fn a_buffer_stays_until_it_is_consumed() {
+    let consumers: [fn(&mut Side); 6] = [
+        |side| assert!(side.get(Field::PrecopyOnly).is_ok()),
+        |side| assert!(side.get(Field::Compatible).is_ok()),
+        |side| assert!(side.get(Field::PostcopyOnly).is_ok()),
+        |side| side.read(4, &mut [0; 32]).unwrap(),
+        |side| side.enter(Precopy).unwrap(),
+        |side| {
+            side.set(Field::StartAddr, 0).unwrap();
+            side.set(Field::Total, 8).unwrap();
+            assert_eq!(side.get(Field::Copied), Ok(0));
+        },
+    ];
+    for consume in consumers {
+        let mut side = Side::new(Fake::filled(3000, 700), 100);
+        side.enter(Setup).unwrap();
+        side.enter(Precopy).unwrap();
+        assert_eq!(side.get(Field::DataSize), Ok(100));
+        let first = side.window.bytes.borrow().clone();
+        for _ in 0..3 {
+            assert_eq!(side.get(Field::DataOffset), Ok(DATA_OFFSET));
+            assert_eq!(side.get(Field::DataSize), Ok(100));
+            // Nothing of these consumes it.
+            side.state();
+            side.set(Field::ThresholdSize, 0).unwrap();
+            side.set(Field::StartAddr, 0).unwrap();
+            assert_eq!(side.enter(Resume), Err(EINVAL));
+            assert_eq!(side.read(1, &mut [0; 4]), Err(EINVAL));
+            side.get(Field::Copied).unwrap();
+            side.get(Field::Total).unwrap();
+            assert_eq!(*side.window.bytes.borrow(), first);
+        }
+        consume(&mut side);
+        assert_eq!(*side.window.bytes.borrow(), first);
+        assert_eq!(side.get(Field::DataOffset), Ok(DATA_OFFSET));
+        assert_ne!(*side.window.bytes.borrow(), first);
+        // 64 bytes of header, and the sections of a device of 3000 bytes.
+        assert_eq!(side.get(Field::DataSize), Ok(100));
+    }
+}
+
+#[test]
+fn nothing_now_is_told_again_until_the_client_asks_anew() {
+    let mut side = Side::new(Fake::filled(200, 64), 4096);
+    side.enter(Setup).unwrap();
+    side.enter(Precopy).unwrap();
+    side.take_all().unwrap();
+    assert_eq!(side.get(Field::DataSize), Ok(0));
+    side.device().poke(0, 1);
+    assert_eq!(side.get(Field::DataSize), Ok(0));
+    assert!(side.get(Field::PrecopyOnly).unwrap() > 0);
+    assert!(side.get(Field::DataSize).unwrap() > 0);
+}
+
+#[test]
+fn errors_while_staging_lose_nothing() {
+    let good = image();
+    for window in [10, 64, 100, 4096] {
+        for skip in 0..8 {
+            let mut side = Side::new(Fake::filled(200, 64), window);
+            side.enter(Stopncopy).unwrap();
+            side.host.fail.set(Some((Op::Save, skip, EINTR)));
+            side.window.fail.set(Some(skip));
+            let mut taken = Vec::new();
+            let mut errors = 0;
+            loop {
+                match side.take() {
+                    Ok(buffer) if buffer.is_empty() => break,
+                    Ok(buffer) => taken.extend(buffer),
+                    Err(error) => {
+                        assert!(matches!(error, EINTR | EFAULT));
+                        errors += 1;
+                    }
+                }
+            }
+            assert!(errors <= 2);
+            assert_eq!(taken, good);
+            side.enter(SaveCompleted).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_refused_image_leaves_by_giving_up() {
+    let mut damaged = image();
+    damaged[150] ^= 1;
+    for give_up in [Failed, Cancelled] {
+        let mut side = Side::new(Fake::new(200, 64), 4096);
+        side.enter(Resume).unwrap();
+        assert_eq!(side.give_all(&damaged), Err(EINVAL));
+        let refusal = side.object.engine().last_refusal().unwrap();
+        assert_eq!(refusal.reason, Reason::PayloadChecksum);
+        assert_eq!(side.give_all(&image()), Err(EINVAL));
+        assert_eq!(side.enter(ResumeCompleted), Err(EINVAL));
+        assert_eq!(side.enter(Running), Err(EINVAL));
+        side.enter(give_up).unwrap();
+        assert_eq!(side.state(), Running.number());
+        // And the device works again.
+        side.enter(Resume).unwrap();
+        side.give_all(&image()).unwrap();
+        side.enter(ResumeCompleted).unwrap();
+        side.enter(Running).unwrap();
+        assert_eq!(side.device().contents(), Fake::filled(200, 64).contents());
+    }
+}
+
+#[test]
+fn a_data_section_that_cannot_be_read_ends_the_load() {
+    let mut side = Side::new(Fake::new(2000, 640), 4096);
+    side.enter(Resume).unwrap();
+    side.window.fail.set(Some(1));
+    let mut source = Side::new(Fake::filled(2000, 640), 4096);
+    source.enter(Stopncopy).unwrap();
+    let image = source.take_all().unwrap();
+    assert_eq!(side.give(&image), Err(EFAULT));
+    assert_eq!(side.give(&image), Err(EFAULT));
+    assert_eq!(side.get(Field::DataSize), Ok(0));
+    let refusal = side.object.engine().last_refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::Transport(EFAULT));
+    side.enter(Cancelled).unwrap();
+}
+
+#[test]
+fn data_is_set_while_resuming_only_and_within_the_section() {
+    for state in [
+        None,
+        Running,
+        Setup,
+        Precopy,
+        Stopncopy,
+        SaveCompleted,
+        ResumeCompleted,
+    ] {
+        let mut side = at(state);
+        assert_eq!(side.set(Field::DataOffset, DATA_OFFSET), Err(EINVAL));
+        assert_eq!(side.set(Field::DataSize, 0), Err(EINVAL));
+    }
+    let mut side = Side::new(Fake::new(200, 64), 4096);
+    side.enter(Resume).unwrap();
+    assert_eq!(side.get(Field::DataOffset), Ok(DATA_OFFSET));
+    assert_eq!(side.get(Field::DataSize), Ok(0));
+    for offset in [0, 1, DATA_OFFSET - 1, DATA_OFFSET + 1, u64::MAX] {
+        assert_eq!(side.set(Field::DataOffset, offset), Err(EINVAL));
+    }
+    for size in [4097, 1 << 32, u64::MAX] {
+        assert_eq!(side.set(Field::DataSize, size), Err(EINVAL));
+    }
+    side.set(Field::DataSize, 0).unwrap();
+    assert_eq!(side.host.called().last(), Some(&Op::LoadBegin));
+    side.give(&image()[..20]).unwrap();
+    assert_eq!(side.get(Field::DataSize), Ok(20));
+    // Both fields in one access: the bytes are taken once.
+    let image = image();
+    side.window.bytes.borrow_mut()[..image.len() - 20].copy_from_slice(&image[20..]);
+    let mut both = DATA_OFFSET.to_le_bytes().to_vec();
+    both.extend((image.len() as u64 - 20).to_le_bytes());
+    side.write(Field::DataOffset.offset(), &both).unwrap();
+    side.enter(ResumeCompleted).unwrap();
+}
+
+#[test]
+fn failed_transitions_leave_a_state_that_goes_on() {
+    for (from, to, op, seen) in [
+        (Running, None, Op::Quiesce, Running),
+        (Running, Stopncopy, Op::Quiesce, Running),
+        (Running, Stopncopy, Op::SaveBegin, None),
+        (Setup, Precopy, Op::SaveBegin, Setup),
+        (Setup, Stopncopy, Op::Quiesce, Setup),
+        (Precopy, Stopncopy, Op::Quiesce, Precopy),
+        (Stopncopy, Running, Op::Resume, None),
+        (Stopncopy, Failed, Op::Resume, None),
+        (SaveCompleted, Running, Op::Resume, SaveCompleted),
+        (None, Running, Op::Resume, None),
+        (Running, Resume, Op::Reset, None),
+        (None, Resume, Op::LoadBegin, None),
+        (Resume, Failed, Op::Reset, Resume),
+        (ResumeCompleted, Running, Op::Resume, ResumeCompleted),
+        (ResumeCompleted, Cancelled, Op::Reset, ResumeCompleted),
+        (Running, Setup, Op::InFlight, Running),
+    ] {
+        let mut side = at(from);
+        side.host.fail(op, ETIMEDOUT);
+        assert_eq!(side.enter(to), Err(ETIMEDOUT), "{from:?} -> {to:?}");
+        assert_eq!(side.state(), seen.number(), "{from:?} -> {to:?}");
+        let owned = side.object.engine().owner().is_some();
+        assert_eq!(owned, seen != Running, "{from:?} -> {to:?}");
+        // From where it is now, the way that the table shows works.
+        let next = if matches!(to, Failed | Cancelled) && seen == None {
+            Running
+        } else {
+            to
+        };
+        side.enter(next).unwrap();
+    }
+}
+
+#[test]
+fn a_lost_device_reads_as_an_error_until_it_is_reset() {
+    let mut side = at(Precopy);
+    side.host.fail(Op::Quiesce, EIO);
+    side.host.lose.set(true);
+    assert_eq!(side.enter(Stopncopy), Err(EIO));
+    assert_eq!(side.get(Field::DeviceState), Err(EIO));
+    assert_eq!(side.get(Field::DataSize), Ok(0));
+    assert_eq!(side.pending(), 0);
+    for state in DeviceState::ALL {
+        assert_eq!(side.enter(state), Err(EIO));
+    }
+    side.host.lose.set(false);
+    side.object.reset(&side.host).unwrap();
+    assert_eq!(side.state(), Running.number());
+    side.enter(Setup).unwrap();
+}
+
+#[test]
+fn a_reset_behind_its_back_starts_afresh() {
+    for state in [
+        None,
+        Setup,
+        Precopy,
+        Stopncopy,
+        SaveCompleted,
+        Resume,
+        ResumeCompleted,
+    ] {
+        let resets: [fn(&mut Side) -> Result; 3] = [
+            |side| side.object.reset(&side.host),
+            |side| side.object.open(&side.host),
+            |side| side.object.close(&side.host),
+        ];
+        for reset in resets {
+            let mut side = at(state);
+            side.set(Field::ThresholdSize, 9).unwrap();
+            side.set(Field::StartAddr, 0x5000).unwrap();
+            reset(&mut side).unwrap();
+            let mut header = [0xff; 76];
+            side.read(0, &mut header).unwrap();
+            let mut expected = [0; 76];
+            expected[0] = 1;
+            expected[36..44].copy_from_slice(&DATA_OFFSET.to_le_bytes());
+            assert_eq!(header, expected, "{state:?}");
+            assert_eq!(side.device().contents(), Fake::new(200, 64).contents());
+        }
+    }
+}
+
+#[test]
+fn another_protocol_owns_the_device() {
+    for (state, seen) in [
+        (State::PreCopy, Running),
+        (State::Stop, None),
+        (State::StopCopy, None),
+        (State::Resuming, None),
+    ] {
+        let mut side = Side::new(Fake::filled(200, 64), 100);
+        let engine = side.object.engine_mut();
+        engine.set_state(&side.host, Protocol::V2, state).unwrap();
+        side.host.called();
+        let mut header = [0; 76];
+        side.read(0, &mut header).unwrap();
+        assert_eq!(u32::from(header[0]), seen.number());
+        assert_eq!(header[4..36], [0; 32]);
+        assert_eq!(header[44..], [0; 32]);
+        for to in DeviceState::ALL {
+            assert_eq!(side.enter(to), Err(EBUSY));
+        }
+        for field in Field::ALL {
+            let expected = if field.is_writable() { EBUSY } else { EINVAL };
+            if field.width() == 8 {
+                assert_eq!(side.set(field, 4096), Err(expected), "{field:?}");
+                let half = side.write(field.offset(), &[0; 4]);
+                assert_eq!(half, Err(expected), "{field:?}");
+                assert_eq!(side.write(field.offset() + 4, &[0; 4]), Err(EINVAL));
+            }
+        }
+        assert!(side.host.called().is_empty());
+        let mut after = [0; 76];
+        side.read(0, &mut after).unwrap();
+        assert_eq!(header, after);
+
+        side.object.engine_mut().reset(&side.host).unwrap();
+        side.enter(Setup).unwrap();
+        let other = side
+            .object
+            .engine_mut()
+            .set_state(&side.host, Protocol::V2, state);
+        assert_eq!(other, Err(EBUSY));
+    }
+}
+
+#[test]
+fn another_protocols_tracking_is_left_alone() {
+    let mut side = Side::new(Fake::filled(200, 64), 100);
+    let engine = side.object.engine_mut();
+    engine.dirty_start(&side.host, Protocol::V2).unwrap();
+    assert_eq!(side.enter(Setup), Err(EBUSY));
+    assert_eq!(side.state(), Running.number());
+    assert_eq!(side.set(Field::Total, 1), Err(EINVAL));
+    side.enter(Running).unwrap();
+    side.enter(None).unwrap();
+    side.enter(Running).unwrap();
+    let tracker = side.object.engine().dirty_tracker();
+    assert_eq!(tracker, Some(Protocol::V2));
+}
+
+/// Asks for a range from page `first` on; returns the pages covered and the dirty ones.
+fn ask(side: &mut Side, first: u64, total: u64) -> Result<(u64, Vec<u64>)> {
+    side.set(Field::StartAddr, first * PAGE_SIZE)?;
+    side.set(Field::Total, total)?;
+    let copied = side.get(Field::Copied)?;
+    assert_eq!(side.get(Field::Copied), Ok(copied));
+    let bitmap = side.window.bytes.borrow().clone();
+    let bits = copied.div_ceil(8) * 8;
+    let dirty = (0..bits).filter(|bit| bitmap[*bit as usize / 8] >> (bit % 8) & 1 != 0);
+    Ok((copied, dirty.map(|bit| first + bit).collect()))
+}
+
+fn transfer(side: &mut Side, page: u64) {
+    let host = &side.host;
+    side.object
+        .write_register(host, register(DMA), page)
+        .unwrap();
+}
+
+#[test]
+fn dirty_pages_through_a_small_window() {
+    // 2 bytes hold 16 pages.
+    let mut side = Side::new(Fake::new(200, 64), 2);
+    transfer(&mut side, 5);
+    side.enter(Setup).unwrap();
+    // In flight when tracking began.
+    assert_eq!(ask(&mut side, 0, 100), Ok((16, vec![5])));
+    side.object.engine_mut().device_mut().land(&side.host);
+    assert_eq!(ask(&mut side, 0, 100), Ok((16, vec![5])));
+    assert_eq!(ask(&mut side, 0, 100), Ok((0, vec![])));
+
+    transfer(&mut side, 40);
+    side.enter(Precopy).unwrap();
+    transfer(&mut side, 3);
+    side.enter(Stopncopy).unwrap();
+    // The client goes on from where the bitmap ends.
+    assert_eq!(ask(&mut side, 0, 41), Ok((16, vec![3])));
+    assert_eq!(ask(&mut side, 16, 25), Ok((16, vec![])));
+    assert_eq!(ask(&mut side, 32, 9), Ok((9, vec![40])));
+    assert_eq!(ask(&mut side, 0, 41), Ok((0, vec![])));
+}
+
+#[test]
+fn a_query_runs_once_and_only_when_armed() {
+    let mut side = Side::new(Fake::new(200, 64), 4096);
+    side.enter(Setup).unwrap();
+    assert_eq!(side.get(Field::Copied), Ok(0));
+    transfer(&mut side, 1);
+    side.enter(Stopncopy).unwrap();
+    assert_eq!(side.get(Field::Copied), Ok(0));
+    side.set(Field::Total, 8).unwrap();
+    // A start written later is for the next query.
+    side.set(Field::StartAddr, PAGE_SIZE).unwrap();
+    assert_eq!(side.get(Field::Copied), Ok(8));
+    assert_eq!(side.window.bytes.borrow()[..2], [0b10, 0xee]);
+    assert_eq!(side.get(Field::Copied), Ok(8));
+    side.set(Field::Total, 8).unwrap();
+    assert_eq!(side.get(Field::Copied), Ok(0));
+    // Both fields in one access.
+    let mut both = 0u64.to_le_bytes().to_vec();
+    both.extend(9u64.to_le_bytes());
+    side.write(Field::StartAddr.offset(), &both).unwrap();
+    assert_eq!(side.get(Field::StartAddr), Ok(0));
+    assert_eq!(side.get(Field::Total), Ok(9));
+    side.enter(Cancelled).unwrap();
+    assert_eq!(side.get(Field::Copied), Ok(0));
+    assert_eq!(side.set(Field::Total, 9), Err(EINVAL));
+}
+
+#[test]
+fn queries_out_of_range() {
+    for state in [None, Running, Resume, ResumeCompleted] {
+        assert_eq!(at(state).set(Field::Total, 1), Err(EINVAL));
+    }
+    let mut side = at(Setup);
+    for start in [1, 0x800, u64::MAX] {
+        assert_eq!(side.set(Field::StartAddr, start), Err(EINVAL));
+    }
+    assert_eq!(side.set(Field::Total, 0), Err(EINVAL));
+    assert_eq!(side.set(Field::Total, (1 << 52) + 1), Err(EINVAL));
+    assert_eq!(side.set(Field::Total, u64::MAX), Err(EINVAL));
+    side.set(Field::Total, 1 << 52).unwrap();
+    assert_eq!(side.get(Field::Copied), Ok(0));
+    side.set(Field::StartAddr, PAGE_SIZE).unwrap();
+    assert_eq!(side.set(Field::Total, 1 << 52), Err(EINVAL));
+    assert_eq!(side.get(Field::Total), Ok(1 << 52));
+    side.set(Field::StartAddr, u64::MAX & !0xfff).unwrap();
+    side.set(Field::Total, 1).unwrap();
+    assert_eq!(side.set(Field::Total, 2), Err(EINVAL));
+}
+
+#[test]
+fn a_query_that_fails_can_be_repeated() {
+    let mut side = Side::new(Fake::new(200, 64), 4096);
+    side.enter(Setup).unwrap();
+    transfer(&mut side, 600);
+    side.enter(Stopncopy).unwrap();
+    side.set(Field::Total, 2000).unwrap();
+    side.host.fail(Op::InFlight, EIO);
+    assert_eq!(side.get(Field::Copied), Err(EIO));
+    side.window.fail.set(Some(2));
+    assert_eq!(side.get(Field::Copied), Err(EFAULT));
+    assert_eq!(side.get(Field::Copied), Ok(2000));
+    assert_eq!(side.window.bytes.borrow()[75], 1);
+}
+
+#[test]
+fn no_memory_at_any_place() {
+    let good = image();
+    for successes in 0..10 {
+        let mut source = Side::new(Fake::filled(200, 64), 100);
+        alloc::fail_after(successes);
+        let mut image = Vec::new();
+        source.enter(Setup).unwrap();
+        transfer(&mut source, 7);
+        for state in [Precopy, Stopncopy] {
+            let before = source.state();
+            if let Err(error) = source.enter(state) {
+                assert_eq!(error, ENOMEM);
+                assert_eq!(source.state(), before);
+                source.enter(state).unwrap();
+            }
+            image.extend(source.take_all().unwrap());
+        }
+        let (copied, dirty) = ask(&mut source, 0, 10).unwrap();
+        assert_eq!(copied, 10);
+        assert!(dirty.contains(&7));
+        alloc::succeed();
+        assert_eq!(image, good);
+        source.enter(SaveCompleted).unwrap();
+
+        let mut target = Side::new(Fake::new(200, 64), 100);
+        alloc::fail_after(successes);
+        if let Err(error) = target.enter(Resume) {
+            assert_eq!(error, ENOMEM);
+            assert_eq!(target.state(), None.number());
+            target.enter(Resume).unwrap();
+        }
+        target.give_all(&image).unwrap();
+        target.enter(ResumeCompleted).unwrap();
+        alloc::succeed();
+        target.enter(Running).unwrap();
+        assert_eq!(target.device().contents(), source.device().contents());
+    }
+}
