@@ -65,13 +65,8 @@ impl<T: Variant> VariantDevice<T> {
             Part::Header(offset) => {
                 let mut header = [0; HEADER_SIZE];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
-                let result = self.state().kabi2018_read(
-                    self.core(),
-                    self.section(),
-                    offset,
-                    fields,
-                );
-                result.inspect_err(|error| self.explain(*error))?;
+                self.state()
+                    .kabi2018_read(self.core(), self.section(), offset, fields)?;
                 call.writer().write_slice(fields)?;
                 Ok(call.len())
             }
@@ -93,13 +88,7 @@ impl<T: Variant> VariantDevice<T> {
                 let mut header = [0; HEADER_SIZE];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
                 call.reader().read_slice(fields)?;
-                let result = self.state().kabi2018_write(
-                    self.core(),
-                    self.section(),
-                    offset,
-                    fields,
-                );
-                result.inspect_err(|error| self.explain(*error))?;
+                self.write_header(offset, fields)?;
                 Ok(call.len())
             }
             Part::Data(offset) => {
@@ -163,17 +152,22 @@ impl<T: Variant> VariantDevice<T> {
         Ok(moved)
     }
 
-    /// Says in the kernel log why the migration core refused something.
-    fn explain(&self, error: Error) {
-        let state = self.state();
-        if let Some(refusal) = state.engine().last_refusal() {
+    /// Writes fields of the header, and says in the kernel log why an image was refused by that.
+    fn write_header(&self, offset: usize, fields: &[u8]) -> Result {
+        let mut state = self.state();
+        let before = state.engine().last_refusal();
+        let result = state.kabi2018_write(self.core(), self.section(), offset, fields);
+        let after = state.engine().last_refusal();
+        drop(state);
+
+        if let Some(refusal) = after.filter(|_| result.is_err() && after != before) {
             dev_warn_ratelimited!(
                 self.core().as_ref(),
-                "migration image refused: {} ({:?})\n",
-                format_args!("{}", refusal),
-                error
+                "migration image refused: {}\n",
+                format_args!("{}", refusal)
             );
         }
+        result
     }
 }
 
