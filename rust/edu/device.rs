@@ -380,9 +380,7 @@ impl Device for EduDevice {
             (DMA_SOURCE | DMA_DESTINATION | DMA_COUNT, Width::B4 | Width::B8) => {
                 self.write_dma_register(core, access, value)
             }
-            (DMA_COMMAND, Width::B4 | Width::B8) => {
-                self.start_transfer(core, log, access, value)
-            }
+            (DMA_COMMAND, Width::B4 | Width::B8) => self.start_transfer(core, log, access, value),
             _ => core.guest_write(access, value),
         }
     }

@@ -20,10 +20,7 @@ use crate::bindings;
     reason = "used at compile time only, and named after the C fields"
 )]
 mod c {
-    include!(concat!(
-        env!("RVFIO_OBJ"),
-        "/rust/vfio/layout_generated.rs"
-    ));
+    include!(concat!(env!("RVFIO_OBJ"), "/rust/vfio/layout_generated.rs"));
 }
 
 /// Asserts the size of a structure.
@@ -41,7 +38,12 @@ macro_rules! assert_offset {
     ($expected:ident, $type:ty, $field:ident) => {
         const _: () = assert!(
             offset_of!($type, $field) == c::$expected,
-            concat!("bindgen and C differ: ", stringify!($type), ".", stringify!($field))
+            concat!(
+                "bindgen and C differ: ",
+                stringify!($type),
+                ".",
+                stringify!($field)
+            )
         );
     };
 }
@@ -72,7 +74,11 @@ assert_size!(VFIO_DEVICE_SIZE, bindings::vfio_device);
 assert_offset!(VFIO_DEVICE_ops, bindings::vfio_device, ops);
 
 assert_size!(DEVICE_OPS_SIZE, bindings::vfio_device_ops);
-assert_offset!(DEVICE_OPS_open_device, bindings::vfio_device_ops, open_device);
+assert_offset!(
+    DEVICE_OPS_open_device,
+    bindings::vfio_device_ops,
+    open_device
+);
 assert_offset!(DEVICE_OPS_ioctl, bindings::vfio_device_ops, ioctl);
 assert_offset!(
     DEVICE_OPS_device_feature,
@@ -88,7 +94,11 @@ assert_offset!(
 );
 
 assert_size!(PCI_DRIVER_SIZE, kernel_bindings::pci_driver);
-assert_offset!(PCI_DRIVER_err_handler, kernel_bindings::pci_driver, err_handler);
+assert_offset!(
+    PCI_DRIVER_err_handler,
+    kernel_bindings::pci_driver,
+    err_handler
+);
 assert_offset!(
     PCI_DRIVER_driver_managed_dma,
     kernel_bindings::pci_driver,
@@ -100,7 +110,11 @@ assert_offset!(
     kernel_bindings::pci_device_id,
     override_only
 );
-assert_offset!(PCI_DEV_current_state, kernel_bindings::pci_dev, current_state);
+assert_offset!(
+    PCI_DEV_current_state,
+    kernel_bindings::pci_dev,
+    current_state
+);
 assert_offset!(PCI_DEV_dev, kernel_bindings::pci_dev, dev);
 
 assert_size!(SPARSE_AREA_SIZE, bindings::vfio_region_sparse_mmap_area);

@@ -36,9 +36,7 @@ impl ScratchPage {
             return Err(EINVAL);
         }
         // SAFETY: The page is owned, and `to` is valid for its length, at most a page.
-        unsafe {
-            bindings::rvfio_page_read(self.0.as_ptr(), 0, to.as_mut_ptr().cast(), to.len())
-        };
+        unsafe { bindings::rvfio_page_read(self.0.as_ptr(), 0, to.as_mut_ptr().cast(), to.len()) };
         Ok(())
     }
 
@@ -48,9 +46,7 @@ impl ScratchPage {
             return Err(EINVAL);
         }
         // SAFETY: The page is owned, and `from` is valid for its length, at most a page.
-        unsafe {
-            bindings::rvfio_page_write(self.0.as_ptr(), 0, from.as_ptr().cast(), from.len())
-        };
+        unsafe { bindings::rvfio_page_write(self.0.as_ptr(), 0, from.as_ptr().cast(), from.len()) };
         Ok(())
     }
 

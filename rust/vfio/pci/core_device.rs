@@ -138,22 +138,30 @@ impl CoreDevice {
             match access.width {
                 Width::B1 => {
                     let mut value = 0u8;
-                    to_result(bindings::vfio_pci_core_ioread8(vdev, test_mem, &mut value, io))?;
+                    to_result(bindings::vfio_pci_core_ioread8(
+                        vdev, test_mem, &mut value, io,
+                    ))?;
                     Ok(value.into())
                 }
                 Width::B2 => {
                     let mut value = 0u16;
-                    to_result(bindings::vfio_pci_core_ioread16(vdev, test_mem, &mut value, io))?;
+                    to_result(bindings::vfio_pci_core_ioread16(
+                        vdev, test_mem, &mut value, io,
+                    ))?;
                     Ok(value.into())
                 }
                 Width::B4 => {
                     let mut value = 0u32;
-                    to_result(bindings::vfio_pci_core_ioread32(vdev, test_mem, &mut value, io))?;
+                    to_result(bindings::vfio_pci_core_ioread32(
+                        vdev, test_mem, &mut value, io,
+                    ))?;
                     Ok(value.into())
                 }
                 Width::B8 => {
                     let mut value = 0u64;
-                    to_result(bindings::vfio_pci_core_ioread64(vdev, test_mem, &mut value, io))?;
+                    to_result(bindings::vfio_pci_core_ioread64(
+                        vdev, test_mem, &mut value, io,
+                    ))?;
                     Ok(value)
                 }
             }

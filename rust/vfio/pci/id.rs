@@ -31,7 +31,7 @@ impl DeviceId {
             class: 0,
             class_mask: 0,
             driver_data: 0,
-            override_only: bindings::PCI_ID_F_VFIO_DRIVER_OVERRIDE as u32,
+            override_only: bindings::PCI_ID_F_VFIO_DRIVER_OVERRIDE,
         })
     }
 }

@@ -137,9 +137,7 @@ impl<T: Variant> VariantDevice<T> {
         let mut bounce = KVec::from_elem(0u8, len.min(PAGE_SIZE), GFP_KERNEL)?;
         let mut moved = 0;
         while moved < len {
-            let part = bounce
-                .get_mut(..PAGE_SIZE.min(len - moved))
-                .ok_or(EINVAL)?;
+            let part = bounce.get_mut(..PAGE_SIZE.min(len - moved)).ok_or(EINVAL)?;
             let size = part.len();
             if let Err(error) = copy(self.section(), offset + moved, part) {
                 if moved == 0 {

@@ -10,6 +10,7 @@ use core::marker::PhantomData;
 
 use kernel::{
     bindings::{
+        __pci_register_driver, //
         dev_get_drvdata,
         dev_set_drvdata,
         pci_channel_state_t,
@@ -19,7 +20,6 @@ use kernel::{
         pci_error_handlers,
         pci_ers_result_t,
         pci_unregister_driver,
-        __pci_register_driver, //
     },
     error::{
         from_err_ptr,
@@ -68,13 +68,13 @@ impl<T: Variant> Registration<T> {
                 // unregisters the driver.
                 to_result(unsafe {
                     driver.write(pin_init::zeroed());
-                    (*driver).name = T::NAME.as_ptr().cast();
+                    (*driver).name = T::NAME.as_char_ptr();
                     (*driver).id_table = T::ID_TABLE.as_ptr();
                     (*driver).probe = Some(Self::probe);
                     (*driver).remove = Some(Self::remove);
                     (*driver).err_handler = &Self::ERROR_HANDLERS;
                     (*driver).driver_managed_dma = true;
-                    __pci_register_driver(driver, module.as_ptr(), T::NAME.as_ptr().cast())
+                    __pci_register_driver(driver, module.as_ptr(), T::NAME.as_char_ptr())
                 })
             }),
             _variant: PhantomData,

@@ -147,9 +147,10 @@ impl<T: Variant> VariantDevice<T> {
         let this = vdev.cast::<Self>();
         // SAFETY: The structure was just initialised.
         let core = unsafe { CoreDevice::from_raw(vdev.cast()) };
-        // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.
-        let result = Inner::<T>::new(core)
-            .and_then(|inner| unsafe { pin_init::raw_try_init(&raw mut (*this).inner, inner) });
+        let result = Inner::<T>::new(core).and_then(|inner| {
+            // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.
+            unsafe { pin_init::raw_try_init(&raw mut (*this).inner, inner) }
+        });
         if result.is_err() {
             // SAFETY: Undoes `vfio_pci_core_init_dev()`.
             unsafe { bindings::vfio_pci_core_release_dev(vdev) };
@@ -225,9 +226,7 @@ impl<T: Variant> VariantDevice<T> {
             (*raw).set_reset_works(true);
             bindings::vfio_pci_core_finish_enable(raw);
             for bar in T::TRAPPED_BARS {
-                if let Some(supported) =
-                    (*raw).bar_mmap_supported.get_mut(usize::from(*bar))
-                {
+                if let Some(supported) = (*raw).bar_mmap_supported.get_mut(usize::from(*bar)) {
                     *supported = false;
                 }
             }
