@@ -71,6 +71,8 @@ pub(crate) struct EduDevice {
     transfer: Option<Transfer>,
     /// Operand of the guest's last factorial.
     operand: u32,
+    /// The guest's last factorial may still raise its interrupt.
+    interrupt_due: bool,
     /// Registers that were loaded and wait for the rest of the image.
     loaded: Option<RegisterState>,
     /// Loaded interrupts that wait for the device to run.
@@ -100,6 +102,7 @@ impl EduDevice {
             dma: DmaRegisters::default(),
             transfer: None,
             operand: FACTORIAL_ZERO,
+            interrupt_due: false,
             loaded: None,
             interrupts: 0,
             lost: false,
@@ -110,6 +113,10 @@ impl EduDevice {
     fn wait_idle(&mut self, core: &CoreDevice, signals: Signals) -> Result {
         hardware::wait_idle(core, signals, self.config.timeout)?;
         self.transfer = None;
+        if self.interrupt_due {
+            hardware::wait_factorial_interrupt(core)?;
+            self.interrupt_due = false;
+        }
         Ok(())
     }
 
@@ -225,7 +232,16 @@ impl EduDevice {
         core.guest_write(access, value)?;
         // CAST: The register is 32 bits wide, and so is the access.
         self.operand = value as u32;
+        self.interrupt_due = true;
         Ok(())
+    }
+
+    /// The guest acknowledges interrupts.
+    fn acknowledge(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+        if self.interrupt_due && value & u64::from(INTERRUPT_FACTORIAL) != 0 {
+            self.interrupt_due = !hardware::has_factorial_interrupt(&core.registers(BAR)?)?;
+        }
+        core.guest_write(access, value)
     }
 }
 
@@ -377,6 +393,7 @@ impl Device for EduDevice {
     ) -> Result {
         match (access.offset, access.width) {
             (FACTORIAL, Width::B4) => self.start_factorial(core, access, value),
+            (INTERRUPT_ACKNOWLEDGE, Width::B4) => self.acknowledge(core, access, value),
             (DMA_SOURCE | DMA_DESTINATION | DMA_COUNT, Width::B4 | Width::B8) => {
                 self.write_dma_register(core, access, value)
             }

@@ -27,10 +27,8 @@ use crate::{
 /// How often a running computation or transfer is looked at.
 const INTERVAL: Delta = Delta::from_millis(1);
 
-/// What the device needs between the end of a computation and its interrupt, and more.
-///
-/// It tells the end first (status bit 0) and raises the interrupt a moment later.
-const INTERRUPT_DELAY: Delta = Delta::from_millis(2);
+/// More than the device needs between the end of a computation and its interrupt.
+const INTERRUPT_TIMEOUT: Delta = Delta::from_millis(50);
 
 /// The longest that a transfer of the driver's own may take; it is specified to take 100 ms.
 const TRANSFER_TIMEOUT: Delta = Delta::from_secs(2);
@@ -60,18 +58,33 @@ pub(crate) fn check_presence(registers: &Registers<'_>) -> Result {
 /// `ETIMEDOUT` when that takes longer than `timeout`, `EINTR` on a signal that counts, and
 /// `ENODEV` when the device is gone.
 pub(crate) fn wait_idle(core: &CoreDevice, signals: Signals, timeout: Delta) -> Result {
-    let mut was_computing = false;
     wait::until(signals, INTERVAL, timeout, || {
         let registers = core.registers(BAR)?;
         check_presence(&registers)?;
-        let computing = is_computing(&registers)?;
-        was_computing |= computing;
-        Ok(!computing && !is_transferring(&registers)?)
-    })?;
-    if was_computing {
-        kernel::time::delay::fsleep(INTERRUPT_DELAY);
+        Ok(!is_computing(&registers)? && !is_transferring(&registers)?)
+    })
+}
+
+/// Returns whether the interrupt of a factorial is raised and the factorial done.
+pub(crate) fn has_factorial_interrupt(registers: &Registers<'_>) -> Result<bool> {
+    Ok(!is_computing(registers)? && registers.read32(INTERRUPT_STATUS)? & INTERRUPT_FACTORIAL != 0)
+}
+
+/// Waits for the interrupt of a factorial that is done.
+///
+/// The device tells the end of the computation first and raises the interrupt, where it is to, a
+/// moment later: a device that looks idle may still have one in store.
+pub(crate) fn wait_factorial_interrupt(core: &CoreDevice) -> Result {
+    let raised = wait::until(Signals::Ignore, INTERVAL, INTERRUPT_TIMEOUT, || {
+        let registers = core.registers(BAR)?;
+        Ok(registers.read32(STATUS)? & STATUS_INTERRUPT == 0
+            || has_factorial_interrupt(&registers)?)
+    });
+    match raised {
+        // It was acknowledged before.
+        Err(error) if error == ETIMEDOUT => Ok(()),
+        result => result,
     }
-    Ok(())
 }
 
 /// Returns the registers of an idle device that the hardware knows.

@@ -37,6 +37,9 @@ pub(crate) const STATUS_INTERRUPT: u32 = 1 << 7;
 /// Interrupts raised and not acknowledged, read-only.
 pub(crate) const INTERRUPT_STATUS: u64 = 0x24;
 
+/// [`INTERRUPT_STATUS`]: a factorial was computed.
+pub(crate) const INTERRUPT_FACTORIAL: u32 = 1 << 0;
+
 /// Raises the interrupts written: they are set in [`INTERRUPT_STATUS`].
 pub(crate) const INTERRUPT_RAISE: u64 = 0x60;
 
