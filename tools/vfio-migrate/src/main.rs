@@ -31,6 +31,8 @@ mod size;
 mod sys;
 mod target;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod vfio;
 mod wire;
 mod workload;
