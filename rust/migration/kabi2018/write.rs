@@ -75,7 +75,7 @@ impl Kabi2018 {
                     Half::Written(begun, low) if begun == field => low,
                     _ => return Err(EINVAL),
                 };
-                let value = u64::from(small(bytes)?) << 32 | u64::from(low);
+                let value = (u64::from(small(bytes)?) << 32) | u64::from(low);
                 self.check(engine, window, &mut request, field, value)?;
             }
         }

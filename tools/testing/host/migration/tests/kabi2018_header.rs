@@ -137,7 +137,7 @@ fn every_write_that_is_wrong_changes_nothing() {
                 *writable && *start <= offset && offset + len <= start + width
             };
             let expected = match kind(offset, len) {
-                Kind::Low if FIELDS.iter().any(|field| writable(field)) => Ok(()),
+                Kind::Low if FIELDS.iter().any(writable) => Ok(()),
                 Kind::Whole if offset == 28 && len == 8 => Ok(()),
                 _ => Err(EINVAL),
             };
