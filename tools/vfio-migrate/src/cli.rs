@@ -12,6 +12,15 @@ A VFIO device belongs to the process that opened it, and a driver that migrates 
 when it is opened and closed. What a command leaves in a device is therefore gone when the command \
 ends: save and restore take options that set the device up and look at it in the same session.
 
+Examples:
+  vfio-migrate list
+  vfio-migrate save 0000:00:04.0 -o edu.img --write factorial=5 --write liveness=0x12345678
+  vfio-migrate dump edu.img
+  vfio-migrate restore 0000:00:05.0 -i edu.img --read factorial --read liveness
+  vfio-migrate run --from 0000:00:04.0 --to 0000:00:05.0
+  vfio-migrate recv 0000:00:04.0 --listen 0.0.0.0:7000 --once
+  vfio-migrate send 0000:00:04.0 --to other.host:7000
+
 Exit codes:
   0  done
   1  failed in the middle: an input or output error, a timeout
@@ -41,23 +50,55 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What to do.
+/// What to do; a text at a variant would replace the command's own.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List VFIO devices, the migration protocols each offers, and its state
     List(commands::list::List),
-    /// Show a device's regions, capabilities, interrupts and migration state
     Info(commands::info::Info),
-    /// Save a device's state to a file; the device runs on
     Save(commands::save::Save),
-    /// Load a device's state from a file and let the device run
     Restore(commands::restore::Restore),
-    /// Migrate a busy edu device with guest memory to another one and compare both
     Run(commands::run::Run),
-    /// Migrate a device to another host that runs 'recv'
     Send(commands::send::Send),
-    /// Take a device from another host that runs 'send'
     Recv(commands::recv::Recv),
-    /// Show what a saved state holds
     Dump(commands::dump::Dump),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_all_commands() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        for right in [
+            "vfio-migrate --json list --no-open",
+            "vfio-migrate info 00:04.0 --json",
+            "vfio-migrate save 0000:00:04.0 -o f --write factorial=5 --write 4=0x1 --read 8 --chunk 4K",
+            "vfio-migrate restore 00:04.0 -i f --read dma-src:8 --buffer-out b --no-check --irq intx",
+            "vfio-migrate run --from 00:04.0 --to 00:05.0 --memory 1M --rounds 2 --seed 7 --in-flight",
+            "vfio-migrate send 00:04.0 --to host:7000 --memory 64M --seed 2",
+            "vfio-migrate recv 00:04.0 --listen 0.0.0.0:7000 --once --irq msi",
+            "vfio-migrate dump f --full",
+        ] {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "vfio-migrate",
+            "vfio-migrate save 00:04.0",
+            "vfio-migrate save 00:04.0 -o f --write 8:8=1",
+            "vfio-migrate run --from 00:04.0 --to 00:05.0 --memory 1G",
+            "vfio-migrate run --from 00:04.0 --to 00:05.0 --rounds 0",
+            "vfio-migrate send 00:04.0 --to host:7000 --seed 2",
+            "vfio-migrate dump f --chunk 0",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
 }

@@ -131,6 +131,10 @@ impl Run {
         drop(guest);
 
         let summary = Summary {
+            equal: registers.is_empty()
+                && buffer_equal
+                && memory_differs.is_empty()
+                && interrupt_delivered,
             kernel: sys::kernel_release(),
             seed,
             source: Side::of(&source, from.protocol()),
@@ -149,7 +153,7 @@ impl Run {
             target_state: to.phase()?,
         };
         output.result(&summary);
-        if summary.equal() {
+        if summary.equal {
             Ok(())
         } else {
             Err(Error::Differs(summary.verdict()))

@@ -45,6 +45,8 @@ impl fmt::Display for Side {
 /// What a run did and found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
+    /// Nothing was lost.
+    pub equal: bool,
     /// The kernel's release.
     pub kernel: String,
     /// Repeats the run.
@@ -80,14 +82,6 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether nothing was lost.
-    pub fn equal(&self) -> bool {
-        self.registers_differ.is_empty()
-            && self.buffer_equal
-            && self.memory_differs.is_empty()
-            && self.interrupt_delivered
-    }
-
     /// What is equal and what is not.
     pub fn verdict(&self) -> String {
         let word = |equal: bool| if equal { "equal" } else { "different" };
