@@ -86,10 +86,11 @@ impl<'a> Guest<'a> {
     }
 
     /// Lets the guest use its device from here on.
-    pub fn work(&mut self) {
-        let registers = Box::new(self.session.registers().clone());
+    pub fn work(&mut self) -> Result<()> {
+        let registers = Box::new(self.session.registers()?.clone());
         let seed = self.random.u64(..);
         self.workload = Some(Workload::start(registers, self.memory.pages(), seed));
+        Ok(())
     }
 
     /// Waits until the guest has done something more.

@@ -7,6 +7,8 @@
 //! side of every migration and a [`target::Target`] the other one, and [`commands`] puts them
 //! together. What a command knows about the edu device stands in [`edu`].
 
+#![deny(unsafe_code)]
+
 mod cli;
 mod commands;
 mod digest;

@@ -21,7 +21,7 @@ use crate::vfio::{Bar0, Container, Device, Interrupt, IrqKind, MappedRegion};
 /// both ends.
 pub struct Session {
     device: Device,
-    registers: Bar0,
+    registers: Option<Bar0>,
     container: Container,
     identity: Option<Identity>,
     page: OnceCell<DmaPage>,
@@ -37,7 +37,7 @@ impl Session {
         let (container, device) = Container::open(&bus, address)?;
         device.enable()?;
         Ok(Self {
-            registers: device.bar0()?,
+            registers: device.bar0().ok(),
             device,
             container,
             identity,
@@ -60,22 +60,23 @@ impl Session {
         &self.device
     }
 
-    /// The device's registers, for a thread of its own.
-    pub fn registers(&self) -> &Bar0 {
-        &self.registers
-    }
-
-    /// The device as an edu; [`Error::WrongDevice`] where it is none.
-    pub fn edu(&self) -> Result<Edu<'_>> {
-        match self.identity {
-            Some(edu::IDENTITY) => Ok(Edu::new(&self.registers)),
-            identity => Err(Error::WrongDevice(format!(
+    /// The device's registers, for a thread of its own; [`Error::WrongDevice`] where the device is
+    /// no edu.
+    pub fn registers(&self) -> Result<&Bar0> {
+        match (self.identity, &self.registers) {
+            (Some(edu::IDENTITY), Some(registers)) => Ok(registers),
+            (identity, _) => Err(Error::WrongDevice(format!(
                 "{} is {}, and this command knows the registers of an edu ({}) only",
                 self.address(),
                 identity.map_or_else(|| "of unknown kind".into(), |id| id.to_string()),
                 edu::IDENTITY
             ))),
         }
+    }
+
+    /// The device as an edu; [`Error::WrongDevice`] where it is none.
+    pub fn edu(&self) -> Result<Edu<'_>> {
+        Ok(Edu::new(self.registers()?))
     }
 
     /// The device's migration, by the first protocol of this program that it offers.

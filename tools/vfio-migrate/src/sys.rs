@@ -4,6 +4,8 @@
 //!
 //! Each function is one call and returns its errno; what to make of it is for the callers.
 
+#![expect(unsafe_code)]
+
 mod mapping;
 
 use std::ffi::{c_void, CStr};

@@ -100,7 +100,7 @@ impl Run {
             in_flight: self.in_flight,
             progress: Progress::new(output),
         };
-        host.guest.work();
+        host.guest.work()?;
         let mut owner = target.owner(Some(self.irq));
         let mut resuming = Resuming::new(&mut *to, &mut owner, Some(memory.clone()), None)?;
         let options = Options {

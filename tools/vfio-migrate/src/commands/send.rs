@@ -119,7 +119,7 @@ impl Send {
         let mut remote = Remote::offer(input, connection, hello)?;
 
         if let Some(guest) = &mut host.guest {
-            guest.work();
+            guest.work()?;
         }
         let statistics = live::migrate(
             &mut *migration,

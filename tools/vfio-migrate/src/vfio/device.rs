@@ -184,6 +184,9 @@ fn set_length(bytes: &mut [u8]) {
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
 }
 
+/// Most bytes of a region's description that are believed; real ones have some hundred.
+const MAX_REGION_INFO: usize = 1 << 20;
+
 /// Asks for one region; `None` where the device has none of that index.
 fn region_info(fd: &OwnedFd, index: u32) -> Option<Result<RegionInfo>> {
     let mut bytes = vec![0; size_of::<uapi::vfio_region_info>()];
@@ -202,10 +205,10 @@ fn region_info(fd: &OwnedFd, index: u32) -> Option<Result<RegionInfo>> {
         }
         // The kernel leaves the length here that all capabilities need.
         let needed = info::word(&bytes, 0) as usize;
-        if needed <= bytes.len() {
+        if needed <= bytes.len() || needed > MAX_REGION_INFO {
             return Some(Ok(RegionInfo::parse(&bytes)));
         }
-        bytes = vec![0; needed.min(1 << 20)];
+        bytes = vec![0; needed];
     }
 }
 
