@@ -203,7 +203,6 @@ impl Kabi2018 {
             }
             Action::Run => {
                 go(State::Running)?;
-                engine.release(Self::PROTOCOL);
                 engine.dirty_stop(Self::PROTOCOL);
                 self.query = Query::Idle;
                 self.size = 0;

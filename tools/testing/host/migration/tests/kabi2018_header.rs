@@ -267,6 +267,9 @@ fn halves_of_reads_are_of_one_value() {
     side.read(28, &mut low).unwrap();
     side.read(32, &mut high).unwrap();
     assert_eq!(high, [0, 1, 0, 0]);
+    // The half of another field.
+    side.read(28, &mut low).unwrap();
+    assert_eq!(side.read(56, &mut high), Err(EINVAL));
     // A half that was read is none that was written.
     side.read(28, &mut low).unwrap();
     assert_eq!(side.write(32, &[0; 4]), Err(EINVAL));
