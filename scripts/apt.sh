@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# apt with lists and sources of its own: this machine's apt stays as it is,
+# and the suite read may be another than the machine's.  Sourced by setup.
+
+SUITE=trixie
+BACKPORTS=$SUITE-backports
+
+# The mirror of Debian proper that this machine's apt uses already.
+find_mirror() {
+	local uri=''
+	if [[ ${RVFIO_MIRROR:-} ]]; then
+		echo "${RVFIO_MIRROR%/}"
+		return
+	fi
+	# Security and update suites have a '-' or '/'; other vendors' suites
+	# are not named like this Debian release.
+	# shellcheck disable=SC2016 # apt-get expands these
+	uri=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Identifier: Packages' |
+		awk -v own="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" '
+			$2 == own || $2 ~ /^(stable|testing|unstable|sid)$/ { print $1; exit }')
+	case $uri in
+	mirror+file:*) uri=$(awk '/^[^#]/ { print $1; exit }' "${uri#mirror+file:}") ;;
+	esac
+	[[ $uri ]] || return 1
+	echo "${uri%/}"
+}
+
+keyring() {
+	local file
+	for file in /usr/share/keyrings/debian-archive-keyring.{pgp,gpg}; do
+		if [[ -e $file ]]; then
+			echo "$file"
+			return
+		fi
+	done
+	die "the Debian archive keyring is missing: install debian-archive-keyring"
+}
+
+# The lines for sources.list, also used inside the trees.
+source_lines() {
+	local suite
+	for suite in "$SUITE" "$SUITE-updates" "$BACKPORTS"; do
+		echo "deb [signed-by=$(keyring)] $MIRROR $suite main"
+	done
+}
+
+apt_sources() {
+	local apt=$RVFIO_CACHE/apt
+	MIRROR=$(find_mirror) ||
+		die "found no Debian mirror in this machine's apt configuration; set RVFIO_MIRROR"
+	mkdir -p "$apt"/{state/lists/partial,cache/archives/partial}
+	: >"$apt/status"
+	source_lines >"$apt/sources.list"
+	cat >"$apt/apt.conf" <<-END
+		Dir::State "$apt/state";
+		Dir::State::status "$apt/status";
+		Dir::Cache "$apt/cache";
+		Dir::Etc::SourceList "$apt/sources.list";
+		Dir::Etc::SourceParts "/dev/null";
+		Dir::Etc::Preferences "/dev/null";
+		Dir::Etc::PreferencesParts "/dev/null";
+		APT::Architecture "amd64";
+		APT::Architectures { "amd64"; };
+		APT::Sandbox::User "";
+		APT::Update::Error-Mode "any";
+		Acquire::Languages "none";
+		Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+		Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+		Acquire::Retries "3";
+	END
+}
+
+apt_own() {
+	APT_CONFIG=$RVFIO_CACHE/apt/apt.conf "$@"
+}
+
+# fetch PACKAGE=VERSION DIR: downloads a package, checked by apt.
+fetch() {
+	(cd "$2" && apt_own apt-get download -q "$1")
+}
+
+# bootstrap DIR PACKAGES FROM_BACKPORTS: a tree of the suite.  Packages that
+# must come from backports bring their dependencies from there, which a plain
+# --include does not do.
+bootstrap() {
+	local dir=$1 packages=$2 backports=$3
+	as_root mmdebstrap --mode=root --variant=apt --format=directory \
+		--keyring="$(keyring)" \
+		--aptopt='Acquire::Languages "none"' \
+		--aptopt='Acquire::Retries "3"' \
+		--aptopt='APT::Install-Recommends "false"' \
+		--dpkgopt='force-unsafe-io' \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--include="$packages" \
+		--customize-hook="APT_CONFIG=\"\$MMDEBSTRAP_APT_CONFIG\" apt-get -y -q \
+			-o DPkg::Chroot-Directory=\"\$1\" install -t $BACKPORTS $backports" \
+		"$SUITE" "$dir" - < <(source_lines)
+}

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# The virtual machine's user space, without a kernel.
+
+title='VM root tree'
+after=(archive)
+
+rootfs_packages=(
+	python3 python3-pytest python3-pytest-timeout
+	pciutils kmod procps iproute2 psmisc strace util-linux-extra
+	gcc libc6-dev make
+)
+
+artefact() { name_of "$SUITE" "$QEMU_VERSION"; }
+
+build() {
+	local packages
+	packages=$(IFS=, && echo "${rootfs_packages[*]}")
+	bootstrap "$1/root" "$packages" qemu-system-x86
+}

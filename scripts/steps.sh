@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# Runs the steps of the set-up: in order of need, side by side where possible.
+# Sourced by setup.
+#
+# A step is a file in setup.d that defines
+#   title     what to call it
+#   after     the steps whose results it needs
+#   artefact  prints the name of its result, made of all versions that matter
+#             (nothing: the step has no result, and says itself if it is current)
+#   build DIR makes the result in DIR, which is then renamed into place
+
+STEPS=(host archive toolchain source kernel rootfs)
+RESOLVED=$RVFIO_CACHE/archive/resolved
+
+# Says something on the terminal from within a step, whose output is its log.
+notice() {
+	echo "      $*" >&3
+}
+
+# in_step STEP COMMAND...: runs a function where the step's file is loaded.
+in_step() (
+	# shellcheck disable=SC2034 # used by the step's file
+	recipe=$SCRIPTS/setup.d/$1.sh
+	# The step's file may replace it.
+	current() { [[ -e $(result "$step") ]]; }
+	step=$1
+	if [[ -e $RESOLVED ]]; then
+		. "$RESOLVED"
+	fi
+	. "$recipe"
+	"${@:2}"
+)
+
+# Names a result after the first version, and makes it unique for all of them
+# and for the recipe.
+name_of() {
+	local hash
+	hash=$({ printf '%s\n' "$@" && cat "$recipe"; } | sha256sum)
+	echo "$1-${hash:0:8}"
+}
+
+# Where the result of a step is, or would be.
+result() {
+	echo "$RVFIO_CACHE/$1/$(in_step "$1" artefact)"
+}
+
+is_current() { in_step "$1" current; }
+
+in_toolchain() {
+	RVFIO_TOOLCHAIN=$(result toolchain)/root "$SCRIPTS/in-toolchain" -C "$@"
+}
+
+step_title() {
+	in_step "$1" eval 'name=$(artefact); echo "$title${name:+ ${name%-*}}"'
+}
+
+step_label() {
+	local i
+	for i in "${!STEPS[@]}"; do
+		if [[ ${STEPS[i]} == "$1" ]]; then
+			echo "[$((i + 1))/${#STEPS[@]}] $(step_title "$1")"
+		fi
+	done
+}
+
+# Makes one result.  Runs in the background, with the log as its output.
+make_step() {
+	local step=$1 name tmp=$RVFIO_CACHE/tmp/$1
+	mkdir -p "$tmp" "$RVFIO_CACHE/$step"
+	in_step "$step" build "$tmp"
+	name=$(in_step "$step" artefact)
+	if [[ $name ]]; then
+		mv -T "$tmp" "$RVFIO_CACHE/$step/$name"
+	fi
+}
+
+step_failed() {
+	local label=$1 log=$2
+	{
+		echo "$label: FAILED. The end of its log:"
+		tail -n 12 "$log" | sed 's/^/      | /'
+		echo "      the whole log: $log"
+	} >&3
+}
+
+stop_steps() {
+	local pid
+	for pid in "${!running[@]}"; do
+		as_root kill -TERM -- "-$pid" 2>/dev/null || true
+	done
+	wait
+}
+
+# The steps asked for and all that they need.
+with_needs() {
+	local step need
+	for step in "$@"; do
+		for need in $(in_step "$step" eval 'echo "${after[*]}"'); do
+			with_needs "$need"
+		done
+		echo "$step"
+	done
+}
+
+# Is everything there that the step needs?
+is_ready() {
+	local need
+	for need in $(in_step "$1" eval 'echo "${after[*]}"'); do
+		[[ ${state[$need]} == done ]] || return 1
+	done
+}
+
+# Starts every step that can start now.
+start_steps() {
+	local step log started=1
+	while ((started)); do
+		started=0
+		for step in "${STEPS[@]}"; do
+			if [[ ${state[$step]:-} != wanted ]] || ! is_ready "$step"; then
+				continue
+			fi
+			if is_current "$step"; then
+				state[$step]=done
+				started=1
+				[[ $quiet ]] || echo "$(step_label "$step"): ready" >&3
+				continue
+			fi
+			log=$RVFIO_CACHE/log/$step.log
+			state[$step]=running
+			begun[$step]=$EPOCHSECONDS
+			[[ $step == archive || $step == host ]] ||
+				echo "$(step_label "$step") ..." >&3
+			# A process group of its own, to be stopped as a whole.
+			set -m
+			(set +m && make_step "$step") >"$log" 2>&1 </dev/null &
+			running[$!]=$step
+			set +m
+		done
+	done
+}
+
+run_steps() {
+	local -A state=() running=() begun=()
+	local step pid label
+	exec 3>&1
+	trap 'stop_steps; echo "set-up interrupted" >&2; exit 130' INT TERM HUP
+	for step in $(with_needs "$@"); do
+		state[$step]=wanted
+	done
+	start_steps
+	while ((${#running[@]})); do
+		local status=0
+		wait -n -p pid "${!running[@]}" || status=$?
+		step=${running[$pid]}
+		unset "running[$pid]"
+		label=$(step_label "$step")
+		if ((status)); then
+			stop_steps
+			step_failed "$label" "$RVFIO_CACHE/log/$step.log"
+			exit 1
+		fi
+		state[$step]=done
+		echo "$label: done, $((EPOCHSECONDS - begun[$step])) s" >&3
+		start_steps
+	done
+	trap - INT TERM HUP
+}
