@@ -9,7 +9,11 @@ use kernel::{
         Page,
         PAGE_SIZE, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::{
+        new_mutex,
+        Mutex, //
+    }, //
 };
 use migration::kabi2018::DataWindow;
 
@@ -19,38 +23,49 @@ use crate::bindings;
 ///
 /// The pages are of their own: a mapping holds references to them and lives on by itself. User
 /// space may change them at any time, so they are only ever copied, never borrowed.
+///
+/// It may also hold on to them for longer than to the device (in a pipe, by a DMA mapping), so each
+/// user gets new ones.
+#[pin_data]
 pub(crate) struct DataSection {
-    pages: KVec<Page>,
+    /// Bytes in the section.
+    size: usize,
+    /// The pages, none while nobody uses the device. Nothing is locked under the lock.
+    #[pin]
+    pages: Mutex<KVec<Page>>,
 }
 
 impl DataSection {
     /// Offset of the section in its region: the first page after the trapped header.
     pub(crate) const OFFSET: usize = PAGE_SIZE;
 
-    /// Allocates a section of `size` bytes, a multiple of the page size, full of zeroes.
-    ///
-    /// `ENOMEM` when there is not enough memory.
-    pub(crate) fn new(size: usize) -> Result<Self> {
-        let mut pages = KVec::with_capacity(size / PAGE_SIZE, GFP_KERNEL)?;
-        for _ in 0..size / PAGE_SIZE {
-            pages.push(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?, GFP_KERNEL)?;
-        }
-        Ok(Self { pages })
+    /// Describes a section of `size` bytes, a multiple of the page size, that has no memory yet.
+    pub(crate) fn new(size: usize) -> impl PinInit<Self> {
+        pin_init!(Self {
+            size,
+            pages <- new_mutex!(KVec::new(), "rvfio_section"),
+        })
     }
 
     /// Returns the size in bytes.
     pub(crate) fn size(&self) -> usize {
-        // No overflow: `new` was given this very product.
-        self.pages.len() * PAGE_SIZE
+        self.size
     }
 
-    /// Forgets what the last user left.
-    pub(crate) fn clear(&self) {
-        let zeroes = [0u8; 256];
-        for at in (0..self.size()).step_by(zeroes.len()) {
-            // The range lies in the section, so there is no error.
-            let _ = self.write(at, &zeroes);
+    /// Takes new memory for a new user, full of zeroes; `ENOMEM` when there is not enough.
+    pub(crate) fn allocate(&self) -> Result {
+        let count = self.size / PAGE_SIZE;
+        let mut pages = KVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            pages.push(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?, GFP_KERNEL)?;
         }
+        *self.pages.lock() = pages;
+        Ok(())
+    }
+
+    /// Gives the memory up.
+    pub(crate) fn free(&self) {
+        *self.pages.lock() = KVec::new();
     }
 
     /// Maps pages `first..first + count` of the section, where `count` is what the area holds.
@@ -59,7 +74,8 @@ impl DataSection {
     pub(crate) fn map(&self, area: &VmaNew, first: usize) -> Result {
         let count = (area.end() - area.start()) / PAGE_SIZE;
         let last = first.checked_add(count).ok_or(EINVAL)?;
-        let pages = self.pages.get(first..last).ok_or(EINVAL)?;
+        let pages = self.pages.lock();
+        let pages = pages.get(first..last).ok_or(EINVAL)?;
 
         area.try_clear_mayexec()?;
         area.set_dontexpand();
@@ -83,11 +99,12 @@ impl DataSection {
         if end > self.size() {
             return Err(EINVAL);
         }
+        let pages = self.pages.lock();
         let mut at = offset;
         while at < end {
             let within = at % PAGE_SIZE;
             let part = (PAGE_SIZE - within).min(end - at);
-            let page = self.pages.get(at / PAGE_SIZE).ok_or(EINVAL)?;
+            let page = pages.get(at / PAGE_SIZE).ok_or(EINVAL)?;
             copy(page, within, at - offset..at - offset + part);
             at += part;
         }

@@ -84,6 +84,7 @@ pub struct VariantDevice<T: Variant> {
 #[pin_data]
 pub(super) struct Inner<T: Variant> {
     /// Data section of the migration region.
+    #[pin]
     pub(super) section: DataSection,
     /// State of the device and of the migration. Taken before any lock of VFIO or the IOMMU, and
     /// never held while user memory is copied.
@@ -98,9 +99,8 @@ impl<T: Variant> Inner<T> {
     /// Returns an initialiser of the Rust part of `core`.
     fn new(core: &CoreDevice) -> Result<impl PinInit<Self, Error>> {
         let device = Migratable::new(T::new(core)?);
-        let section = DataSection::new(T::data_section_size())?;
         Ok(try_pin_init!(Self {
-            section,
+            section <- DataSection::new(T::data_section_size()),
             state <- new_mutex!(device, "rvfio_state"),
             reset_pending: Atomic::new(false),
         }))
@@ -200,6 +200,7 @@ impl<T: Variant> VariantDevice<T> {
         if result.is_err() {
             // SAFETY: Undoes `vfio_pci_core_enable()`.
             unsafe { bindings::vfio_pci_core_disable(raw) };
+            self.section().free();
         }
         result
     }
@@ -208,7 +209,7 @@ impl<T: Variant> VariantDevice<T> {
     fn set_up(&self) -> Result {
         let raw = self.core().as_raw();
         self.register_migration_region()?;
-        self.section().clear();
+        self.section().allocate()?;
         // Enabling has reset the function where it can be; that is no news any more.
         self.inner.reset_pending.store(false, Relaxed);
         self.state().open(self.core()).inspect_err(|error| {
@@ -252,7 +253,7 @@ impl<T: Variant> VariantDevice<T> {
         }
         // SAFETY: By the type invariant; the VFIO core calls this once for each `open`.
         unsafe { bindings::vfio_pci_core_close_device(self.core().as_raw().cast()) };
-        self.section().clear();
+        self.section().free();
     }
 
     /// Resets the device: `VFIO_DEVICE_RESET`.
