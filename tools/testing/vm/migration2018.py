@@ -34,6 +34,12 @@ class Region:
                 device.fd, self.data_size, offset=self.info.offset + self.data_offset
             )
 
+    def close(self):
+        """Drops the mapping, which keeps the device open."""
+        if self.area is not None:
+            self.area.close()
+            self.area = None
+
     def get(self, field):
         offset, size = field
         data = self.device.read(self.info.index, offset, size)
@@ -57,6 +63,10 @@ class Region:
     @state.setter
     def state(self, value):
         self.set(DEVICE_STATE, value)
+
+    def header(self):
+        """Returns the whole header, which consumes a staged buffer."""
+        return self.raw_read(0, HEADER)
 
     def pending(self):
         """Returns precopy_only, compatible, postcopy_only."""

@@ -42,6 +42,9 @@ CAP_SPARSE_MMAP, CAP_TYPE = 1, 2
 CONFIG_REGION = 7
 BAR0_REGION = 0
 PCI_REGIONS = 9
+INTX, MSI = 0, 1
+FEATURE_GET, FEATURE_SET, FEATURE_PROBE = 1 << 16, 1 << 17, 1 << 18
+FEATURE_DMA_BUF = 11
 
 PCI_COMMAND = 4
 COMMAND_MEMORY, COMMAND_MASTER = 2, 4
@@ -65,11 +68,34 @@ def group_of(bdf):
     return int(os.path.basename(os.readlink(f"/sys/bus/pci/devices/{bdf}/iommu_group")))
 
 
-class Memory:
-    """Anonymous memory of this process, for DMA."""
+class EventFd:
+    """An eventfd that counts interrupts."""
 
-    def __init__(self, size):
-        self.bytes = mmap.mmap(-1, size)
+    def __init__(self):
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def take(self):
+        """Returns how many came since the last call."""
+        try:
+            return os.eventfd_read(self.fd)
+        except BlockingIOError:
+            return 0
+
+    def close(self):
+        os.close(self.fd)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Memory:
+    """Memory of this process for DMA: anonymous, or a mapping that is there."""
+
+    def __init__(self, size, mapping=None):
+        self.bytes = mmap.mmap(-1, size) if mapping is None else mapping
         self.size = size
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.bytes))
 
@@ -150,10 +176,18 @@ class Device:
     def write(self, index, offset, data):
         return os.pwrite(self.fd, data, self.regions[index].offset + offset)
 
+    def command(self):
+        """Returns PCI_COMMAND as the guest sees it."""
+        return struct.unpack("H", self.read(CONFIG_REGION, PCI_COMMAND, 2))[0]
+
+    def hardware_command(self):
+        """Returns PCI_COMMAND as it is in the hardware."""
+        with open(f"/sys/bus/pci/devices/{self.bdf}/config", "rb") as config:
+            return struct.unpack_from("H", config.read(64), PCI_COMMAND)[0]
+
     def enable(self, bits, clear=0):
         """Sets and clears bits of PCI_COMMAND."""
-        (command,) = struct.unpack("H", self.read(CONFIG_REGION, PCI_COMMAND, 2))
-        command = (command | bits) & ~clear
+        command = (self.command() | bits) & ~clear
         self.write(CONFIG_REGION, PCI_COMMAND, struct.pack("H", command))
 
     def map(self, memory, iova):
@@ -173,6 +207,12 @@ class Device:
         """Has interrupt 0 of an index (0 INTx, 1 MSI) signal an eventfd; -1 for none."""
         # VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER
         self.ioctl(DEVICE_SET_IRQS, struct.pack("IIIIIi", 24, 0x24, index, 0, 1, eventfd))
+
+    def feature(self, flags, data=b""):
+        """Issues VFIO_DEVICE_FEATURE and returns its data."""
+        argument = bytearray(struct.pack("II", 8 + len(data), flags) + data)
+        self.ioctl(DEVICE_FEATURE, argument)
+        return bytes(argument[8:])
 
     def reset(self):
         self.ioctl(DEVICE_RESET)

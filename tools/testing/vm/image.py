@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The image of a device's state, taken apart and put together again.
+
+The format is that of rust/migration/image/format.rs. A test changes one thing
+and has every checksum and length computed anew, so that nothing but the check
+for that very thing can refuse the image.
+"""
+
+import struct
+from dataclasses import dataclass, field
+
+MAGIC = b"RVFIOIMG"
+HEADER, HEAD, CRC = 64, 24, 4
+END = 0xFFFF
+MANDATORY = 1
+
+# The edu's sections and the offsets in the registers' payload.
+REGISTERS, BUFFER = 1, 2
+(STATUS, LIVENESS, OPERAND, RESULT, INTERRUPTS, RESERVED) = range(0, 24, 4)
+(DMA_SOURCE, DMA_DESTINATION, DMA_COUNT, DMA_COMMAND) = range(24, 56, 8)
+
+
+def _table():
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        yield byte
+
+
+_TABLE = tuple(_table())
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def _sealed(data):
+    return bytes(data) + struct.pack("<I", crc32c(data))
+
+
+@dataclass
+class Section:
+    kind: int
+    payload: bytes
+    flags: int = MANDATORY
+    offset: int = 0
+    sequence: int = None
+
+
+@dataclass
+class Image:
+    """Header without its checksum, and the sections before the end section."""
+
+    header: bytearray
+    sections: list = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, data):
+        image = cls(bytearray(data[: HEADER - CRC]))
+        at = HEADER
+        while True:
+            kind, flags, sequence, offset, length = struct.unpack_from("<HHIQI", data, at)
+            at += HEAD
+            payload = data[at : at + length]
+            at += length + CRC
+            if kind == END:
+                assert at == len(data)
+                return image
+            image.sections.append(Section(kind, payload, flags, offset, sequence))
+
+    def section(self, kind):
+        return next(section for section in self.sections if section.kind == kind)
+
+    def set_register(self, offset, value, fmt="<I"):
+        """Changes a field of the registers' payload."""
+        registers = self.section(REGISTERS)
+        payload = bytearray(registers.payload)
+        struct.pack_into(fmt, payload, offset, value)
+        registers.payload = bytes(payload)
+
+    def build(self, end=None):
+        """Returns the bytes; sections without a sequence number get the next.
+
+        `end` may change total length, number of sections and checksum.
+        """
+        data = _sealed(self.header)
+        sums = data[-CRC:]
+        for number, section in enumerate(self.sections):
+            sequence = number if section.sequence is None else section.sequence
+            head = _sealed(
+                struct.pack(
+                    "<HHIQI",
+                    section.kind,
+                    section.flags,
+                    sequence,
+                    section.offset,
+                    len(section.payload),
+                )
+            )
+            payload = _sealed(section.payload)
+            sums += head[-CRC:] + payload[-CRC:]
+            data += head + payload
+        total = len(data) + HEAD + 16 + CRC
+        fields = (total, len(self.sections), crc32c(sums))
+        if end is not None:
+            fields = end(*fields)
+        head = struct.pack("<HHIQI", END, MANDATORY, len(self.sections), 0, 16)
+        return data + _sealed(head) + _sealed(struct.pack("<QII", *fields))
+
+    def renumber(self):
+        for section in self.sections:
+            section.sequence = None
+        return self

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the kernel logs while a test runs."""
+
+import os
+import time
+
+# The modules' messages that a user can provoke: 10 in 5 seconds (rust/vfio/log.rs).
+BURST, INTERVAL = 10, 5
+
+
+class KernelLog:
+    """Messages from the moment of its creation on."""
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.lseek(self.fd, 0, os.SEEK_END)
+
+    def take(self):
+        """Returns the messages that came since the last call."""
+        messages = []
+        while True:
+            try:
+                record = os.read(self.fd, 8192).decode(errors="replace")
+            except BlockingIOError:
+                return messages
+            messages.append(record.partition(";")[2].splitlines()[0])
+
+    def close(self):
+        os.close(self.fd)
+
+    @staticmethod
+    def refill():
+        """Waits until a whole burst of rate-limited messages may come again."""
+        time.sleep(INTERVAL + 0.1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
