@@ -9,14 +9,24 @@
 #include <linux/types.h>
 
 struct device;
+struct file;
+struct file_operations;
 struct iommu_domain;
 struct iommu_group;
 struct page;
 struct pci_dev;
 struct vfio_device;
 struct vfio_pci_core_device;
+struct vfio_precopy_info;
 
+void rvfio_get_device(struct vfio_device *vdev);
 void rvfio_put_device(struct vfio_device *vdev);
+int rvfio_check_precopy_ioctl(struct vfio_device *vdev, unsigned int cmd,
+			      unsigned long arg,
+			      struct vfio_precopy_info *info);
+struct file *rvfio_stream_file(const char *name,
+			       const struct file_operations *fops, void *data,
+			       int flags);
 
 int rvfio_pm_get(struct vfio_pci_core_device *vdev);
 void rvfio_pm_put(struct vfio_pci_core_device *vdev);

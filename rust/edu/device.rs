@@ -252,6 +252,12 @@ impl Device for EduDevice {
         self.identity
     }
 
+    fn open(&mut self, _core: &CoreDevice) -> Result {
+        // The device was given to a domain of the new user's.
+        self.lost = false;
+        Ok(())
+    }
+
     fn quiesce(&mut self, core: &CoreDevice) -> Result {
         self.wait_idle(core, Signals::Interrupt)
     }
@@ -285,6 +291,14 @@ impl Device for EduDevice {
 
     fn lost(&self) -> bool {
         self.lost
+    }
+
+    fn size(&self, _core: &CoreDevice) -> Amount {
+        Amount {
+            // CAST: A small constant.
+            bytes: BUFFER_SIZE as u64 + RegisterState::SIZE,
+            sections: 2,
+        }
     }
 
     fn save_begin(&mut self, _core: &CoreDevice) -> Result {

@@ -59,10 +59,10 @@ impl EduVfioPci {
     }
 }
 
+#[vtable]
 impl Variant for EduVfioPci {
     type Device = EduDevice;
 
-    const NAME: &'static CStr = c"edu_vfio_pci";
     const ID_TABLE: IdTable = &ID_TABLE;
     const TRAPPED_BARS: &'static [u8] = &[registers::BAR];
 

@@ -84,6 +84,14 @@ pub trait Device {
     /// A load is refused where the image's identity is not compatible with it.
     fn identity(&self) -> Identity;
 
+    /// A user opens the device: what made it lost to the last user is over. A reset follows.
+    ///
+    /// An error fails the open.
+    fn open(&mut self, host: &Self::Host) -> Result {
+        let _ = host;
+        Ok(())
+    }
+
     /// Stops the device: when this returns it starts no DMA and raises no interrupt.
     ///
     /// Waits for work under way, for a bounded time: `ETIMEDOUT` when it does not end, `EINTR` on a
@@ -102,6 +110,9 @@ pub trait Device {
     fn lost(&self) -> bool {
         false
     }
+
+    /// Returns about how much state there is in all. Has no side effects.
+    fn size(&self, host: &Self::Host) -> Amount;
 
     /// Begins a save: all of the state is to be sent.
     fn save_begin(&mut self, host: &Self::Host) -> Result;

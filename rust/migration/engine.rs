@@ -54,6 +54,8 @@ struct Saving {
     writer: Writer,
     /// The staged bytes could be had only after the device stopped.
     staged_stopped: bool,
+    /// There was always something to hand out so far.
+    first_round: bool,
 }
 
 /// An image that is being taken.
@@ -127,6 +129,8 @@ pub struct Engine<D: Device> {
     tracker: Option<Protocol>,
     /// Counts resets, so that a front end sees that what it knew is void.
     epoch: u64,
+    /// Counts the images begun, produced or taken.
+    sessions: u64,
     /// Why an image was refused last.
     refusal: Option<Refusal>,
     /// What was moved, and what failed.
@@ -144,6 +148,7 @@ impl<D: Device> Engine<D> {
             log: DirtyLog::new(),
             tracker: None,
             epoch: 0,
+            sessions: 0,
             refusal: None,
             counters: Counters::default(),
         }
@@ -177,6 +182,26 @@ impl<D: Device> Engine<D> {
         self.epoch
     }
 
+    /// Returns the number of the image that is being produced or taken, if one is.
+    pub fn session(&self) -> Option<u64> {
+        match self.mode {
+            Mode::PreCopy(_) | Mode::PreCopyP2p(_) | Mode::StopCopy(_) | Mode::Resuming(_) => {
+                Some(self.sessions)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the number of the image that moving to `target` would begin, if it would.
+    pub fn session_of(&self, target: State) -> Option<u64> {
+        let begins = match target {
+            State::PreCopy | State::PreCopyP2p | State::StopCopy => self.mode.saving().is_none(),
+            State::Resuming => self.state() != State::Resuming,
+            _ => false,
+        };
+        begins.then(|| self.sessions.wrapping_add(1))
+    }
+
     /// Returns why an image was refused last, since the last load began.
     pub fn last_refusal(&self) -> Option<Refusal> {
         self.refusal
@@ -204,6 +229,12 @@ impl<D: Device> Engine<D> {
             Some(owner) if owner != protocol => Err(EBUSY),
             _ => Ok(()),
         }
+    }
+
+    /// A user opens the device; see [`Device::open`] and [`Engine::reset`].
+    pub fn open(&mut self, host: &D::Host) -> Result {
+        self.device.open(host)?;
+        self.reset(host)
     }
 
     /// Makes the device like a fresh one, running, whatever state it is in.

@@ -47,9 +47,9 @@ impl<D: Device> Migratable<D> {
 
     /// A client opens the device: it is made a fresh one.
     ///
-    /// Errors of the device's reset.
+    /// Errors of the device's open and reset.
     pub fn open(&mut self, host: &D::Host) -> Result {
-        self.engine.reset(host)
+        self.engine.open(host)
     }
 
     /// The client closes the device: nothing that it left may be there for the next.

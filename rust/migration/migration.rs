@@ -21,3 +21,4 @@ pub mod iova;
 pub mod kabi2018;
 pub mod migratable;
 pub mod state;
+pub mod v2;

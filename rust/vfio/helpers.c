@@ -4,6 +4,8 @@
  * the kernel crate does not wrap.
  */
 
+#include <linux/anon_inodes.h>
+#include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
 #include <linux/pci.h>
@@ -14,9 +16,33 @@
 
 #include <rvfio/helpers.h>
 
+void rvfio_get_device(struct vfio_device *vdev)
+{
+	get_device(&vdev->device);
+}
+
 void rvfio_put_device(struct vfio_device *vdev)
 {
 	vfio_put_device(vdev);
+}
+
+int rvfio_check_precopy_ioctl(struct vfio_device *vdev, unsigned int cmd,
+			      unsigned long arg,
+			      struct vfio_precopy_info *info)
+{
+	return vfio_check_precopy_ioctl(vdev, cmd, arg, info);
+}
+
+/* Makes a file that is a stream: it has no position. */
+struct file *rvfio_stream_file(const char *name,
+			       const struct file_operations *fops, void *data,
+			       int flags)
+{
+	struct file *file = anon_inode_getfile(name, fops, data, flags);
+
+	if (!IS_ERR(file))
+		stream_open(file_inode(file), file);
+	return file;
 }
 
 /* Wakes the device; vfio_pci_core does the same around its own accesses. */

@@ -3,7 +3,9 @@
 //! vfio-pci variant drivers: the physical device, passed through, with migration on top.
 
 mod core_device;
+mod data_file;
 mod id;
+mod migration_ops;
 mod migration_region;
 mod private_dma;
 mod registers;

@@ -9,18 +9,20 @@
  * vfio_device_migration_info, a name that <linux/vfio.h> has used for another
  * structure since; here it is struct vfio_migration_region_header.
  *
- * The region begins with that structure.  That part is
- * trapped: each access is a read(2) or write(2) on the VFIO device and has a
- * meaning of its own.  The data section follows at data.offset.  It is page
- * aligned, can be mapped with mmap(2) (the region's sparse-mmap capability
- * names it) and can be read and written as well.
+ * The region begins with that structure.  That part is trapped: each access is
+ * a read(2) or write(2) on the VFIO device and has a meaning of its own.  The
+ * data section follows at data.offset.  It is page aligned, can be mapped with
+ * mmap(2) (the region's sparse-mmap capability names it) and can be read and
+ * written as well.
  *
  * An access to the header covers one whole field or several whole neighbouring
  * fields; a 64-bit field may also be accessed as two 32-bit halves in
  * ascending order and takes effect with the second.  All fields are little
  * endian.  Any other access, a value out of range, or a field written in a
  * state that does not take it fails with EINVAL and changes nothing.  While
- * another migration protocol owns the device a write fails with EBUSY.
+ * another migration protocol owns the device a write fails with EBUSY.  A
+ * device that failed for good answers EIO until it is reset, or closed and
+ * opened again.
  */
 #ifndef _UAPI_LINUX_VFIO_MIGRATION_REGION_H
 #define _UAPI_LINUX_VFIO_MIGRATION_REGION_H

@@ -138,9 +138,11 @@ impl<D: Device> Engine<D> {
     fn begin_save(&mut self, host: &D::Host) -> Result<Saving> {
         let writer = Writer::new(self.device.identity(), None)?;
         self.device.save_begin(host)?;
+        self.sessions = self.sessions.wrapping_add(1);
         Ok(Saving {
             writer,
             staged_stopped: false,
+            first_round: true,
         })
     }
 
@@ -159,6 +161,7 @@ impl<D: Device> Engine<D> {
         let reader = Reader::new(Some(self.device.identity()))?;
         self.reset_quiesced(host)?;
         self.device.load_begin(host)?;
+        self.sessions = self.sessions.wrapping_add(1);
         self.refusal = None;
         Ok(Loading { reader })
     }

@@ -18,7 +18,8 @@ use crate::{
         format::{
             End,
             END_LEN,
-            FRAMING, //
+            FRAMING,
+            HEADER_LEN, //
         },
         Reason,
         Refusal,
@@ -132,8 +133,11 @@ impl<D: Device> Engine<D> {
         let more = saving
             .writer
             .section(|payload| device.save(host, phase, payload))?;
-        if !more && phase == Phase::Stopped {
-            saving.writer.end()?;
+        if !more {
+            saving.first_round = false;
+            if phase == Phase::Stopped {
+                saving.writer.end()?;
+            }
         }
         saving.staged_stopped = phase == Phase::Stopped;
         Ok(())
@@ -180,6 +184,23 @@ impl<D: Device> Engine<D> {
             filled = filled.saturating_add(count);
         }
         Ok(filled)
+    }
+
+    /// Returns whether an image is being produced and there was always something to hand out.
+    pub fn is_first_round(&self) -> bool {
+        self.mode.saving().is_some_and(|saving| saving.first_round)
+    }
+
+    /// Returns about how many bytes are to be moved to save the device: what is left of the image
+    /// under way, or else a whole one. Never 0.
+    pub fn data_size(&self, host: &D::Host) -> u64 {
+        match self.mode {
+            Mode::PreCopy(_) | Mode::PreCopyP2p(_) | Mode::StopCopy(_) => {
+                self.pending(host).total().max(1)
+            }
+            // CAST: small constants.
+            _ => framed(self.device.size(host)).saturating_add((HEADER_LEN + END_LEN) as u64),
+        }
     }
 
     /// Returns whether the whole image was handed out.

@@ -99,12 +99,11 @@ impl Kabi2018 {
                 // Another protocol's states are none of this one's: `EBUSY`, as the caller finds.
                 engine.admit(Self::PROTOCOL)?;
                 let action = action(self.view(engine)?, to)?;
-                let ready = match action {
-                    Action::CompleteSave => engine.state() == State::Stop || engine.is_saved(),
-                    Action::CompleteResume => engine.state() == State::Stop || engine.is_loaded(),
-                    _ => true,
-                };
-                if !ready {
+                // An incomplete load is found by the engine, which can say why.
+                if action == Action::CompleteSave
+                    && engine.state() != State::Stop
+                    && !engine.is_saved()
+                {
                     return Err(EINVAL);
                 }
                 request.state = Some((to, action));

@@ -30,7 +30,6 @@ use super::variant::{
 use crate::{
     bindings,
     data_section::DataSection,
-    dev_warn_ratelimited,
     user::Call, //
 };
 
@@ -150,22 +149,9 @@ impl<T: Variant> VariantDevice<T> {
         Ok(moved)
     }
 
-    /// Writes fields of the header, and says in the kernel log why an image was refused by that.
+    /// Writes fields of the header.
     fn write_header(&self, offset: usize, fields: &[u8]) -> Result {
-        let mut state = self.state();
-        let before = state.engine().last_refusal();
-        let result = state.kabi2018_write(self.core(), self.section(), offset, fields);
-        let after = state.engine().last_refusal();
-        drop(state);
-
-        if let Some(refusal) = after.filter(|_| result.is_err() && after != before) {
-            dev_warn_ratelimited!(
-                self.core().as_ref(),
-                "migration image refused: {}\n",
-                format_args!("{}", refusal)
-            );
-        }
-        result
+        self.load(|state| state.kabi2018_write(self.core(), self.section(), offset, fields))
     }
 }
 

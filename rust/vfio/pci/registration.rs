@@ -28,6 +28,7 @@ use kernel::{
     },
     prelude::*,
     types::Opaque,
+    ModuleMetadata,
     ThisModule, //
 };
 
@@ -68,13 +69,13 @@ impl<T: Variant> Registration<T> {
                 // unregisters the driver.
                 to_result(unsafe {
                     driver.write(pin_init::zeroed());
-                    (*driver).name = T::NAME.as_char_ptr();
+                    (*driver).name = <T::OwnerModule as ModuleMetadata>::NAME.as_char_ptr();
                     (*driver).id_table = T::ID_TABLE.as_ptr();
                     (*driver).probe = Some(Self::probe);
                     (*driver).remove = Some(Self::remove);
                     (*driver).err_handler = &Self::ERROR_HANDLERS;
                     (*driver).driver_managed_dma = true;
-                    __pci_register_driver(driver, module.as_ptr(), T::NAME.as_char_ptr())
+                    __pci_register_driver(driver, module.as_ptr(), <T::OwnerModule as ModuleMetadata>::NAME.as_char_ptr())
                 })
             }),
             _variant: PhantomData,

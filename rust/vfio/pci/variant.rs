@@ -8,7 +8,11 @@ use core::ops::{
 };
 
 use kernel::{
-    error::to_result,
+    error::{
+        to_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    new_poll_condvar,
     prelude::*,
     sync::{
         atomic::{
@@ -17,6 +21,7 @@ use kernel::{
         },
         lock::mutex::MutexGuard,
         new_mutex,
+        poll::PollCondVar,
         Mutex, //
     },
     types::Opaque, //
@@ -40,12 +45,12 @@ use crate::{
 };
 
 /// A vfio-pci variant driver of a device that can be migrated.
+///
+/// The driver has the name of its module.
+#[vtable]
 pub trait Variant: Sized + 'static {
     /// The device's state and what it takes to save and load it.
     type Device: Device<Host = CoreDevice> + Send + Unpin;
-
-    /// Name of the driver.
-    const NAME: &'static CStr;
 
     /// The devices that it takes.
     const ID_TABLE: IdTable;
@@ -62,9 +67,8 @@ pub trait Variant: Sized + 'static {
 
     /// Reads a trapped register without the state lock, where that is safe: `None` where the
     /// register is to be read by [`Device::read`].
-    fn read_unlocked(core: &CoreDevice, access: Access) -> Option<Result<u64>> {
-        let _ = (core, access);
-        None
+    fn read_unlocked(_core: &CoreDevice, _access: Access) -> Option<Result<u64>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
 
@@ -90,6 +94,9 @@ pub(super) struct Inner<T: Variant> {
     /// never held while user memory is copied.
     #[pin]
     state: Mutex<Migratable<T::Device>>,
+    /// Notified when a data file may have become readable.
+    #[pin]
+    progress: PollCondVar,
     /// The function was reset by others (hot reset, error recovery), under locks that come after
     /// the state lock; whoever takes that next catches up.
     reset_pending: Atomic<bool>,
@@ -102,6 +109,7 @@ impl<T: Variant> Inner<T> {
         Ok(try_pin_init!(Self {
             section <- DataSection::new(T::data_section_size()),
             state <- new_mutex!(device, "rvfio_state"),
+            progress <- new_poll_condvar!("rvfio_progress"),
             reset_pending: Atomic::new(false),
         }))
     }
@@ -144,6 +152,8 @@ impl<T: Variant> VariantDevice<T> {
     pub(super) unsafe fn init(vdev: *mut bindings::vfio_device) -> Result {
         // SAFETY: The VFIO core calls `init` once with a zeroed structure.
         to_result(unsafe { bindings::vfio_pci_core_init_dev(vdev) })?;
+        // SAFETY: The structure was just initialised, and nobody else knows it.
+        unsafe { Self::offer_v2(vdev) };
         let this = vdev.cast::<Self>();
         // SAFETY: The structure was just initialised.
         let core = unsafe { CoreDevice::from_raw(vdev.cast()) };
@@ -184,6 +194,29 @@ impl<T: Variant> VariantDevice<T> {
             }
         }
         State(guard)
+    }
+
+    /// Does `work` under the state lock; says in the kernel log why an image was refused by it.
+    pub(super) fn load(&self, work: impl FnOnce(&mut Migratable<T::Device>) -> Result) -> Result {
+        let mut state = self.state();
+        let before = state.engine().last_refusal();
+        let result = work(&mut state);
+        let after = state.engine().last_refusal();
+        drop(state);
+
+        if let Some(refusal) = after.filter(|_| result.is_err() && after != before) {
+            dev_warn_ratelimited!(
+                self.core().as_ref(),
+                "migration image refused: {}\n",
+                format_args!("{}", refusal)
+            );
+        }
+        result
+    }
+
+    /// Returns what is notified when a data file may have become readable.
+    pub(super) fn progress(&self) -> &PollCondVar {
+        &self.inner.progress
     }
 
     /// Notes that others have reset the function.
@@ -247,6 +280,7 @@ impl<T: Variant> VariantDevice<T> {
                 error
             );
         }
+        self.progress().notify_all();
         if awake {
             // SAFETY: Balances `rvfio_pm_get()`.
             unsafe { bindings::rvfio_pm_put(self.core().as_raw()) };
@@ -258,18 +292,32 @@ impl<T: Variant> VariantDevice<T> {
 
     /// Resets the device: `VFIO_DEVICE_RESET`.
     pub(super) fn reset(&self) -> Result {
-        self.state().reset(self.core())
+        let result = self.state().reset(self.core());
+        self.progress().notify_all();
+        result
     }
 
     /// The guest reads a trapped register.
     pub(super) fn read_register(&self, access: Access) -> Result<u64> {
-        T::read_unlocked(self.core(), access)
-            .unwrap_or_else(|| self.state().read_register(self.core(), access))
+        let unlocked = if T::HAS_READ_UNLOCKED {
+            T::read_unlocked(self.core(), access)
+        } else {
+            None
+        };
+        unlocked.unwrap_or_else(|| self.state().read_register(self.core(), access))
     }
 
     /// The guest writes a trapped register.
     pub(super) fn write_register(&self, access: Access, value: u64) -> Result {
-        self.state().write_register(self.core(), access, value)
+        let mut state = self.state();
+        let result = state.write_register(self.core(), access, value);
+        let is_saving = state.engine().session().is_some();
+        drop(state);
+        if is_saving {
+            // The write may have changed what is to be saved.
+            self.progress().notify_all();
+        }
+        result
     }
 
     /// Returns the BAR that a region is, where it is trapped.

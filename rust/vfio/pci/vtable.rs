@@ -7,7 +7,8 @@ use core::marker::PhantomData;
 use kernel::{
     error::from_result,
     ioctl::_IO,
-    prelude::*, //
+    prelude::*,
+    ModuleMetadata, //
 };
 
 use super::variant::{
@@ -44,7 +45,10 @@ impl<T: Variant> VTable<T> {
     /// What the VFIO core calls.
     pub(super) const OPS: bindings::vfio_device_ops = {
         let mut ops: bindings::vfio_device_ops = pin_init::zeroed();
-        ops.name = T::NAME.to_bytes_with_nul().as_ptr().cast_mut();
+        ops.name = <T::OwnerModule as ModuleMetadata>::NAME
+            .to_bytes_with_nul()
+            .as_ptr()
+            .cast_mut();
         ops.init = Some(Self::init);
         ops.release = Some(Self::release);
         ops.open_device = Some(Self::open_device);

@@ -296,6 +296,13 @@ impl Device for Model {
         Ok(())
     }
 
+    fn size(&self, _: &Host) -> Amount {
+        Amount {
+            bytes: BUFFER_SIZE as u64 + 56,
+            sections: 2,
+        }
+    }
+
     fn save_begin(&mut self, _: &Host) -> KernelResult {
         self.buffer_unsent = true;
         self.registers_unsent = true;

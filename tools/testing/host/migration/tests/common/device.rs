@@ -219,6 +219,13 @@ impl Device for Fake {
         self.lost
     }
 
+    fn size(&self, _host: &Host) -> Amount {
+        Amount {
+            bytes: (self.memory.len() + 4 * REGISTER_COUNT) as u64,
+            sections: self.memory.len().div_ceil(self.chunk) as u64 + 1,
+        }
+    }
+
     fn save_begin(&mut self, host: &Host) -> Result {
         self.result(host, Op::SaveBegin)?;
         self.unsent = (0..self.memory.len().div_ceil(self.chunk)).collect();

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Front end of the v2 protocol: migration features and a data file descriptor.
+//!
+//! Contract: `enum vfio_device_mig_state` and what follows it in
+//! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h). The protocol's states are the
+//! engine's own, so all that is left to translate are the calls on the data file. A file belongs to
+//! one session, one image; it has ended for good when the engine is in another.
+
+use kernel::prelude::*;
+
+use crate::{
+    device::Device,
+    engine::{
+        Engine,
+        Protocol, //
+    },
+    state::State, //
+};
+
+/// The protocol of this front end.
+const PROTOCOL: Protocol = Protocol::V2;
+
+/// What a read of the data file finds.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Found<'a> {
+    /// The next bytes of the image, at least one.
+    Bytes(&'a [u8]),
+    /// Nothing now, but more may come: `ENOMSG`.
+    NothingNow,
+    /// The end of the image.
+    End,
+}
+
+/// Estimates for `VFIO_MIG_GET_PRECOPY_INFO`, in bytes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PrecopyInfo {
+    /// What has to go before it makes sense to stop.
+    pub initial_bytes: u64,
+    /// What has changed since it went.
+    pub dirty_bytes: u64,
+}
+
+/// Moves the device to `target`; see [`Engine::set_state`].
+pub fn set_state<D: Device>(engine: &mut Engine<D>, host: &D::Host, target: State) -> Result {
+    engine.set_state(host, PROTOCOL, target)
+}
+
+/// Returns `ENODEV` unless `session` is this protocol's and goes on.
+fn admit<D: Device>(engine: &Engine<D>, session: u64) -> Result {
+    if engine.session() == Some(session) && engine.owner() == Some(PROTOCOL) {
+        Ok(())
+    } else {
+        Err(ENODEV)
+    }
+}
+
+/// Looks for the next bytes of the image of `session`, and returns them until they are consumed.
+///
+/// `ENODEV` when the session has ended, or errors of the device.
+pub fn stage<'a, D: Device>(
+    engine: &'a mut Engine<D>,
+    host: &D::Host,
+    session: u64,
+) -> Result<Found<'a>> {
+    admit(engine, session)?;
+    let stopped = engine.state() == State::StopCopy;
+    let bytes = engine.stage(host)?;
+    Ok(match bytes.is_empty() {
+        false => Found::Bytes(bytes),
+        true if stopped => Found::End,
+        true => Found::NothingNow,
+    })
+}
+
+/// Says that the first `count` of the bytes that [`stage`] returned went out.
+///
+/// `ENODEV` when the session has ended meanwhile.
+pub fn consume<D: Device>(engine: &mut Engine<D>, session: u64, count: usize) -> Result {
+    admit(engine, session)?;
+    engine.consume(count);
+    Ok(())
+}
+
+/// Takes the next bytes of an image; see [`Engine::write`]. `ENODEV` when the session has ended.
+pub fn write<D: Device>(
+    engine: &mut Engine<D>,
+    host: &D::Host,
+    session: u64,
+    bytes: &[u8],
+) -> Result {
+    admit(engine, session)?;
+    engine.write(host, bytes)
+}
+
+/// Returns whether a read of the data file returns at once: bytes, the end or an error.
+pub fn is_readable<D: Device>(engine: &Engine<D>, host: &D::Host, session: u64) -> bool {
+    admit(engine, session).is_err()
+        || engine.state() == State::StopCopy
+        || engine.pending(host).precopy_only != 0
+}
+
+/// Returns what is left to go while the device runs.
+///
+/// `ENODEV` when the session has ended, `EINVAL` outside of the pre-copy states.
+pub fn precopy_info<D: Device>(
+    engine: &Engine<D>,
+    host: &D::Host,
+    session: u64,
+) -> Result<PrecopyInfo> {
+    admit(engine, session)?;
+    let left = match engine.state() {
+        State::PreCopy | State::PreCopyP2p => engine.pending(host).precopy_only,
+        _ => return Err(EINVAL),
+    };
+    Ok(if engine.is_first_round() {
+        PrecopyInfo {
+            initial_bytes: left,
+            dirty_bytes: 0,
+        }
+    } else {
+        PrecopyInfo {
+            initial_bytes: 0,
+            dirty_bytes: left,
+        }
+    })
+}

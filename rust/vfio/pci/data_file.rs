@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The data file of the v2 protocol: an image as a stream.
+//!
+//! The file may outlive the session, the open device and the binding. It owns a reference to the
+//! device, and what it may do there is decided under the state lock, by the session's number.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings::{
+        file,
+        file_operations,
+        inode,
+        loff_t,
+        poll_table_struct,
+        POLLERR,
+        POLLIN,
+        POLLOUT,
+        POLLRDNORM,
+        POLLWRNORM, //
+    },
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    fs::File,
+    module::this_module,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        new_mutex,
+        poll::PollTable,
+        Mutex, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+use migration::{
+    state::State,
+    v2::{
+        self,
+        Found, //
+    }, //
+};
+
+use super::variant::{
+    Variant,
+    VariantDevice, //
+};
+use crate::bindings;
+
+/// Which way the image goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Direction {
+    /// The user reads it.
+    Save,
+    /// The user writes it.
+    Load,
+}
+
+/// What stands behind an open data file.
+#[pin_data]
+struct DataFile<T: Variant> {
+    device: DeviceRef<T>,
+    session: u64,
+    /// Serialises reads and writes. User memory is copied while it is held, which the state lock
+    /// must never be; nothing that a page fault takes is ever waited for with this one.
+    #[pin]
+    bounce: Mutex<KVec<u8>>,
+}
+
+/// A reference to a device that keeps its memory.
+///
+/// # Invariants
+///
+/// The pointer owns a reference to the device.
+struct DeviceRef<T: Variant>(*const VariantDevice<T>);
+
+// SAFETY: The device may be used from any thread.
+unsafe impl<T: Variant> Send for DeviceRef<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: Variant> Sync for DeviceRef<T> {}
+
+impl<T: Variant> DeviceRef<T> {
+    /// Gets a reference.
+    fn new(device: &VariantDevice<T>) -> Self {
+        // SAFETY: The device is valid. INVARIANT: The reference is owned from here on.
+        unsafe { bindings::rvfio_get_device(device.core().as_raw().cast()) };
+        Self(device)
+    }
+
+    /// Returns the device.
+    fn get(&self) -> &VariantDevice<T> {
+        // SAFETY: The reference keeps the device's memory by the type invariant.
+        unsafe { &*self.0 }
+    }
+}
+
+impl<T: Variant> Drop for DeviceRef<T> {
+    fn drop(&mut self) {
+        // SAFETY: The reference is owned by the type invariant.
+        unsafe { bindings::rvfio_put_device(self.get().core().as_raw().cast()) };
+    }
+}
+
+impl<T: Variant> VariantDevice<T> {
+    /// Creates the data file of a session.
+    ///
+    /// `ENOMEM` or `ENFILE` when there is no memory or no file to be had. The file belongs to the
+    /// caller.
+    pub(super) fn data_file(&self, session: u64, direction: Direction) -> Result<OwnedFile> {
+        let data: Pin<KBox<DataFile<T>>> = KBox::try_pin_init(
+            try_pin_init!(DataFile {
+                device: DeviceRef::new(self),
+                session,
+                bounce <- new_mutex!(KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?, "rvfio_data"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let flags = match direction {
+            Direction::Save => kernel::bindings::O_RDONLY,
+            Direction::Load => kernel::bindings::O_WRONLY,
+        };
+        // SAFETY: The operations are static, and belong to the module that this code is in.
+        let file = from_err_ptr(unsafe {
+            bindings::rvfio_stream_file(
+                c"rvfio-migration".as_char_ptr(),
+                &FileOps::<T>::OPS,
+                (&raw const *data).cast_mut().cast(),
+                // CAST: The flags are small.
+                flags as c_int,
+            )
+        })?;
+        // The file's release operation takes it back.
+        // SAFETY: The box stays pinned.
+        let _ = KBox::into_raw(unsafe { Pin::into_inner_unchecked(data) });
+        Ok(OwnedFile(file))
+    }
+}
+
+/// A file that nobody else knows yet.
+///
+/// # Invariants
+///
+/// The pointer owns a reference to a file.
+pub(super) struct OwnedFile(*mut file);
+
+impl OwnedFile {
+    /// Gives the file away.
+    pub(super) fn into_raw(self) -> *mut file {
+        let file = self.0;
+        core::mem::forget(self);
+        file
+    }
+}
+
+impl Drop for OwnedFile {
+    fn drop(&mut self) {
+        // SAFETY: The reference is owned by the type invariant. The release operation runs later,
+        // when the task returns to user space, so not with the locks that are held now.
+        unsafe { kernel::bindings::fput(self.0) };
+    }
+}
+
+impl<T: Variant> DataFile<T> {
+    /// The user reads up to `count` bytes.
+    fn read(&self, buf: UserPtr, count: usize) -> Result<usize> {
+        let device = self.device.get();
+        let mut bounce = self.bounce.lock();
+        let mut to = UserSlice::new(buf, count).writer();
+        let mut moved = 0;
+        while !to.is_empty() {
+            let staged = {
+                let mut state = device.state();
+                match v2::stage(state.engine_mut(), device.core(), self.session) {
+                    Ok(Found::Bytes(bytes)) => {
+                        let count = bytes.len().min(bounce.len()).min(to.len());
+                        let from = bytes.get(..count).ok_or(EIO)?;
+                        bounce.get_mut(..count).ok_or(EIO)?.copy_from_slice(from);
+                        Ok(count)
+                    }
+                    Ok(Found::End) => Ok(0),
+                    Ok(Found::NothingNow) => Err(ENOMSG),
+                    Err(error) => Err(error),
+                }
+            };
+            let result = match staged {
+                Ok(0) => break,
+                Ok(count) => to
+                    .write_slice(bounce.get(..count).ok_or(EIO)?)
+                    .and_then(|()| {
+                        v2::consume(device.state().engine_mut(), self.session, count)?;
+                        Ok(count)
+                    }),
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(count) => moved += count,
+                Err(error) if moved == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(moved)
+    }
+
+    /// The user writes `count` bytes.
+    ///
+    /// An error counts even where bytes were taken before: the session is over with it.
+    fn write(&self, buf: UserPtr, count: usize) -> Result<usize> {
+        let device = self.device.get();
+        let mut bounce = self.bounce.lock();
+        let mut from = UserSlice::new(buf, count).reader();
+        while !from.is_empty() {
+            let part = from.len().min(bounce.len());
+            let bytes = bounce.get_mut(..part).ok_or(EIO)?;
+            from.read_slice(bytes)?;
+            device
+                .load(|state| v2::write(state.engine_mut(), device.core(), self.session, bytes))?;
+        }
+        Ok(count)
+    }
+
+    /// Returns what the user can do without waiting, and has `table` woken when that may change.
+    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
+        let device = self.device.get();
+        table.register_wait(file, device.progress());
+        let state = device.state();
+        let engine = state.engine();
+        if engine.session() != Some(self.session) {
+            return POLLERR | POLLIN | POLLRDNORM;
+        }
+        if engine.state() == State::Resuming {
+            return POLLOUT | POLLWRNORM;
+        }
+        match v2::is_readable(engine, device.core(), self.session) {
+            true => POLLIN | POLLRDNORM,
+            false => 0,
+        }
+    }
+
+    /// `VFIO_MIG_GET_PRECOPY_INFO`, the only ioctl of the file.
+    fn ioctl(&self, cmd: c_uint, arg: c_ulong) -> Result {
+        let device = self.device.get();
+        let vdev = device.core().as_raw().cast();
+        let mut info = bindings::vfio_precopy_info::default();
+        // SAFETY: The device is valid; the function checks the user's arguments.
+        to_result(unsafe { bindings::rvfio_check_precopy_ioctl(vdev, cmd, arg, &mut info) })?;
+
+        let left = v2::precopy_info(device.state().engine(), device.core(), self.session)?;
+        info.initial_bytes = left.initial_bytes;
+        info.dirty_bytes = left.dirty_bytes;
+        // CAST: The fields lie one after the other, and all of them are plain numbers.
+        // SAFETY: The structure is valid for reads of its size and has no padding.
+        let bytes = unsafe {
+            core::slice::from_raw_parts((&raw const info).cast::<u8>(), size_of_val(&info))
+        };
+        let size = PRECOPY_INFO_SIZE.min(bytes.len());
+        UserSlice::new(UserPtr::from_addr(arg), size)
+            .writer()
+            .write_slice(bytes.get(..size).ok_or(EINVAL)?)
+    }
+}
+
+/// Bytes of `struct vfio_precopy_info` up to and with `dirty_bytes`.
+const PRECOPY_INFO_SIZE: usize =
+    core::mem::offset_of!(bindings::vfio_precopy_info, dirty_bytes) + 8;
+
+/// The operations of a data file.
+struct FileOps<T>(PhantomData<T>);
+
+impl<T: Variant> FileOps<T> {
+    /// What the kernel calls.
+    const OPS: file_operations = {
+        let mut ops: file_operations = pin_init::zeroed();
+        ops.owner = this_module::<T::OwnerModule>().as_ptr();
+        ops.read = Some(Self::read);
+        ops.write = Some(Self::write);
+        ops.poll = Some(Self::poll);
+        ops.unlocked_ioctl = Some(Self::ioctl);
+        ops.compat_ioctl = kernel::bindings::compat_ptr_ioctl;
+        ops.release = Some(Self::release);
+        ops
+    };
+
+    /// Borrows what stands behind a file.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open data file of this driver.
+    unsafe fn data<'a>(file: *mut file) -> &'a DataFile<T> {
+        // SAFETY: The file's private data was set to a `DataFile<T>` when it was made, and is valid
+        // until its release.
+        unsafe { &*(*file).private_data.cast() }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel with an open data file.
+    unsafe extern "C" fn read(
+        file: *mut file,
+        buf: *mut c_char,
+        count: usize,
+        _ppos: *mut loff_t,
+    ) -> isize {
+        // SAFETY: The caller vouches for the file.
+        result(unsafe { Self::data(file) }.read(UserPtr::from_ptr(buf.cast()), count))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel with an open data file.
+    unsafe extern "C" fn write(
+        file: *mut file,
+        buf: *const c_char,
+        count: usize,
+        _ppos: *mut loff_t,
+    ) -> isize {
+        let buf = UserPtr::from_ptr(buf.cast_mut().cast());
+        // SAFETY: The caller vouches for the file.
+        result(unsafe { Self::data(file) }.write(buf, count))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel with an open data file.
+    unsafe extern "C" fn poll(file: *mut file, table: *mut poll_table_struct) -> c_uint {
+        // SAFETY: The file and the table are valid for the call.
+        let (this, file, table) = unsafe {
+            (
+                Self::data(file),
+                File::from_raw_file(file),
+                PollTable::from_raw(table),
+            )
+        };
+        this.poll(file, &table)
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel with an open data file.
+    unsafe extern "C" fn ioctl(file: *mut file, cmd: c_uint, arg: c_ulong) -> c_long {
+        // SAFETY: The caller vouches for the file.
+        result(unsafe { Self::data(file) }.ioctl(cmd, arg).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel once, with a data file that nobody uses any more.
+    unsafe extern "C" fn release(_inode: *mut inode, file: *mut file) -> c_int {
+        // SAFETY: The box was given to the file when it was made, pinned.
+        drop(unsafe {
+            Pin::new_unchecked(KBox::from_raw((*file).private_data.cast::<DataFile<T>>()))
+        });
+        0
+    }
+}
+
+/// Returns what a file operation returns.
+fn result(result: Result<usize>) -> isize {
+    match result {
+        // CAST: A call moves at most `MAX_RW_COUNT` bytes, less than `i32::MAX`.
+        Ok(moved) => moved as isize,
+        // CAST: An errno fits any signed integer.
+        Err(error) => error.to_errno() as isize,
+    }
+}
