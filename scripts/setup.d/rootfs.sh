@@ -8,8 +8,9 @@ after=(archive)
 
 rootfs_packages=(
 	python3 python3-pytest python3-pytest-timeout
-	pciutils kmod procps iproute2 psmisc strace util-linux-extra
-	gcc libc6-dev make
+	mount pciutils kmod procps iproute2 psmisc strace
+	# For the initramfs.
+	busybox-static
 )
 
 artefact() { name_of "$SUITE" "$QEMU_VERSION"; }

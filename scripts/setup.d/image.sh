@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# What the virtual machine boots: the stock kernel, an initramfs and the disk
+# image.  A run never writes to any of them.
+
+title='VM image'
+after=(rootfs)
+
+# The parts of the stock kernel's modules that go in.  All 4500 of them would
+# make the depmod at every boot slow, and most have no device here.
+image_modules=(
+	arch crypto lib virt
+	drivers/vfio drivers/iommu drivers/virtio drivers/vhost drivers/vdpa
+	drivers/block/virtio_blk drivers/block/loop drivers/char/hw_random
+	drivers/net/virtio_net drivers/net/net_failover drivers/net/tun drivers/net/tap
+	drivers/net/veth drivers/net/dummy drivers/net/mdio drivers/net/phy/libphy
+	drivers/net/ethernet/intel/igb drivers/net/ethernet/intel/igbvf
+	drivers/net/ethernet/intel/e1000e drivers/i2c/algos drivers/dca drivers/ptp
+	drivers/pps drivers/hwmon/hwmon
+	fs/ext4 fs/jbd2 fs/mbcache fs/9p fs/netfs fs/overlayfs fs/fuse fs/configfs
+	net/9p net/core/failover net/bridge net/llc net/802
+)
+
+# Loaded before there is a root file system.
+boot_modules=(virtio_blk ext4 overlay 9p 9pnet_virtio)
+
+artefact() {
+	name_of "$RELEASE" "$KERNEL_VERSION" "$(basename "$(result rootfs)")" \
+		"$(cat "$SCRIPTS/vm.d/early-init")"
+}
+
+# unpack_kernel DIR: the files of the kernel's packages; how many packages there
+# are depends on the release.
+unpack_kernel() {
+	local part deb patterns=()
+	for part in "${image_modules[@]}"; do
+		patterns+=("*/kernel/$part/*" "*/kernel/$part.ko*")
+	done
+	for part in image binary modules base; do
+		part=linux-$part-$RELEASE
+		if ! apt_own apt-cache show "$part=$KERNEL_VERSION" >/dev/null 2>&1; then
+			continue
+		fi
+		fetch "$part=$KERNEL_VERSION" "$1"
+	done
+	for deb in "$1"/*.deb; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$1" --wildcards \
+			'*/vmlinuz*' '*/modules.*' "${patterns[@]}" 2>/dev/null || true
+		rm "$deb"
+	done
+}
+
+# The initramfs: busybox, some modules in the order of need, and early-init.
+make_initramfs() {
+	local root=$1 out=$2 dir=$3 module
+	mkdir -p "$dir"/{bin,dev,proc,sys,modules,lower,rw,root}
+	cp "$root/bin/busybox" "$dir/bin/"
+	install -m 755 "$SCRIPTS/vm.d/early-init" "$dir/init"
+	for module in "${boot_modules[@]}"; do
+		modprobe -d "$root" -S "$RELEASE" --show-depends "$module"
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
+		while read -r module; do
+			cp "$module" "$dir/modules/"
+			basename "$module"
+		done >"$dir/modules/order"
+	[[ -s $dir/modules/order ]] || die "modprobe lists no modules for the initramfs"
+	(cd "$dir" && find . | cpio -o -H newc --quiet) >"$out"
+}
+
+build() {
+	local files=$1/files root=$1/root kernel
+	mkdir "$files"
+	unpack_kernel "$files"
+	kernel=$(find "$files" -name 'vmlinuz*' | head -n 1)
+	[[ $kernel ]] || die "the packages of $RELEASE hold no kernel"
+	mv "$kernel" "$1/vmlinuz"
+	# Decompressed once here instead of at every boot.
+	find "$files" -name '*.ko.xz' -print0 | xargs -0 -P "$(nproc)" -n 50 xz -d
+
+	as_root cp -al "$(result rootfs)/root" "$root"
+	as_root mkdir -p "$root/usr/lib/modules"
+	as_root cp -r --no-preserve=ownership "$(find "$files" -type d -path "*/modules/$RELEASE")" \
+		"$root/usr/lib/modules/"
+	as_root depmod -b "$root" "$RELEASE"
+	make_initramfs "$root" "$1/initramfs" "$1/early"
+
+	# A read-only image needs no journal and no room to spare.
+	as_root mke2fs -q -t ext4 -O ^has_journal -m 0 -L rvfio -d "$root" "$1/root.ext4" \
+		"$(as_root du -sm --apparent-size "$root" | awk '{ print int($1 * 1.25) + 64 }')M"
+	remove_tree "$root"
+	remove_tree "$files"
+	remove_tree "$1/early"
+}

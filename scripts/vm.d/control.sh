@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# Fills the directory through which the virtual machine learns what to do.
+# Sourced by vm.
+
+# Does the guest see this path?
+is_shared() {
+	local share
+	for share in "${shares[@]}"; do
+		[[ $1/ != "$share"/* ]] || return 0
+	done
+	return 1
+}
+
+fill_control() {
+	local i name directory=/src
+	mkdir -p "$control/modules"
+	cp "$SCRIPTS/vm.d/guest-init" "$control/init"
+	printf '%s\0' "$@" >"$control/command"
+
+	if is_shared "$PWD"; then
+		directory=$PWD
+	elif [[ $PWD/ == "$CLONE"/* ]]; then
+		directory=/src${PWD#"$CLONE"}
+	fi
+	echo "$directory" >"$control/directory"
+
+	# The clone does not change during a run (loose cache), a share may.
+	echo "src ro,cache=loose /src" >"$control/shares"
+	for i in "${!shares[@]}"; do
+		printf 'share%d rw,cache=mmap %s\n' "$i" "${shares[i]}"
+		((i)) || printf 'share%d rw,cache=mmap /share\n' "$i"
+	done >>"$control/shares"
+
+	for name in "${passed[@]}"; do
+		[[ ! -v $name ]] || printf 'export %s=%q\n' "$name" "${!name}"
+	done >"$control/environment"
+
+	find "$CLONE" -name tools -prune -o -name '*.ko' -exec cp -t "$control/modules" {} +
+}

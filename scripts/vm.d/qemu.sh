@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# The virtual machine as QEMU arguments.  Sourced by vm.
+
+# A /dev/kvm alone says little: inside another virtual machine it can exist and
+# fail at the first instruction.
+has_kvm() {
+	grep -qwE 'vmx|svm' /proc/cpuinfo && [[ -r /dev/kvm && -w /dev/kvm ]]
+}
+
+share_arguments() {
+	local tag=$1 path=$2 readonly=${3:-off}
+	# A comma in a value is written twice.
+	arguments+=(-fsdev "local,id=$tag,path=${path//,/,,},security_model=none,multidevs=remap,readonly=$readonly"
+		-device "virtio-9p-pci,fsdev=$tag,mount_tag=$tag")
+}
+
+# Sets 'arguments' and 'toolchain_binds'.
+machine_arguments() {
+	local i
+	arguments=(-nodefaults -no-user-config -display none -no-reboot
+		-smp 2 -m "${RVFIO_VM_MEM:-2560}")
+	if has_kvm; then
+		arguments+=(-machine q35,kernel-irqchip=split -accel kvm -cpu host)
+	else
+		arguments+=(-machine q35 -accel tcg,thread=multi -cpu max)
+	fi
+	# The IOMMU has to come before the devices it is for.  The two edu devices
+	# differ in what they can address: 28 bits (QEMU's default) and 64.
+	arguments+=(
+		-device intel-iommu,intremap=on,device-iotlb=on
+		-device edu,addr=10.0
+		-device edu,addr=11.0,dma_mask=0xffffffffffffffff
+		-kernel "$RVFIO_IMAGE/vmlinuz" -initrd "$RVFIO_IMAGE/initramfs"
+		-append "console=ttyS0 ignore_loglevel panic=-1 intel_iommu=on iommu=pt oops=panic"
+		-serial "file:${log//,/,,}"
+		-drive "if=none,id=root,file=${RVFIO_IMAGE//,/,,}/root.ext4,format=raw,readonly=on"
+		-device virtio-blk-pci,drive=root
+		-device virtio-serial-pci
+		-chardev stdio,id=terminal,signal=off
+	)
+	if [[ $mode == shell ]]; then
+		arguments+=(-device virtconsole,chardev=terminal)
+	else
+		arguments+=(-device virtserialport,chardev=terminal,name=rvfio.output)
+	fi
+	share_arguments control "$control"
+	share_arguments src "$CLONE" on
+	toolchain_binds=(--bind "$(dirname "$log")")
+	for i in "${!shares[@]}"; do
+		share_arguments "share$i" "${shares[i]}"
+		toolchain_binds+=(--bind "${shares[i]}")
+	done
+	arguments+=("${extra[@]}")
+}
