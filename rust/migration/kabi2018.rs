@@ -23,36 +23,14 @@ use crate::{
         Engine,
         Protocol, //
     },
-    state::State, //
+    state::State,
+    window::DataWindow, //
 };
 use layout::{
     Field,
     HEADER_LEN, //
 };
 use state::DeviceState;
-
-/// The data section of the migration region.
-///
-/// User space may have it mapped, so its bytes may change at any time: they are copied once and
-/// looked at only then.
-pub trait DataWindow {
-    /// Returns the section's offset in the region in bytes; page aligned, never 0.
-    fn offset(&self) -> u64;
-
-    /// Returns the section's length in bytes.
-    fn len(&self) -> usize;
-
-    /// Returns whether the section has no bytes.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Copies the bytes at `offset` in the section to `out`; `EINVAL` when it ends before.
-    fn read(&self, offset: usize, out: &mut [u8]) -> Result;
-
-    /// Copies `bytes` to `offset` in the section; `EINVAL` when it ends before.
-    fn write(&self, offset: usize, bytes: &[u8]) -> Result;
-}
 
 /// The first half of a 64-bit field, whose second half has not been accessed yet.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -10,10 +10,9 @@ use crate::{
         Device, //
     },
     engine::Engine,
-    kabi2018::{
-        DataWindow,
-        Kabi2018, //
-    }, //
+    kabi2018::Kabi2018,
+    region_v1::RegionV1,
+    window::DataWindow, //
 };
 
 /// The one object that a driver keeps for each device, under the device's state lock.
@@ -23,6 +22,8 @@ pub struct Migratable<D: Device> {
     engine: Engine<D>,
     /// The migration region of November 2018.
     kabi2018: Kabi2018,
+    /// The migration region of Linux 5.8.
+    region_v1: RegionV1,
 }
 
 impl<D: Device> Migratable<D> {
@@ -31,6 +32,7 @@ impl<D: Device> Migratable<D> {
         let engine = Engine::new(device);
         Self {
             kabi2018: Kabi2018::new(engine.epoch()),
+            region_v1: RegionV1::new(),
             engine,
         }
     }
@@ -97,6 +99,30 @@ impl<D: Device> Migratable<D> {
         bytes: &[u8],
     ) -> Result {
         self.kabi2018
+            .write(&mut self.engine, host, window, offset, bytes)
+    }
+
+    /// The client reads the header of the v1 migration region; see [`RegionV1::read`].
+    pub fn region_v1_read(
+        &mut self,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result {
+        self.region_v1
+            .read(&mut self.engine, host, window, offset, out)
+    }
+
+    /// The client writes the header of the v1 migration region; see [`RegionV1::write`].
+    pub fn region_v1_write(
+        &mut self,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result {
+        self.region_v1
             .write(&mut self.engine, host, window, offset, bytes)
     }
 }

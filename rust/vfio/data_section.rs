@@ -15,7 +15,7 @@ use kernel::{
         Mutex, //
     }, //
 };
-use migration::kabi2018::DataWindow;
+use migration::window::DataWindow;
 
 use crate::bindings;
 

@@ -5,14 +5,14 @@
 use kernel::prelude::*;
 
 use super::{
-    DataWindow,
     Kabi2018,
     Query, //
 };
 use crate::{
     device::Device,
     engine::Engine,
-    iova::PageRange, //
+    iova::PageRange,
+    window::DataWindow, //
 };
 
 impl Kabi2018 {

@@ -9,7 +9,6 @@ use super::{
         Access,
         Field, //
     },
-    DataWindow,
     Half,
     Kabi2018, //
 };
@@ -18,7 +17,8 @@ use crate::{
     engine::{
         Engine,
         Pending, //
-    }, //
+    },
+    window::DataWindow, //
 };
 
 /// What one access needs to read fields.

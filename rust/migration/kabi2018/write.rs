@@ -16,7 +16,6 @@ use super::{
         Action,
         DeviceState, //
     },
-    DataWindow,
     Half,
     Kabi2018,
     Query, //
@@ -28,7 +27,11 @@ use crate::{
         PageRange,
         PAGE_SIZE, //
     },
-    state::State, //
+    state::State,
+    window::{
+        self,
+        DataWindow, //
+    }, //
 };
 
 /// What a write asks for, every value checked.
@@ -163,7 +166,7 @@ impl Kabi2018 {
         }
         // The only one that can still fail comes before those that cannot.
         if let Some(size) = request.size {
-            self.load(engine, host, window, size)?;
+            window::load(engine, host, window, size)?;
             self.size = size;
         }
         if let Some(threshold) = request.threshold {

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The migration region of November 2018 as a device-specific region of vfio-pci.
+//! Migration regions: device-specific regions of vfio-pci with a trapped header and a data section.
 //!
-//! uAPI: `include/uapi/linux/vfio_migration_region.h`
+//! The two region protocols differ in the header only, see [`RegionKind`]. Their regions share the
+//! data section: one protocol at a time owns the device.
+//!
+//! uAPI: `include/uapi/linux/vfio_migration_region.h` and `struct vfio_device_migration_info` in
+//! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h)
 
 use core::{
     marker::PhantomData,
@@ -21,7 +25,12 @@ use kernel::{
     },
     prelude::*, //
 };
-use migration::kabi2018::DataWindow;
+use migration::{
+    kabi2018,
+    migratable::Migratable,
+    region_v1,
+    window::DataWindow, //
+};
 
 use super::variant::{
     Variant,
@@ -33,12 +42,104 @@ use crate::{
     user::Call, //
 };
 
-/// Bytes of the header that are decoded; the rest of its page is not there.
-const HEADER_SIZE: usize = size_of::<bindings::vfio_migration_region_header>();
+/// Bytes of the longest header.
+const MAX_HEADER: usize = kabi2018::layout::HEADER_LEN;
+
+/// A region protocol: how its region is found, and what its header does.
+trait RegionKind<T: Variant> {
+    /// Type and subtype in the region's type capability.
+    const TYPE: (u32, u32);
+
+    /// Bytes of the header that are decoded; the rest of its page is not there.
+    const HEADER: usize;
+
+    /// Reads fields of the header.
+    fn read(
+        state: &mut Migratable<T::Device>,
+        device: &VariantDevice<T>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result;
+
+    /// Writes fields of the header.
+    fn write(
+        state: &mut Migratable<T::Device>,
+        device: &VariantDevice<T>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result;
+}
+
+/// The region of November 2018.
+struct Kabi2018;
+
+impl<T: Variant> RegionKind<T> for Kabi2018 {
+    const TYPE: (u32, u32) = (
+        bindings::VFIO_REGION_TYPE_MIGRATION_2018,
+        bindings::VFIO_REGION_SUBTYPE_MIGRATION_2018,
+    );
+
+    const HEADER: usize = size_of::<bindings::vfio_migration_region_header>();
+
+    fn read(
+        state: &mut Migratable<T::Device>,
+        device: &VariantDevice<T>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result {
+        state.kabi2018_read(device.core(), device.section(), offset, out)
+    }
+
+    fn write(
+        state: &mut Migratable<T::Device>,
+        device: &VariantDevice<T>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result {
+        state.kabi2018_write(device.core(), device.section(), offset, bytes)
+    }
+}
+
+/// The region of Linux 5.8 to 5.17.
+struct RegionV1;
+
+impl<T: Variant> RegionKind<T> for RegionV1 {
+    const TYPE: (u32, u32) = (
+        bindings::VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+        bindings::VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+    );
+
+    const HEADER: usize = size_of::<bindings::vfio_device_migration_info>();
+
+    fn read(
+        state: &mut Migratable<T::Device>,
+        device: &VariantDevice<T>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result {
+        state.region_v1_read(device.core(), device.section(), offset, out)
+    }
+
+    fn write(
+        state: &mut Migratable<T::Device>,
+        device: &VariantDevice<T>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result {
+        state.region_v1_write(device.core(), device.section(), offset, bytes)
+    }
+}
 
 impl<T: Variant> VariantDevice<T> {
-    /// Adds the region to the device that is being opened.
-    pub(super) fn register_migration_region(&self) -> Result {
+    /// Adds the regions to the device that is being opened.
+    pub(super) fn register_migration_regions(&self) -> Result {
+        self.register_migration_region::<Kabi2018>()?;
+        self.register_migration_region::<RegionV1>()
+    }
+
+    /// Adds one region.
+    fn register_migration_region<K: RegionKind<T>>(&self) -> Result {
+        let (type_, subtype) = K::TYPE;
         let size = DataSection::OFFSET
             .checked_add(self.section().size())
             .ok_or(EINVAL)?;
@@ -46,9 +147,9 @@ impl<T: Variant> VariantDevice<T> {
         to_result(unsafe {
             bindings::vfio_pci_core_register_dev_region(
                 self.core().as_raw(),
-                bindings::VFIO_REGION_TYPE_MIGRATION_2018,
-                bindings::VFIO_REGION_SUBTYPE_MIGRATION_2018,
-                &RegionOps::<T>::OPS,
+                type_,
+                subtype,
+                &RegionOps::<T, K>::OPS,
                 size,
                 bindings::VFIO_REGION_INFO_FLAG_READ
                     | bindings::VFIO_REGION_INFO_FLAG_WRITE
@@ -59,13 +160,12 @@ impl<T: Variant> VariantDevice<T> {
     }
 
     /// Reads from the region.
-    fn region_read(&self, mut call: Call) -> isize {
-        let result = self.locate(&mut call).and_then(|part| match part {
+    fn region_read<K: RegionKind<T>>(&self, mut call: Call) -> isize {
+        let result = self.locate::<K>(&mut call).and_then(|part| match part {
             Part::Header(offset) => {
-                let mut header = [0; HEADER_SIZE];
+                let mut header = [0; MAX_HEADER];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
-                self.state()
-                    .kabi2018_read(self.core(), self.section(), offset, fields)?;
+                K::read(&mut self.state(), self, offset, fields)?;
                 call.writer().write_slice(fields)?;
                 Ok(call.len())
             }
@@ -81,13 +181,13 @@ impl<T: Variant> VariantDevice<T> {
     }
 
     /// Writes to the region.
-    fn region_write(&self, mut call: Call) -> isize {
-        let result = self.locate(&mut call).and_then(|part| match part {
+    fn region_write<K: RegionKind<T>>(&self, mut call: Call) -> isize {
+        let result = self.locate::<K>(&mut call).and_then(|part| match part {
             Part::Header(offset) => {
-                let mut header = [0; HEADER_SIZE];
+                let mut header = [0; MAX_HEADER];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
                 call.reader().read_slice(fields)?;
-                self.write_header(offset, fields)?;
+                self.load(|state| K::write(state, self, offset, fields))?;
                 Ok(call.len())
             }
             Part::Data(offset) => {
@@ -105,7 +205,7 @@ impl<T: Variant> VariantDevice<T> {
     ///
     /// `EINVAL` for a call that begins beyond it, touches what lies between header and data section,
     /// or touches more than the header from within.
-    fn locate(&self, call: &mut Call) -> Result<Part> {
+    fn locate<K: RegionKind<T>>(&self, call: &mut Call) -> Result<Part> {
         let offset = usize::try_from(call.offset())?;
         if let Some(offset) = offset.checked_sub(DataSection::OFFSET) {
             let room = self
@@ -118,7 +218,7 @@ impl<T: Variant> VariantDevice<T> {
             return Ok(Part::Data(offset));
         }
         match offset.checked_add(call.len()) {
-            Some(end) if end <= HEADER_SIZE => Ok(Part::Header(offset)),
+            Some(end) if end <= K::HEADER => Ok(Part::Header(offset)),
             _ => Err(EINVAL),
         }
     }
@@ -148,11 +248,6 @@ impl<T: Variant> VariantDevice<T> {
         }
         Ok(moved)
     }
-
-    /// Writes fields of the header.
-    fn write_header(&self, offset: usize, fields: &[u8]) -> Result {
-        self.load(|state| state.kabi2018_write(self.core(), self.section(), offset, fields))
-    }
 }
 
 /// Bits of a page offset that are the offset within a region.
@@ -175,9 +270,9 @@ fn finish(call: Call, result: Result<usize>) -> isize {
 }
 
 /// The operations of the region.
-struct RegionOps<T>(PhantomData<T>);
+struct RegionOps<T, K>(PhantomData<(T, K)>);
 
-impl<T: Variant> RegionOps<T> {
+impl<T: Variant, K: RegionKind<T>> RegionOps<T, K> {
     /// What vfio-pci calls.
     const OPS: bindings::vfio_pci_regops = bindings::vfio_pci_regops {
         rw: Some(Self::rw),
@@ -201,9 +296,9 @@ impl<T: Variant> RegionOps<T> {
         // SAFETY: vfio-pci passes the file position, which outlives the call.
         let call = unsafe { Call::new(buf, count, ppos) };
         if iswrite {
-            this.region_write(call)
+            this.region_write::<K>(call)
         } else {
-            this.region_read(call)
+            this.region_read::<K>(call)
         }
     }
 
@@ -295,5 +390,12 @@ const _: () = {
         offset_of!(SparseMmap, area) == size_of::<bindings::vfio_region_info_cap_sparse_mmap>(),
         "the capability is not laid out as in the uAPI"
     );
-    assert!(HEADER_SIZE == 76, "the header is not packed as in the uAPI");
+    assert!(
+        size_of::<bindings::vfio_migration_region_header>() == kabi2018::layout::HEADER_LEN,
+        "the header of 2018 is not laid out as in the uAPI"
+    );
+    assert!(
+        size_of::<bindings::vfio_device_migration_info>() == region_v1::HEADER_LEN,
+        "the header of v1 is not laid out as in the uAPI"
+    );
 };

@@ -241,7 +241,7 @@ impl<T: Variant> VariantDevice<T> {
     /// Does what [`Self::open`] must undo as a whole.
     fn set_up(&self) -> Result {
         let raw = self.core().as_raw();
-        self.register_migration_region()?;
+        self.register_migration_regions()?;
         self.section().allocate()?;
         // Enabling has reset the function where it can be; that is no news any more.
         self.inner.reset_pending.store(false, Relaxed);

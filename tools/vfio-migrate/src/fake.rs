@@ -9,7 +9,7 @@ use migration::device::{Access, Amount, Device, Phase, Remaining};
 use migration::dirty::DirtyLog;
 use migration::image::{Identity, Payload, Section, SectionHead};
 use migration::iova::IovaRange;
-use migration::kabi2018::DataWindow;
+use migration::window::DataWindow;
 use migration::migratable::Migratable;
 use rustix::io::Errno;
 

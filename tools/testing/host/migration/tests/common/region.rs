@@ -6,7 +6,8 @@ use std::cell::{Cell, RefCell};
 
 use kernel::error::{code::*, Result};
 use migration::{
-    kabi2018::{layout::Field, state::DeviceState, DataWindow},
+    kabi2018::{layout::Field, state::DeviceState},
+    window::DataWindow,
     migratable::Migratable,
 };
 

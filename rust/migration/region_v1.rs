@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Front end of the migration region of Linux 5.8 to 5.17, "v1".
+//!
+//! Contract: `struct vfio_device_migration_info` in the
+//! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h) of those versions, and what QEMU
+//! 5.2 to 7.2 does with it. The header has 32 bytes, little-endian:
+//!
+//! | offset | type | field | access |
+//! |---|---|---|---|
+//! | 0 | u32 | device_state | read, write |
+//! | 4 | u32 | reserved, 0 | read |
+//! | 8 | u64 | pending_bytes | read |
+//! | 16 | u64 | data_offset | read |
+//! | 24 | u64 | data_size | read when saving, write when resuming |
+//!
+//! A field is accessed as a whole and by itself. As in the 2018 region a staged buffer is the same
+//! until pending_bytes is read or the state is written. A failed transition fails the write and
+//! leaves the last valid state to be read; no client ever reads the error state (6), at which QEMU
+//! would abort.
+
+use kernel::prelude::*;
+
+use crate::{
+    device::Device,
+    engine::{
+        Engine,
+        Protocol, //
+    },
+    state::State,
+    window::{
+        self,
+        DataWindow, //
+    }, //
+};
+
+/// Bytes of the header.
+pub const HEADER_LEN: usize = 32;
+
+/// Bit of device_state: the device runs.
+const RUNNING: u32 = 1 << 0;
+
+/// Bit of device_state: the state is being saved.
+const SAVING: u32 = 1 << 1;
+
+/// Bit of device_state: a state is being loaded.
+const RESUMING: u32 = 1 << 2;
+
+/// The protocol of this front end.
+const PROTOCOL: Protocol = Protocol::RegionV1;
+
+/// A field of the header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Field {
+    /// `device_state`.
+    DeviceState,
+    /// Nothing.
+    Reserved,
+    /// `pending_bytes`.
+    PendingBytes,
+    /// `data_offset`, in bytes from the start of the region.
+    DataOffset,
+    /// `data_size`, in bytes.
+    DataSize,
+}
+
+impl Field {
+    /// Returns the field that an access of `len` bytes at `offset` is to; `EINVAL` for all but one
+    /// whole field.
+    fn at(offset: usize, len: usize) -> Result<Self> {
+        match (offset, len) {
+            (0, 4) => Ok(Self::DeviceState),
+            (4, 4) => Ok(Self::Reserved),
+            (8, 8) => Ok(Self::PendingBytes),
+            (16, 8) => Ok(Self::DataOffset),
+            (24, 8) => Ok(Self::DataSize),
+            _ => Err(EINVAL),
+        }
+    }
+}
+
+/// Returns the engine's state for a value of device_state; `EINVAL` for one that there is not.
+fn decode(value: u32) -> Result<State> {
+    const PRE_COPY: u32 = RUNNING | SAVING;
+    match value {
+        0 => Ok(State::Stop),
+        RUNNING => Ok(State::Running),
+        SAVING => Ok(State::StopCopy),
+        PRE_COPY => Ok(State::PreCopy),
+        RESUMING => Ok(State::Resuming),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Returns the value of device_state for a state of the engine; `EIO` for a device that is lost.
+fn encode(state: State) -> Result<u32> {
+    match state {
+        State::Stop | State::RunningP2p => Ok(0),
+        State::Running => Ok(RUNNING),
+        State::StopCopy | State::PreCopyP2p => Ok(SAVING),
+        State::PreCopy => Ok(RUNNING | SAVING),
+        State::Resuming => Ok(RESUMING),
+        State::Error => Err(EIO),
+    }
+}
+
+/// What the region's header remembers between two accesses.
+#[derive(Debug, Default)]
+pub struct RegionV1 {
+    /// The engine's session that the rest is good for.
+    session: Option<u64>,
+    /// Bytes of the staged buffer that the client has not consumed.
+    buffer: Option<u64>,
+}
+
+impl RegionV1 {
+    /// Returns the front end of an engine that no one migrates.
+    pub const fn new() -> Self {
+        Self {
+            session: None,
+            buffer: None,
+        }
+    }
+
+    /// The client reads `out.len()` bytes of the header, from `offset` on.
+    ///
+    /// `EINVAL` for anything but one whole field, `EIO` when the device is lost. Staging a buffer
+    /// returns the device's errors.
+    pub fn read<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result {
+        self.follow(engine);
+        let value = match Field::at(offset, out.len())? {
+            Field::DeviceState => encode(engine.state())?.into(),
+            Field::Reserved => 0,
+            Field::PendingBytes => {
+                self.buffer = None;
+                Self::pending(engine, host)
+            }
+            Field::DataOffset => {
+                self.stage(engine, host, window)?;
+                window.offset()
+            }
+            Field::DataSize => self.stage(engine, host, window)?,
+        };
+        let bytes = value.to_le_bytes();
+        out.copy_from_slice(bytes.get(..out.len()).ok_or(EINVAL)?);
+        Ok(())
+    }
+
+    /// The client writes `bytes` to the header at `offset`.
+    ///
+    /// `EINVAL` for anything but one whole field that may be written, and for a value that is out of
+    /// range or does not fit the state; nothing has changed then. `EBUSY` when another protocol owns
+    /// the device. An action returns the device's errors.
+    pub fn write<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        window: &dyn DataWindow,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result {
+        self.follow(engine);
+        match Field::at(offset, bytes.len())? {
+            Field::DeviceState => {
+                let value = u32::from_le_bytes(bytes.try_into().map_err(|_| EINVAL)?);
+                let target = decode(value)?;
+                engine.set_state(host, PROTOCOL, target)?;
+                self.buffer = None;
+                Ok(())
+            }
+            Field::DataSize => {
+                let size = u64::from_le_bytes(bytes.try_into().map_err(|_| EINVAL)?);
+                engine.admit(PROTOCOL)?;
+                if engine.state() != State::Resuming || size > u64::try_from(window.len())? {
+                    return Err(EINVAL);
+                }
+                window::load(engine, host, window, size)
+            }
+            Field::Reserved | Field::PendingBytes | Field::DataOffset => Err(EINVAL),
+        }
+    }
+
+    /// Forgets the staged buffer when the engine is in another session.
+    fn follow<D: Device>(&mut self, engine: &Engine<D>) {
+        if self.session != engine.session() {
+            self.session = engine.session();
+            self.buffer = None;
+        }
+    }
+
+    /// Returns whether this protocol saves the device.
+    fn is_saving<D: Device>(engine: &Engine<D>) -> bool {
+        engine.owner() == Some(PROTOCOL)
+            && matches!(engine.state(), State::PreCopy | State::StopCopy)
+    }
+
+    /// Returns `pending_bytes`: what can go now.
+    fn pending<D: Device>(engine: &Engine<D>, host: &D::Host) -> u64 {
+        if !Self::is_saving(engine) {
+            return 0;
+        }
+        let pending = engine.pending(host);
+        match engine.state() {
+            State::PreCopy => pending.precopy_only,
+            _ => pending.total(),
+        }
+    }
+
+    /// Returns `data_size`; when saving, stages the next buffer unless one is staged.
+    fn stage<D: Device>(
+        &mut self,
+        engine: &mut Engine<D>,
+        host: &D::Host,
+        window: &dyn DataWindow,
+    ) -> Result<u64> {
+        if !Self::is_saving(engine) {
+            return Ok(0);
+        }
+        if let Some(size) = self.buffer {
+            return Ok(size);
+        }
+        let size = window::fill(engine, host, window, 0)?;
+        self.buffer = Some(size);
+        Ok(size)
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The data section of a migration region: buffers of device state, both ways.
+//!
+//! Both region protocols move the image through such a section; what they do not share is how the
+//! client is told of it.
+
+use kernel::prelude::*;
+
+use crate::{
+    device::Device,
+    engine::Engine, //
+};
+
+/// Bytes that are copied out of the data section at a time, on the stack.
+const BOUNCE: usize = 512;
+
+/// The data section of a migration region.
+///
+/// User space may have it mapped, so its bytes may change at any time: they are copied once and
+/// looked at only then.
+pub trait DataWindow {
+    /// Returns the section's offset in the region in bytes; page aligned, never 0.
+    fn offset(&self) -> u64;
+
+    /// Returns the section's length in bytes.
+    fn len(&self) -> usize;
+
+    /// Returns whether the section has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies the bytes at `offset` in the section to `out`; `EINVAL` when it ends before.
+    fn read(&self, offset: usize, out: &mut [u8]) -> Result;
+
+    /// Copies `bytes` to `offset` in the section; `EINVAL` when it ends before.
+    fn write(&self, offset: usize, bytes: &[u8]) -> Result;
+}
+
+/// Fills the data section with the next bytes of the image, and returns how many.
+///
+/// At most `threshold` bytes unless it is 0. Bytes count as handed out only when they are in the
+/// section, so an error loses none.
+pub(crate) fn fill<D: Device>(
+    engine: &mut Engine<D>,
+    host: &D::Host,
+    window: &dyn DataWindow,
+    threshold: u64,
+) -> Result<u64> {
+    let limit = match usize::try_from(threshold) {
+        Ok(0) | Err(_) => window.len(),
+        Ok(threshold) => threshold.min(window.len()),
+    };
+    let mut filled = 0;
+    while filled < limit {
+        let copied = engine.stage(host).and_then(|staged| {
+            let count = staged.len().min(limit - filled);
+            window.write(filled, staged.get(..count).unwrap_or_default())?;
+            Ok(count)
+        });
+        match copied {
+            Ok(0) => break,
+            Ok(count) => {
+                engine.consume(count);
+                filled += count;
+            }
+            Err(error) if filled == 0 => return Err(error),
+            // What is there goes out first; the next buffer meets the error again.
+            Err(_) => break,
+        }
+    }
+    Ok(u64::try_from(filled)?)
+}
+
+/// Takes the first `size` bytes of the data section as the next bytes of the image.
+///
+/// Errors as [`Engine::write`], and those of the section.
+pub(crate) fn load<D: Device>(
+    engine: &mut Engine<D>,
+    host: &D::Host,
+    window: &dyn DataWindow,
+    size: u64,
+) -> Result {
+    let size = usize::try_from(size)?;
+    let mut bounce = [0; BOUNCE];
+    for offset in (0..size).step_by(BOUNCE) {
+        let count = (size - offset).min(BOUNCE);
+        let bytes = bounce.get_mut(..count).ok_or(EINVAL)?;
+        if let Err(error) = window.read(offset, bytes) {
+            return engine.interrupt(host, error);
+        }
+        engine.write(host, bytes)?;
+    }
+    Ok(())
+}
