@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every test in the virtual machine builds on: devices, driver, kernel log, client."""
+
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+import modules
+
+CLONE = pathlib.Path(__file__).resolve().parents[3]
+EDU = ("0x1234", "0x11e8")
+
+# The kernel's own words for trouble; scripts/check-kernel-log looks closer after the run.
+TROUBLE = re.compile(
+    r"WARNING: |\bBUG: |kernel BUG at|\bOops\b|general protection fault|nable to handle"
+    r"|INFO: (task|possible|rcu)|refcount_t: |rust_kernel: panicked|KASAN:|UBSAN:|cut here"
+)
+
+
+def script(name, *arguments):
+    """Runs one of the project's scripts; fails with its message."""
+    result = subprocess.run(
+        [CLONE / "scripts" / name, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def find_devices():
+    """Returns the addresses of all edu devices, in order."""
+    return sorted(
+        device.name
+        for device in pathlib.Path("/sys/bus/pci/devices").iterdir()
+        if ((device / "vendor").read_text().strip(), (device / "device").read_text().strip()) == EDU
+    )
+
+
+@pytest.fixture(scope="session", name="edu_devices")
+def _edu_devices():
+    """The addresses of both devices: 28-bit DMA mask first, then 64-bit."""
+    devices = find_devices()
+    if len(devices) < 2:
+        pytest.exit(f"two edu devices are needed, there are {len(devices)}", returncode=3)
+    return devices[:2]
+
+
+@pytest.fixture
+def bdfs(edu_devices):
+    """Both addresses, bound to the driver whatever a test before has done."""
+    if not modules.is_loaded():
+        modules.load()
+    for bdf in edu_devices:
+        if modules.driver_of(bdf) != modules.DRIVER:
+            script("bind", bdf)
+    return edu_devices
+
+
+@pytest.fixture(autouse=True)
+def _kernel_is_content():
+    """Fails a test during which the kernel logged a warning or worse."""
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.lseek(log, 0, os.SEEK_END)
+    yield
+    trouble = []
+    try:
+        while True:
+            try:
+                line = os.read(log, 8192).decode(errors="replace")
+            except BrokenPipeError:  # overwritten before it was read
+                continue
+            if TROUBLE.search(line):
+                trouble.append(line.partition(";")[2].strip())
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(log)
+    assert not trouble, "the kernel log: " + "\n".join(trouble)
+
+
+@pytest.fixture(scope="session")
+def vfio_migrate():
+    """The path of the client."""
+    default = CLONE / "tools/target/release/vfio-migrate"
+    path = pathlib.Path(os.environ.get("RVFIO_BIN", default))
+    assert path.is_file(), f"{path} is missing: build it with 'make tools'"
+    return path
