@@ -75,6 +75,8 @@ pub(crate) struct EduDevice {
     interrupt_due: bool,
     /// Registers that were loaded and wait for the rest of the image.
     loaded: Option<RegisterState>,
+    /// The image that is being loaded had a buffer.
+    buffer_loaded: bool,
     /// Loaded interrupts that wait for the device to run.
     interrupts: u32,
     /// The device was cut off from memory, see [`PassError::Lost`].
@@ -104,6 +106,7 @@ impl EduDevice {
             operand: FACTORIAL_ZERO,
             interrupt_due: false,
             loaded: None,
+            buffer_loaded: false,
             interrupts: 0,
             lost: false,
         })
@@ -340,6 +343,7 @@ impl Device for EduDevice {
 
     fn load_begin(&mut self, _core: &CoreDevice) -> Result {
         self.loaded = None;
+        self.buffer_loaded = false;
         Ok(())
     }
 
@@ -354,14 +358,20 @@ impl Device for EduDevice {
             }
             image::BUFFER => {
                 let content = section.payload.try_into().map_err(|_| EINVAL)?;
-                self.write_buffer(core, content)
+                self.write_buffer(core, content)?;
+                self.buffer_loaded = true;
+                Ok(())
             }
             _ => Err(EOPNOTSUPP),
         }
     }
 
     fn load_end(&mut self, core: &CoreDevice) -> Result {
-        let state = self.loaded.take().ok_or(EINVAL)?;
+        let state = self
+            .loaded
+            .take()
+            .filter(|_| self.buffer_loaded)
+            .ok_or(EINVAL)?;
         hardware::write(core, &state)?;
         self.dma = state.dma;
         self.operand = state.operand;
