@@ -11,6 +11,8 @@ BURST, INTERVAL = 10, 5
 class KernelLog:
     """Messages from the moment of its creation on."""
 
+    last = 0.0
+
     def __init__(self):
         self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(self.fd, 0, os.SEEK_END)
@@ -27,6 +29,12 @@ class KernelLog:
 
     def close(self):
         os.close(self.fd)
+
+    @classmethod
+    def pace(cls):
+        """Waits so that one rate-limited message for each call is never too much."""
+        time.sleep(max(0, cls.last + 1.1 * INTERVAL / BURST - time.monotonic()))
+        cls.last = time.monotonic()
 
     @staticmethod
     def refill():

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Set buffer: segmentation, order, and images that are refused."""
+
+import random
+import struct
+
+import pytest
+
+import image as im
+import migration2018 as m
+from edu import BUFFER_SIZE
+from guest import Guest
+from image import Image
+from support import is_fresh, randomise, refused, works
+
+
+SAVED = []
+
+
+@pytest.fixture
+def saved(bdfs):
+    """The image of a busy device, and what its registers read."""
+    if not SAVED:
+        with Guest(bdfs[1]) as source:
+            randomise(source, random.Random(2018))
+            registers = source.edu.state()
+            SAVED.extend((source.region.save(), registers))
+    return SAVED
+
+
+def feed(region, parts):
+    for part in parts:
+        region.set_buffer(part)
+
+
+def finish(guest, registers):
+    guest.region.state = m.RESUME_COMPLETED
+    guest.region.state = m.RUNNING
+    assert guest.edu.state() == registers
+
+
+def cut(data, at):
+    """Cuts data at the given offsets."""
+    at = [0, *sorted(at), len(data)]
+    return [data[start:end] for start, end in zip(at, at[1:])]
+
+
+@pytest.mark.parametrize("use_mmap", [True, False])
+def test_any_segmentation(bdfs, saved, rng, use_mmap):
+    data, registers = saved
+    with Guest(bdfs[0], use_mmap=use_mmap) as guest:
+        for parts in (
+            [data],
+            cut(data, [64]),
+            cut(data, [64, 64 + 24, 64 + 24 + 4096, 64 + 28 + 4096]),
+            cut(data, [len(data) - 1]),
+            cut(data, range(1, 250)),
+            cut(data, range(4100, len(data))),
+            cut(data, rng.sample(range(len(data)), 50)),
+            cut(data, range(7, len(data), 7)),
+        ):
+            guest.region.state = m.RESUME
+            feed(guest.region, parts)
+            finish(guest, registers)
+
+
+def test_both_data_fields_in_one_write_and_in_halves(guest, saved):
+    region = guest.region
+    data, registers = saved
+    region.state = m.RESUME
+    region.data_write(data[:1000])
+    region.raw_write(m.DATA_OFFSET[0], struct.pack("<QQ", 4096, 1000))
+    region.data_write(data[1000:])
+    for value in (4096, 0, len(data) - 1000, 0):
+        at = m.DATA_OFFSET[0] if value in (4096,) else at + 4
+        region.raw_write(at, struct.pack("<I", value))
+    finish(guest, registers)
+
+
+def test_data_size_reads_as_written(guest, saved):
+    region = guest.region
+    data, _ = saved
+    region.state = m.RESUME
+    assert region.get(m.DATA_SIZE) == 0
+    feed(region, [data[:77]])
+    assert (region.get(m.DATA_OFFSET), region.get(m.DATA_SIZE)) == (4096, 77)
+
+
+def test_empty_buffers_change_nothing(guest, saved):
+    data, registers = saved
+    guest.region.state = m.RESUME
+    feed(guest.region, [b"", data[:10], b"", data[10:], b""])
+    finish(guest, registers)
+
+
+def test_wrong_offsets_and_sizes_change_nothing(guest, saved):
+    region = guest.region
+    data, registers = saved
+    region.state = m.RESUME
+    feed(region, [data[:100]])
+    region.data_write(data[100:])
+    for offset in (0, 1, 76, 4095, 4097, 8192, 4096 + region.data_size, 1 << 63, (1 << 64) - 1):
+        with refused():
+            region.set(m.DATA_OFFSET, offset)
+        with refused():
+            region.raw_write(m.DATA_OFFSET[0], struct.pack("<QQ", offset, len(data) - 100))
+    for size in (region.data_size + 1, region.info.size, 1 << 32, 1 << 63, (1 << 64) - 1):
+        with refused():
+            region.set(m.DATA_SIZE, size)
+    assert (region.state, region.get(m.DATA_SIZE)) == (m.RESUME, 100)
+    region.set(m.DATA_SIZE, len(data) - 100)
+    finish(guest, registers)
+
+
+def test_the_section_may_change_after_the_write(guest, saved):
+    region = guest.region
+    data, registers = saved
+    region.state = m.RESUME
+    for part in cut(data, range(100, len(data), 100)):
+        region.set_buffer(part)
+        region.area[: len(part)] = bytes(len(part))
+    finish(guest, registers)
+
+
+def test_nothing_is_pending_while_resuming(guest, saved):
+    region = guest.region
+    region.state = m.RESUME
+    assert region.pending() == (0, 0, 0)
+    region.set_buffer(saved[0])
+    assert region.pending() == (0, 0, 0)
+
+
+def is_refused(guest, data, before=b""):
+    """Asserts that the write which brings the wrong bytes fails, and that nothing is left."""
+    region = guest.region
+    region.state = m.RESUME
+    if before:
+        region.set_buffer(before)
+    with refused():
+        region.set_buffer(data)
+    # Nothing leads on but giving up.
+    with refused():
+        region.set_buffer(b"\0")
+    with refused():
+        region.state = m.RESUME_COMPLETED
+    with refused():
+        region.state = m.RUNNING
+    assert region.state == m.RESUME
+    region.state = m.FAILED
+    is_fresh(guest, buffer=False)
+
+
+def test_a_flip_is_refused_no_later_than_at_the_last_byte(guest, saved):
+    data, _ = saved
+    wrong = bytearray(data)
+    wrong[-20] ^= 1
+    is_refused(guest, bytes(wrong[-1:]), before=bytes(wrong[:-1]))
+
+
+def header_field(fmt, at, value):
+    def change(image):
+        struct.pack_into(fmt, image.header, at, value)
+        return image.build()
+
+    return change
+
+
+def register(at, value, fmt="<I"):
+    def change(image):
+        image.set_register(at, value, fmt)
+        return image.build()
+
+    return change
+
+
+def sections(change):
+    def apply(image):
+        image.sections = change(*image.sections)
+        return image.renumber().build()
+
+    return apply
+
+
+def section(which, **fields):
+    def change(image):
+        found = image.section(which)
+        for name, value in fields.items():
+            setattr(found, name, value)
+        return image.build()
+
+    return change
+
+
+def unknown(buffer, registers):
+    return [im.Section(77, b"what is this?"), buffer, registers]
+
+
+# What is wrong, how the image is made (checksums right), and what the kernel says of it.
+WRONG = {
+    "magic": (header_field("8s", 0, b"RVFIOIMH"), "not an image"),
+    "major": (header_field("<H", 8, 2), "format version 2"),
+    "header length": (header_field("<I", 12, 63), "header's length 63"),
+    "vendor": (header_field("<H", 16, 0x8086), "another device, 8086:11e8"),
+    "device": (header_field("<H", 18, 0x11E9), "another device, 1234:11e9"),
+    "subsystem vendor": (header_field("<H", 20, 0x1AF5), "another device"),
+    "subsystem": (header_field("<H", 22, 0x1101), "another device"),
+    "state major": (header_field("<H", 26, 2), "version 2.0"),
+    "state minor": (header_field("<H", 28, 9), "version 1.9"),
+    "announced length": (header_field("<Q", 32, 5), "end section"),
+    "unknown section": (sections(unknown), "unknown type 77"),
+    "reordered": (sections(lambda buffer, registers: [registers, buffer]), "type 2"),
+    "old numbers": (lambda i: Image(i.header, i.sections[::-1]).build(), "section 0 comes next"),
+    "registers twice": (sections(lambda buffer, registers: [buffer, registers, registers]),
+                        "type 1"),
+    "no registers": (sections(lambda buffer, registers: [buffer]), "refused the state"),
+    "no buffer": (sections(lambda buffer, registers: [registers]), "refused"),
+    "nothing": (sections(lambda buffer, registers: []), "refused the state"),
+    "buffer at an offset": (section(im.BUFFER, offset=8), "type 2"),
+    "registers at an offset": (section(im.REGISTERS, offset=1), "type 1"),
+    "short buffer": (section(im.BUFFER, payload=bytes(4095)), "type 2"),
+    "long buffer": (section(im.BUFFER, payload=bytes(4097)), "type 2"),
+    "huge section": (section(im.BUFFER, payload=bytes(65537)), "length 65537"),
+    "short registers": (section(im.REGISTERS, payload=bytes(52)), "type 1"),
+    "end of the object": (section(im.BUFFER, offset=(1 << 64) - 1), "out of range"),
+    "reserved type": (section(im.BUFFER, kind=0), "unknown type 0"),
+    "status": (register(im.STATUS, 0x81), "type 1"),
+    "wrong factorial": (register(im.RESULT, 7), "type 1"),
+    "running command": (register(im.DMA_COMMAND, 1, "<Q"), "type 1"),
+    "reserved word": (register(im.RESERVED, 1), "type 1"),
+    "length at the end": (lambda i: i.build(lambda a, b, c: (a + 1, b, c)), "end section"),
+    "count at the end": (lambda i: i.build(lambda a, b, c: (a, b + 1, c)), "end section"),
+    "sum at the end": (lambda i: i.build(lambda a, b, c: (a, b, c ^ 1)), "end section"),
+    "trailing byte": (lambda i: i.build() + b"\0", "after the end"),
+    "repeated": (lambda i: i.build() * 2, "after the end"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_image_is_refused(guest, saved, log, name):
+    make, reason = WRONG[name]
+    log.pace()
+    is_refused(guest, make(Image.parse(saved[0])))
+    messages = [line for line in log.take() if "refused:" in line]
+    assert len(messages) == 1
+    assert guest.device.bdf in messages[0]
+    assert reason in messages[0]
+    guest.region.load(saved[0])
+    assert guest.edu.state() == saved[1]
+
+
+def test_the_kernel_log_tells_of_an_incomplete_image(guest, saved, log):
+    log.pace()
+    guest.region.state = m.RESUME
+    guest.region.set_buffer(saved[0][:-1])
+    with refused():
+        guest.region.state = m.RESUME_COMPLETED
+    assert any("incomplete" in line for line in log.take())
+
+
+def test_the_kernel_log_does_not_blame_an_old_image(guest, saved, log):
+    """A refusal is told once; later errors have other causes."""
+    log.pace()
+    guest.region.state = m.RESUME
+    with refused():
+        guest.region.set_buffer(b"\0" * 16)
+    assert any("refused" in line for line in log.take())
+    with refused():
+        guest.region.raw_read(1, 1)
+    guest.region.state = m.FAILED
+    with refused():
+        guest.region.raw_read(1, 1)
+    assert not any("refused" in line for line in log.take())
+
+
+def test_an_image_that_another_version_may_write_is_taken(guest, saved):
+    """A later minor version, optional sections, another revision, unknown flags."""
+    for change in (
+        header_field("<H", 10, 7),
+        header_field("B", 24, 0x55),
+        sections(lambda b, r: [im.Section(77, b"optional", flags=0), b, r]),
+        sections(lambda b, r: [b, b, r]),
+        section(im.BUFFER, flags=0xFFFF),
+        lambda image: header_field("<Q", 32, len(saved[0]))(image),
+    ):
+        guest.region.load(change(Image.parse(saved[0])))
+        assert guest.edu.state() == saved[1]
+
+
+def test_a_longer_header_is_taken(guest, saved):
+    image = Image.parse(saved[0])
+    image.header += bytes(100)
+    struct.pack_into("<I", image.header, 12, 164)
+    guest.region.load(image.build())
+    assert guest.edu.state() == saved[1]
+
+
+def test_trailing_byte_in_a_write_of_its_own(guest, saved):
+    is_refused(guest, b"\0", before=saved[0])
+    is_fresh(guest)
+
+
+def test_resume_from_a_stopped_device(guest, saved):
+    guest.region.state = m.NONE
+    guest.region.state = m.RESUME
+    guest.region.set_buffer(saved[0])
+    finish(guest, saved[1])
+
+
+# These two use up what the kernel logs of refusals for a while.
+
+
+def test_a_truncated_image_is_not_complete(guest, saved):
+    data, _ = saved
+    region = guest.region
+    for length in (0, 1, 15, 16, 63, 64, 65, 87, 88, 4183, 4188, 4272, len(data) - 1):
+        region.state = m.RESUME
+        feed(region, [data[:length]])
+        with refused():
+            region.state = m.RESUME_COMPLETED
+        with refused():
+            region.state = m.RUNNING
+        assert region.state == m.RESUME
+        region.state = m.FAILED
+        is_fresh(guest, buffer=False)
+    is_fresh(guest)
+    works(guest)
+
+
+def test_bit_flips_are_refused(guest, saved, rng):
+    data, _ = saved
+    # All parts of the image: header, heads, payloads, checksums, end.
+    places = [*range(0, 64, 9), 64, 66, 68, 72, 80, 84, 87, 88, 2000, 4183, 4184, 4187, 4188,
+              4190, 4192, 4196, 4204, 4208, 4212, 4240, 4267, 4268, 4272, 4274, 4276, 4280, 4288,
+              4292, 4296, 4304, 4308, 4312, 4315]
+    for at in places:
+        wrong = bytearray(data)
+        wrong[at] ^= 1 << rng.randrange(8)
+        is_refused(guest, bytes(wrong))
+    assert guest.buffer() == bytes(BUFFER_SIZE)
+    guest.region.load(data)
+    works(guest)
