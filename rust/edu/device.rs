@@ -115,7 +115,7 @@ impl EduDevice {
     /// Waits until the device has nothing to do.
     fn wait_idle(&mut self, core: &CoreDevice, signals: Signals) -> Result {
         hardware::wait_idle(core, signals, self.config.timeout)?;
-        self.transfer = None;
+        self.end_transfer(core)?;
         if self.interrupt_due {
             hardware::wait_factorial_interrupt(core)?;
             self.interrupt_due = false;
@@ -123,10 +123,19 @@ impl EduDevice {
         Ok(())
     }
 
+    /// The guest's transfer, if there was one, is done.
+    fn end_transfer(&mut self, core: &CoreDevice) -> Result {
+        if let Some(Transfer::ToMemory(range)) = self.transfer {
+            core.mark_written(range)?;
+        }
+        self.transfer = None;
+        Ok(())
+    }
+
     /// Returns whether the guest's transfer still runs.
     fn is_transferring(&mut self, core: &CoreDevice) -> Result<bool> {
         if self.transfer.is_some() && !hardware::is_transferring(&core.registers(BAR)?)? {
-            self.transfer = None;
+            self.end_transfer(core)?;
         }
         Ok(self.transfer.is_some())
     }
@@ -214,7 +223,10 @@ impl EduDevice {
         })?;
 
         match transfer {
-            Transfer::ToMemory(range) => log.mark(range),
+            Transfer::ToMemory(range) => {
+                core.mark_written(range)?;
+                log.mark(range);
+            }
             Transfer::FromMemory => {
                 self.buffer.forget();
                 self.buffer_saved = false;

@@ -2,6 +2,7 @@
 
 //! vfio-pci variant drivers: the physical device, passed through, with migration on top.
 
+mod container;
 mod core_device;
 mod data_file;
 mod id;

@@ -199,9 +199,12 @@ impl<T: Variant> VariantDevice<T> {
     /// Does `work` under the state lock; says in the kernel log why an image was refused by it.
     pub(super) fn load(&self, work: impl FnOnce(&mut Migratable<T::Device>) -> Result) -> Result {
         let mut state = self.state();
-        let before = state.engine().last_refusal();
+        let (before, session) = (state.engine().last_refusal(), state.engine().session());
         let result = work(&mut state);
         let after = state.engine().last_refusal();
+        if state.engine().session() != session {
+            self.core().limit_dirty_scope();
+        }
         drop(state);
 
         if let Some(refusal) = after.filter(|_| result.is_err() && after != before) {

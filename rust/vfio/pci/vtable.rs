@@ -59,6 +59,7 @@ impl<T: Variant> VTable<T> {
         ops.device_feature = Some(bindings::vfio_pci_core_ioctl_feature);
         ops.get_region_info_caps = Some(bindings::vfio_pci_ioctl_get_region_info);
         ops.mmap = Some(bindings::vfio_pci_core_mmap);
+        ops.dma_unmap = Some(Self::dma_unmap);
         ops.request = Some(bindings::vfio_pci_core_request);
         ops.match_ = Some(bindings::vfio_pci_core_match);
         ops.match_token_uuid = Some(bindings::vfio_pci_core_match_token_uuid);
@@ -170,6 +171,15 @@ impl<T: Variant> VTable<T> {
             _ => unsafe { bindings::vfio_pci_core_ioctl(vdev, cmd, arg) },
         }
     }
+}
+
+impl<T: Variant> VTable<T> {
+    /// Nothing stays pinned, so nothing is to be unpinned; but only a driver that could may pin.
+    ///
+    /// # Safety
+    ///
+    /// None.
+    unsafe extern "C" fn dma_unmap(_vdev: *mut bindings::vfio_device, _iova: u64, _length: u64) {}
 }
 
 impl<T: Variant> VariantDevice<T> {
