@@ -11,6 +11,7 @@ mod migration_region;
 mod private_dma;
 mod registers;
 mod registration;
+mod status;
 mod trap;
 mod variant;
 mod vtable;

@@ -21,6 +21,8 @@ use kernel::{
         pci_ers_result_t,
         pci_unregister_driver,
     },
+    container_of,
+    debugfs::Dir,
     error::{
         from_err_ptr,
         from_result,
@@ -38,6 +40,7 @@ use super::{
         VariantDevice, //
     },
     vtable::VTable, //
+    CoreDevice,
 };
 use crate::bindings;
 
@@ -48,6 +51,8 @@ use crate::bindings;
 /// `driver` is registered with the PCI bus.
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: Variant> {
+    /// The driver's directory in debugfs.
+    directory: Dir,
     #[pin]
     driver: Opaque<pci_driver>,
     _variant: PhantomData<T>,
@@ -63,6 +68,7 @@ impl<T: Variant> Registration<T> {
     /// Registers the driver for a module.
     pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            directory: Dir::new(<T::OwnerModule as ModuleMetadata>::NAME),
             // INVARIANT: Registered where the initialiser succeeds.
             driver <- Opaque::try_ffi_init(|driver: *mut pci_driver| {
                 // SAFETY: The memory is valid for writes and pinned until `drop`, which
@@ -80,6 +86,20 @@ impl<T: Variant> Registration<T> {
             }),
             _variant: PhantomData,
         })
+    }
+
+    /// Returns the debugfs directory of the driver that is binding a device.
+    ///
+    /// # Safety
+    ///
+    /// The device must be bound, or being bound, by a registered driver of this type.
+    pub(super) unsafe fn directory(core: &CoreDevice) -> &Dir {
+        // SAFETY: The PCI core sets the driver before it probes a device. It is the one embedded in
+        // a `Registration<T>`, which stays until all its devices are unbound.
+        unsafe {
+            let driver: *mut Opaque<pci_driver> = (*core.pdev()).driver.cast();
+            &(*container_of!(driver, Self, driver)).directory
+        }
     }
 
     /// What the PCI core calls around errors and resets.

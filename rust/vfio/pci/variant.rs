@@ -8,6 +8,7 @@ use core::ops::{
 };
 
 use kernel::{
+    debugfs,
     error::{
         to_result,
         VTABLE_DEFAULT_ERROR, //
@@ -20,9 +21,7 @@ use kernel::{
             Relaxed, //
         },
         lock::mutex::MutexGuard,
-        new_mutex,
-        poll::PollCondVar,
-        Mutex, //
+        poll::PollCondVar, //
     },
     types::Opaque, //
 };
@@ -35,8 +34,10 @@ use migration::{
 };
 
 use super::{
+    status::StateCell,
     CoreDevice,
-    IdTable, //
+    IdTable,
+    Registration, //
 };
 use crate::{
     bindings,
@@ -90,10 +91,9 @@ pub(super) struct Inner<T: Variant> {
     /// Data section of the migration region.
     #[pin]
     pub(super) section: DataSection,
-    /// State of the device and of the migration. Taken before any lock of VFIO or the IOMMU, and
-    /// never held while user memory is copied.
+    /// State of the device and of the migration, shown in debugfs.
     #[pin]
-    state: Mutex<Migratable<T::Device>>,
+    cell: debugfs::File<StateCell<T>>,
     /// Notified when a data file may have become readable.
     #[pin]
     progress: PollCondVar,
@@ -103,12 +103,22 @@ pub(super) struct Inner<T: Variant> {
 }
 
 impl<T: Variant> Inner<T> {
-    /// Returns an initialiser of the Rust part of `core`.
-    fn new(core: &CoreDevice) -> Result<impl PinInit<Self, Error>> {
-        let device = Migratable::new(T::new(core)?);
+    /// Returns an initialiser of the Rust part of the device that `core` is.
+    ///
+    /// # Safety
+    ///
+    /// The result must be that part, and the driver must be binding the device.
+    unsafe fn new(core: &CoreDevice) -> Result<impl PinInit<Self, Error> + use<'_, T>> {
+        let device = T::new(core)?;
+        // SAFETY: The caller vouches for the driver.
+        let directory = unsafe { Registration::<T>::directory(core) }.subdir(core.as_ref().name());
         Ok(try_pin_init!(Self {
             section <- DataSection::new(T::data_section_size()),
-            state <- new_mutex!(device, "rvfio_state"),
+            cell <- directory.read_only_file(
+                c"migration",
+                // SAFETY: The caller vouches for `core`.
+                unsafe { StateCell::new(core, device) },
+            ),
             progress <- new_poll_condvar!("rvfio_progress"),
             reset_pending: Atomic::new(false),
         }))
@@ -157,10 +167,12 @@ impl<T: Variant> VariantDevice<T> {
         let this = vdev.cast::<Self>();
         // SAFETY: The structure was just initialised.
         let core = unsafe { CoreDevice::from_raw(vdev.cast()) };
-        let result = Inner::<T>::new(core).and_then(|inner| {
-            // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.
-            unsafe { pin_init::raw_try_init(&raw mut (*this).inner, inner) }
-        });
+        // SAFETY: `inner` is the device's Rust part, the driver core is binding it. It is uninitialised
+        // memory of the allocation, which never moves.
+        let result = unsafe {
+            Inner::<T>::new(core)
+                .and_then(|inner| pin_init::raw_try_init(&raw mut (*this).inner, inner))
+        };
         if result.is_err() {
             // SAFETY: Undoes `vfio_pci_core_init_dev()`.
             unsafe { bindings::vfio_pci_core_release_dev(vdev) };
@@ -183,7 +195,7 @@ impl<T: Variant> VariantDevice<T> {
 
     /// Takes the state lock.
     pub(super) fn state(&self) -> State<'_, T> {
-        let mut guard = self.inner.state.lock();
+        let mut guard = self.inner.cell.state.lock();
         if self.inner.reset_pending.xchg(false, Relaxed) {
             if let Err(error) = guard.reset(self.core()) {
                 dev_warn_ratelimited!(
