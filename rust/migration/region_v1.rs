@@ -17,7 +17,7 @@
 //! A field is accessed as a whole and by itself. As in the 2018 region a staged buffer is the same
 //! until pending_bytes is read or the state is written. A failed transition fails the write and
 //! leaves the last valid state to be read; no client ever reads the error state (6), at which QEMU
-//! would abort.
+//! would abort, as it would if the state could not be read.
 
 use kernel::prelude::*;
 
@@ -92,31 +92,40 @@ fn decode(value: u32) -> Result<State> {
     }
 }
 
-/// Returns the value of device_state for a state of the engine; `EIO` for a device that is lost.
-fn encode(state: State) -> Result<u32> {
+/// Returns the value of device_state for a state of the engine; `None` for a device that is lost.
+fn encode(state: State) -> Option<u32> {
     match state {
-        State::Stop | State::RunningP2p => Ok(0),
-        State::Running => Ok(RUNNING),
-        State::StopCopy | State::PreCopyP2p => Ok(SAVING),
-        State::PreCopy => Ok(RUNNING | SAVING),
-        State::Resuming => Ok(RESUMING),
-        State::Error => Err(EIO),
+        State::Stop | State::RunningP2p => Some(0),
+        State::Running => Some(RUNNING),
+        State::StopCopy | State::PreCopyP2p => Some(SAVING),
+        State::PreCopy => Some(RUNNING | SAVING),
+        State::Resuming => Some(RESUMING),
+        State::Error => None,
     }
 }
 
 /// What the region's header remembers between two accesses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RegionV1 {
+    /// device_state when the client last came to a device that was not lost.
+    device_state: u32,
     /// The engine's session that the rest is good for.
     session: Option<u64>,
     /// Bytes of the staged buffer that the client has not consumed.
     buffer: Option<u64>,
 }
 
+impl Default for RegionV1 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl RegionV1 {
     /// Returns the front end of an engine that no one migrates.
     pub const fn new() -> Self {
         Self {
+            device_state: RUNNING,
             session: None,
             buffer: None,
         }
@@ -124,8 +133,7 @@ impl RegionV1 {
 
     /// The client reads `out.len()` bytes of the header, from `offset` on.
     ///
-    /// `EINVAL` for anything but one whole field, `EIO` when the device is lost. Staging a buffer
-    /// returns the device's errors.
+    /// `EINVAL` for anything but one whole field. Staging a buffer returns the device's errors.
     pub fn read<D: Device>(
         &mut self,
         engine: &mut Engine<D>,
@@ -136,7 +144,7 @@ impl RegionV1 {
     ) -> Result {
         self.follow(engine);
         let value = match Field::at(offset, out.len())? {
-            Field::DeviceState => encode(engine.state())?.into(),
+            Field::DeviceState => self.device_state.into(),
             Field::Reserved => 0,
             Field::PendingBytes => {
                 self.buffer = None;
@@ -187,8 +195,11 @@ impl RegionV1 {
         }
     }
 
-    /// Forgets the staged buffer when the engine is in another session.
+    /// Notes the state, and forgets the staged buffer when the engine is in another session.
     fn follow<D: Device>(&mut self, engine: &Engine<D>) {
+        if let Some(device_state) = encode(engine.state()) {
+            self.device_state = device_state;
+        }
         if self.session != engine.session() {
             self.session = engine.session();
             self.buffer = None;
