@@ -102,17 +102,18 @@ pub fn is_readable<D: Device>(engine: &Engine<D>, host: &D::Host, session: u64) 
 
 /// Returns what is left to go while the device runs.
 ///
-/// `ENODEV` when the session has ended, `EINVAL` outside of the pre-copy states.
+/// `EINVAL` outside of the pre-copy states, as the uAPI wants it for any other state; `ENODEV` when
+/// the session has ended and the pre-copy is another's.
 pub fn precopy_info<D: Device>(
     engine: &Engine<D>,
     host: &D::Host,
     session: u64,
 ) -> Result<PrecopyInfo> {
+    if !matches!(engine.state(), State::PreCopy | State::PreCopyP2p) {
+        return Err(EINVAL);
+    }
     admit(engine, session)?;
-    let left = match engine.state() {
-        State::PreCopy | State::PreCopyP2p => engine.pending(host).precopy_only,
-        _ => return Err(EINVAL),
-    };
+    let left = engine.pending(host).precopy_only;
     Ok(if engine.is_first_round() {
         PrecopyInfo {
             initial_bytes: left,
