@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * C functions for what Rust cannot call: inline functions, macros, locks that
- * the kernel crate does not wrap. Implemented in rust/vfio/helpers.c.
+ * the kernel crate does not wrap. Implemented in rust/vfio/helpers.c and, for
+ * trace events, rust/vfio/trace.c.
  */
 #ifndef RVFIO_HELPERS_H
 #define RVFIO_HELPERS_H
@@ -46,5 +47,11 @@ void rvfio_page_write(struct page *page, size_t offset, const void *from,
 		      size_t len);
 
 bool rvfio_log_allowed(void);
+
+void rvfio_trace_state(struct device *dev, u32 protocol, u32 from, u32 to);
+void rvfio_trace_buffer(struct device *dev, bool load, u64 bytes);
+void rvfio_trace_dirty_query(struct device *dev, u64 pages);
+void rvfio_trace_refused(struct device *dev, u8 bar, u64 offset, u64 value,
+			 int error);
 
 #endif /* RVFIO_HELPERS_H */

@@ -12,6 +12,7 @@ mod private_dma;
 mod registers;
 mod registration;
 mod status;
+mod trace;
 mod trap;
 mod variant;
 mod vtable;

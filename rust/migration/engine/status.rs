@@ -25,6 +25,10 @@ pub struct Counters {
     pub bytes_loaded: u64,
     /// Images that were taken and applied as a whole.
     pub images_loaded: u64,
+    /// Queries of dirty pages that were answered.
+    pub dirty_queries: u64,
+    /// Pages that they reported, each as often as it was.
+    pub pages_reported: u64,
     /// The last error of a state change, a transfer or a query.
     pub last_error: Option<Error>,
 }
@@ -45,6 +49,11 @@ pub struct Status {
 }
 
 impl<D: Device> Engine<D> {
+    /// Returns what was moved, and what failed.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
     /// Returns a snapshot for the operator.
     pub fn status(&self) -> Status {
         Status {

@@ -116,10 +116,20 @@ impl<D: Device> Engine<D> {
         let in_flight = self.check(marked)?;
 
         let table = self.log.table()?;
-        if !table.any_in(range) {
+        let any = table.any_in(range);
+        if any {
+            let mut reported = 0u64;
+            table.bitmap(window, &mut |offset, bytes| {
+                let pages: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
+                reported = reported.wrapping_add(pages.into());
+                sink(offset, bytes)
+            })?;
+            self.counters.pages_reported = self.counters.pages_reported.wrapping_add(reported);
+        }
+        self.counters.dirty_queries = self.counters.dirty_queries.wrapping_add(1);
+        if !any {
             return Ok(false);
         }
-        table.bitmap(window, sink)?;
         if in_flight.more {
             // Too many to tell apart: all that was reported stays dirty.
             return Ok(true);

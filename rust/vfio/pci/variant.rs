@@ -35,6 +35,10 @@ use migration::{
 
 use super::{
     status::StateCell,
+    trace::{
+        self,
+        Snapshot, //
+    },
     CoreDevice,
     IdTable,
     Registration, //
@@ -205,7 +209,11 @@ impl<T: Variant> VariantDevice<T> {
                 );
             }
         }
-        State(guard)
+        State {
+            before: Snapshot::of(guard.engine()),
+            core: self.core(),
+            guard,
+        }
     }
 
     /// Does `work` under the state lock; says in the kernel log why an image was refused by it.
@@ -325,7 +333,9 @@ impl<T: Variant> VariantDevice<T> {
     /// The guest writes a trapped register.
     pub(super) fn write_register(&self, access: Access, value: u64) -> Result {
         let mut state = self.state();
-        let result = state.write_register(self.core(), access, value);
+        let result = state
+            .write_register(self.core(), access, value)
+            .inspect_err(|error| trace::refused(self.core(), access, value, *error));
         let is_saving = state.engine().session().is_some();
         drop(state);
         if is_saving {
@@ -344,19 +354,29 @@ impl<T: Variant> VariantDevice<T> {
     }
 }
 
-/// The state of a device while its lock is held.
-pub(super) struct State<'a, T: Variant>(MutexGuard<'a, Migratable<T::Device>>);
+/// The state of a device while its lock is held; emits trace events for what was done with it.
+pub(super) struct State<'a, T: Variant> {
+    guard: MutexGuard<'a, Migratable<T::Device>>,
+    before: Snapshot,
+    core: &'a CoreDevice,
+}
 
 impl<T: Variant> Deref for State<'_, T> {
     type Target = Migratable<T::Device>;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.guard
     }
 }
 
 impl<T: Variant> DerefMut for State<'_, T> {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
+        &mut self.guard
+    }
+}
+
+impl<T: Variant> Drop for State<'_, T> {
+    fn drop(&mut self) {
+        self.before.trace(self.core, self.guard.engine());
     }
 }

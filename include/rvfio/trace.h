@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Trace events of the migration of a device: what the driver did and refused.
+ */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM rvfio
+
+#if !defined(RVFIO_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define RVFIO_TRACE_H
+
+#include <linux/device.h>
+#include <linux/tracepoint.h>
+#include <linux/vfio.h>
+
+/* The numbers are those of Protocol in rust/vfio/pci/trace.rs, 0 for none. */
+#define rvfio_show_protocol(protocol)					\
+	__print_symbolic(protocol,					\
+			 { 0, "none" },					\
+			 { 1, "region-2018" },				\
+			 { 2, "region-v1" },				\
+			 { 3, "v2" })
+
+#define rvfio_show_state(state)						\
+	__print_symbolic(state,						\
+			 { VFIO_DEVICE_STATE_ERROR, "ERROR" },		\
+			 { VFIO_DEVICE_STATE_STOP, "STOP" },		\
+			 { VFIO_DEVICE_STATE_RUNNING, "RUNNING" },	\
+			 { VFIO_DEVICE_STATE_STOP_COPY, "STOP_COPY" },	\
+			 { VFIO_DEVICE_STATE_RESUMING, "RESUMING" },	\
+			 { VFIO_DEVICE_STATE_RUNNING_P2P, "RUNNING_P2P" }, \
+			 { VFIO_DEVICE_STATE_PRE_COPY, "PRE_COPY" },	\
+			 { VFIO_DEVICE_STATE_PRE_COPY_P2P, "PRE_COPY_P2P" })
+
+/* The device is in another state; protocol owns, or owned, it. */
+TRACE_EVENT(rvfio_state,
+	TP_PROTO(struct device *dev, u32 protocol, u32 from, u32 to),
+	TP_ARGS(dev, protocol, from, to),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(dev))
+		__field(u32, protocol)
+		__field(u32, from)
+		__field(u32, to)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->protocol = protocol;
+		__entry->from = from;
+		__entry->to = to;
+	),
+	TP_printk("%s protocol=%s from=%s to=%s", __get_str(dev),
+		  rvfio_show_protocol(__entry->protocol),
+		  rvfio_show_state(__entry->from),
+		  rvfio_show_state(__entry->to))
+);
+
+/* Bytes of an image were handed out, or taken (load). */
+TRACE_EVENT(rvfio_buffer,
+	TP_PROTO(struct device *dev, bool load, u64 bytes),
+	TP_ARGS(dev, load, bytes),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(dev))
+		__field(bool, load)
+		__field(u64, bytes)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->load = load;
+		__entry->bytes = bytes;
+	),
+	TP_printk("%s %s bytes=%llu", __get_str(dev),
+		  __entry->load ? "load" : "save", __entry->bytes)
+);
+
+/* A query has reported dirty pages of 4096 bytes. */
+TRACE_EVENT(rvfio_dirty_query,
+	TP_PROTO(struct device *dev, u64 pages),
+	TP_ARGS(dev, pages),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(dev))
+		__field(u64, pages)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->pages = pages;
+	),
+	TP_printk("%s pages=%llu", __get_str(dev), __entry->pages)
+);
+
+/* A write to a trapped register failed or was refused. */
+TRACE_EVENT(rvfio_refused,
+	TP_PROTO(struct device *dev, u8 bar, u64 offset, u64 value, int error),
+	TP_ARGS(dev, bar, offset, value, error),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(dev))
+		__field(u8, bar)
+		__field(u64, offset)
+		__field(u64, value)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->bar = bar;
+		__entry->offset = offset;
+		__entry->value = value;
+		__entry->error = error;
+	),
+	TP_printk("%s bar=%u offset=0x%llx value=0x%llx error=%d",
+		  __get_str(dev), __entry->bar, __entry->offset,
+		  __entry->value, __entry->error)
+);
+
+#endif /* RVFIO_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH rvfio
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE trace
+#include <trace/define_trace.h>

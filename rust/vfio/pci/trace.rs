@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Trace events: `events/rvfio` in tracefs.
+//!
+//! The events are declared in `include/rvfio/trace.h`. Those of a migration come from comparing the
+//! engine before an operation with the engine after it, so no operation has to think of them.
+
+use kernel::{
+    bindings::device,
+    prelude::*, //
+};
+use migration::{
+    device::{
+        Access,
+        Device, //
+    },
+    engine::{
+        Counters,
+        Engine,
+        Protocol, //
+    },
+    state::State, //
+};
+
+use super::CoreDevice;
+use crate::bindings;
+
+/// What the events of a migration tell of.
+pub(super) struct Snapshot {
+    state: State,
+    owner: Option<Protocol>,
+    counters: Counters,
+}
+
+impl Snapshot {
+    /// Looks at an engine.
+    pub(super) fn of<D: Device>(engine: &Engine<D>) -> Self {
+        Self {
+            state: engine.state(),
+            owner: engine.owner(),
+            counters: engine.counters(),
+        }
+    }
+
+    /// Emits an event for each thing that has happened since.
+    pub(super) fn trace<D: Device>(&self, core: &CoreDevice, engine: &Engine<D>) {
+        let now = Self::of(engine);
+        let dev = raw(core);
+        // SAFETY: The device is valid for the life of `core`.
+        unsafe {
+            if now.state != self.state {
+                let protocol = protocol(now.owner.or(self.owner));
+                bindings::rvfio_trace_state(dev, protocol, self.state.number(), now.state.number());
+            }
+            let (before, after) = (&self.counters, &now.counters);
+            if after.bytes_saved != before.bytes_saved {
+                let bytes = after.bytes_saved.wrapping_sub(before.bytes_saved);
+                bindings::rvfio_trace_buffer(dev, false, bytes);
+            }
+            if after.bytes_loaded != before.bytes_loaded {
+                let bytes = after.bytes_loaded.wrapping_sub(before.bytes_loaded);
+                bindings::rvfio_trace_buffer(dev, true, bytes);
+            }
+            if after.dirty_queries != before.dirty_queries {
+                let pages = after.pages_reported.wrapping_sub(before.pages_reported);
+                bindings::rvfio_trace_dirty_query(dev, pages);
+            }
+        }
+    }
+}
+
+/// Emits the event of a register write that failed.
+pub(super) fn refused(core: &CoreDevice, access: Access, value: u64, error: Error) {
+    // SAFETY: The device is valid for the life of `core`.
+    unsafe {
+        bindings::rvfio_trace_refused(
+            raw(core),
+            access.bar,
+            access.offset,
+            value,
+            error.to_errno(),
+        )
+    };
+}
+
+/// Returns the number that stands for a protocol in the events.
+fn protocol(protocol: Option<Protocol>) -> u32 {
+    match protocol {
+        None => 0,
+        Some(Protocol::Kabi2018) => 1,
+        Some(Protocol::RegionV1) => 2,
+        Some(Protocol::V2) => 3,
+    }
+}
+
+/// Returns the C structure of the device.
+fn raw(core: &CoreDevice) -> *mut device {
+    // SAFETY: The function is valid for the life of `core`; only an address is made here.
+    unsafe { &raw mut (*core.pdev()).dev }
+}
