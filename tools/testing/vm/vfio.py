@@ -204,9 +204,14 @@ class Device:
         )
 
     def set_irq(self, index, eventfd):
-        """Has interrupt 0 of an index (0 INTx, 1 MSI) signal an eventfd; -1 for none."""
+        """Enables interrupts of an index (INTX or MSI), number 0 to signal an eventfd."""
         # VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER
         self.ioctl(DEVICE_SET_IRQS, struct.pack("IIIIIi", 24, 0x24, index, 0, 1, eventfd))
+
+    def clear_irq(self, index):
+        """Disables interrupts of an index."""
+        # VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER
+        self.ioctl(DEVICE_SET_IRQS, struct.pack("IIIII", 20, 0x21, index, 0, 0))
 
     def feature(self, flags, data=b""):
         """Issues VFIO_DEVICE_FEATURE and returns its data."""

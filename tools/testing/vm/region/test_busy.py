@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stopping a device that is at work, and what a stopped device does."""
+
+import ctypes
+import errno
+import signal
+import time
+
+import pytest
+
+import edu
+import migration2018 as m
+import modules
+import vfio
+from edu import BUFFER, BUFFER_SIZE
+from guest import Guest
+from support import STOPPED, reach, refused, start_to_memory, works
+
+# Take the device part of a second and some seconds, the one more than a stop waits for.
+OPERAND, LONG, LONGER = 0x20000000, 0x40000000, 0xC0000000
+
+
+@pytest.mark.parametrize("precopy", [True, False])
+def test_save_waits_for_a_transfer_to_memory(pair, rng, precopy):
+    source, target = pair
+    content = rng.randbytes(BUFFER_SIZE)
+    source.fill(content)
+    start_to_memory(source, 5)
+    assert source.edu.read64(edu.DMA_COMMAND) & edu.RUN
+    image = source.region.save(precopy)
+    assert source.memory.bytes[0x5000:0x6000] == content
+    target.region.load(image)
+    assert target.edu.read64(edu.DMA_COMMAND) == edu.TO_MEMORY
+    assert target.buffer() == content
+
+
+def test_save_waits_for_a_transfer_into_the_buffer(pair, rng):
+    source, target = pair
+    region = source.region
+    region.state = m.SETUP
+    region.state = m.PRECOPY
+    image = region.drain()
+    content = rng.randbytes(BUFFER_SIZE)
+    source.memory.bytes[:BUFFER_SIZE] = content
+    source.edu.start(source.IOVA, BUFFER, BUFFER_SIZE, edu.DMA_INTERRUPT)
+    region.state = m.STOPNCOPY
+    image += region.drain()
+    region.state = m.SAVE_COMPLETED
+    # The interrupt at the end of the transfer is in the image as well.
+    target.region.load(image)
+    assert target.edu.read32(edu.INTERRUPT_STATUS) == 0x100
+    assert target.edu.read64(edu.DMA_COMMAND) == edu.DMA_INTERRUPT
+    assert target.buffer() == content
+
+
+def test_save_waits_for_a_computation(pair):
+    source, target = pair
+    source.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
+    source.edu.factorial(5)
+    source.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 1)
+    source.edu.write32(edu.FACTORIAL, OPERAND)
+    assert source.edu.read32(edu.STATUS) & edu.COMPUTING
+    image = source.region.save()
+    assert source.edu.read32(edu.FACTORIAL) == 0
+    target.region.load(image)
+    state = target.edu.state()
+    assert state[edu.FACTORIAL] == 0
+    assert state[edu.STATUS] == edu.FACTORIAL_INTERRUPT
+    assert state[edu.INTERRUPT_STATUS] == 1
+
+
+def test_the_interrupt_of_a_computation_is_never_lost(guest):
+    """Stops come at the very moment at which computations end."""
+    guest.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
+    with vfio.EventFd() as event:
+        guest.device.set_irq(vfio.MSI, event.fd)
+        for number in range(100):
+            guest.edu.write32(edu.FACTORIAL, number * 3000)
+            guest.region.state = m.STOPNCOPY
+            assert guest.edu.read32(edu.INTERRUPT_STATUS) == 1
+            guest.edu.wait(event.take)
+            guest.region.state = m.RUNNING
+            assert guest.edu.read32(edu.INTERRUPT_STATUS) == 1
+            guest.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 1)
+        guest.device.clear_irq(vfio.MSI)
+
+
+@pytest.fixture
+def impatient(bdfs):
+    """Modules that wait for 200 ms only."""
+    modules.reload(bdfs, quiesce_timeout_ms=200)
+    yield bdfs[0]
+    modules.reload(bdfs)
+
+
+def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
+    with Guest(impatient) as guest:
+        guest.edu.write32(edu.LIVENESS, 0x55)
+        guest.edu.write32(edu.FACTORIAL, LONGER)
+        for state in (m.NONE, m.STOPNCOPY, m.RESUME):
+            begun = time.monotonic()
+            with refused(errno.ETIMEDOUT):
+                guest.region.state = state
+            assert 0.19 < time.monotonic() - begun < 1.5
+            assert guest.region.state == m.RUNNING
+            guest.edu.write32(edu.LIVENESS, state)
+        guest.region.state = m.SETUP
+        guest.region.state = m.PRECOPY
+        with refused(errno.ETIMEDOUT):
+            guest.region.state = m.STOPNCOPY
+        assert guest.region.state == m.PRECOPY
+        with refused(errno.ETIMEDOUT):
+            guest.device.reset()
+        assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
+        guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
+        # And then the save goes on.
+        guest.region.state = m.STOPNCOPY
+        guest.region.drain()
+        guest.region.state = m.SAVE_COMPLETED
+        guest.region.state = m.RUNNING
+        works(guest)
+
+
+
+
+def test_a_signal_ends_the_wait_and_the_device_runs_on(guest):
+    """EINTR, seen below Python, which would try again."""
+    def interrupt(*_):
+        pass
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    region = guest.region
+    for state in (m.NONE, m.STOPNCOPY):
+        guest.edu.write32(edu.FACTORIAL, LONG)
+        before = signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        begun = time.monotonic()
+        result = libc.pwrite(
+            guest.device.fd,
+            state.to_bytes(4, "little"),
+            ctypes.c_size_t(4),
+            ctypes.c_long(region.info.offset),
+        )
+        assert (result, ctypes.get_errno()) == (-1, errno.EINTR)
+        assert time.monotonic() - begun < 2
+        signal.signal(signal.SIGALRM, before)
+        assert region.state == m.RUNNING
+        assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
+        guest.edu.write32(edu.LIVENESS, 0x99)
+        guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
+    works(guest)
+
+
+REGISTERS = (edu.LIVENESS, edu.FACTORIAL, edu.STATUS, edu.INTERRUPT_RAISE,
+             edu.INTERRUPT_ACKNOWLEDGE, 0x10, 0x1000)
+
+
+@pytest.mark.parametrize("state", STOPPED)
+def test_a_stopped_device_takes_no_writes(guest, blank, state):
+    for pending in (0, 0x10):
+        guest.device.reset()
+        guest.edu.write32(edu.INTERRUPT_RAISE, pending)
+        reach(guest.region, state, blank)
+        before = guest.edu.state()
+        with vfio.EventFd() as event:
+            guest.device.set_irq(vfio.MSI, event.fd)
+            for register in REGISTERS:
+                with refused(errno.EBUSY):
+                    guest.edu.write32(register, 0xFFFFFFFF)
+            for register, value in (
+                (edu.DMA_SOURCE, BUFFER),
+                (edu.DMA_DESTINATION, guest.IOVA),
+                (edu.DMA_COUNT, BUFFER_SIZE),
+                (edu.DMA_COMMAND, edu.RUN | edu.TO_MEMORY | edu.DMA_INTERRUPT),
+            ):
+                with refused(errno.EBUSY):
+                    guest.edu.write64(register, value)
+            time.sleep(0.15)
+            assert guest.edu.state() == before
+            assert event.take() == 0
+            guest.device.clear_irq(vfio.MSI)
+        assert not any(guest.memory.bytes[:BUFFER_SIZE])
+
+
+def test_a_transfer_that_was_set_up_before_does_not_start_by_itself(guest, rng):
+    guest.fill(rng.randbytes(BUFFER_SIZE))
+    for register, value in (
+        (edu.DMA_SOURCE, BUFFER),
+        (edu.DMA_DESTINATION, guest.IOVA),
+        (edu.DMA_COUNT, BUFFER_SIZE),
+    ):
+        guest.edu.write64(register, value)
+    guest.region.save()
+    with refused(errno.EBUSY):
+        guest.edu.write64(edu.DMA_COMMAND, edu.RUN | edu.TO_MEMORY)
+    guest.region.state = m.RUNNING
+    assert not any(guest.memory.bytes[:BUFFER_SIZE])
+    guest.edu.write64(edu.DMA_COMMAND, edu.RUN | edu.TO_MEMORY)
+    guest.edu.wait_transfer()
+    assert any(guest.memory.bytes[:BUFFER_SIZE])
+
+
+def test_memory_does_not_change_while_stopped(guest, rng):
+    """What the client copies after the stop is what the guest had."""
+    guest.fill(rng.randbytes(BUFFER_SIZE))
+    start_to_memory(guest, 3)
+    guest.region.state = m.STOPNCOPY
+    before = guest.memory.bytes[:]
+    assert any(before[0x3000:0x4000])
+    time.sleep(0.25)
+    guest.region.drain()
+    assert guest.memory.bytes[:] == before

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Several threads that do what they like with one device."""
+
+import errno
+import mmap
+import os
+import random
+import threading
+import time
+
+import edu
+import migration2018 as m
+import vfio
+from edu import BUFFER, BUFFER_SIZE
+from guest import Guest
+from support import is_fresh, works
+
+SECONDS = 4
+# What the uAPI names, and nothing else.
+ALLOWED = {errno.EINVAL, errno.EBUSY, errno.EIO}
+
+
+def random_header(guest, rng):
+    field = rng.choice(m.FIELDS)
+    if rng.getrandbits(1):
+        guest.region.get(field)
+    else:
+        guest.region.set(field, rng.choice((0, 1, 2, 4096, rng.getrandbits(8 * field[1]))))
+
+
+def random_access(guest, rng):
+    offset, size = rng.randrange(100), rng.randint(0, 100)
+    if rng.getrandbits(1):
+        guest.region.raw_read(offset, size)
+    else:
+        guest.region.raw_write(offset, rng.randbytes(size))
+
+
+def random_state(guest, rng):
+    guest.region.state = rng.choice((0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9))
+
+
+def random_buffer(guest, rng):
+    if rng.getrandbits(1):
+        guest.region.get_buffer()
+    else:
+        guest.region.set(m.DATA_OFFSET, 4096)
+        guest.region.set(m.DATA_SIZE, rng.choice((1, 64, 1000)))
+
+
+def random_query(guest, rng):
+    guest.region.dirty(rng.randrange(1 << 16) * m.PAGE, rng.choice((1, 256, 1 << 16, 1 << 40)))
+
+
+def random_section(guest, rng):
+    at = rng.randrange(guest.region.data_size)
+    guest.region.raw_write(4096 + at, rng.randbytes(rng.randint(1, 9000)))
+    guest.region.area[at : at + 1] = b"x"
+    guest.region.raw_read(4096 + at, rng.randint(1, 9000))
+
+
+def random_map(guest, rng):
+    pages = rng.randint(1, 64)
+    info = guest.region.info
+    area = mmap.mmap(guest.device.fd, pages * m.PAGE, offset=info.offset + 4096)
+    area[:8] = rng.randbytes(8)
+    area.close()
+
+
+def random_register(guest, rng):
+    register = rng.choice((*edu.STATE_32, *edu.STATE_64, 0x60, 0x64, rng.randrange(0x200)))
+    size = rng.choice((1, 2, 4, 8, 16))
+    if rng.getrandbits(1):
+        guest.device.read(vfio.BAR0_REGION, register, size)
+    else:
+        # Small numbers: no computation that takes long.
+        guest.device.write(vfio.BAR0_REGION, register, rng.randrange(100).to_bytes(size, "little"))
+
+
+def random_transfer(guest, rng):
+    pair = [BUFFER, guest.IOVA + rng.randrange(200 * m.PAGE)]
+    to_memory = rng.getrandbits(1)
+    guest.edu.start(*(pair if to_memory else pair[::-1]), rng.randint(1, BUFFER_SIZE),
+                    edu.TO_MEMORY * to_memory)
+
+
+def random_command(guest, rng):
+    guest.device.enable(rng.choice((0, 2, 4, 6)), clear=rng.choice((0, 2, 4)))
+
+
+def random_reset(guest, rng):
+    time.sleep(rng.random() / 4)
+    guest.device.reset()
+
+
+def test_everything_at_once(bdfs):
+    works_of = (random_header, random_access, random_state, random_buffer, random_query,
+                random_section, random_map, random_register, random_transfer, random_command,
+                random_reset)
+    with Guest(bdfs[0]) as guest:
+        failed, done = [], {}
+        end = time.monotonic() + SECONDS
+
+        def loop(work):
+            rng, count = random.Random(work.__name__), 0
+            while time.monotonic() < end and not failed:
+                try:
+                    work(guest, rng)
+                    count += 1
+                except OSError as error:
+                    if error.errno not in ALLOWED:
+                        failed.append((work.__name__, error))
+                except AssertionError:
+                    # A short transfer: the second access of a call was refused.
+                    pass
+                except BaseException as error:
+                    failed.append((work.__name__, error))
+            done[work.__name__] = count
+
+        threads = [threading.Thread(target=loop, args=(work,)) for work in works_of]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive(), "hangs"
+        assert not failed
+        assert all(done.values()), done
+        guest.device.enable(vfio.COMMAND_MEMORY | vfio.COMMAND_MASTER)
+        guest.device.reset()
+        is_fresh(guest)
+        works(guest)
+        expected = guest.edu.state()
+        image = guest.region.save()
+        guest.region.state = m.RUNNING
+        guest.region.load(image)
+        assert guest.edu.state() == expected
+    with Guest(bdfs[0]) as guest:
+        is_fresh(guest)
+
+
+def test_the_header_is_read_while_a_stop_waits(guest):
+    """Whoever asks meanwhile waits, sees a whole state, and gets no error."""
+    guest.edu.write32(edu.FACTORIAL, 0x20000000)
+    seen = []
+    thread = threading.Thread(target=guest.region.set, args=(m.DEVICE_STATE, m.STOPNCOPY))
+    thread.start()
+    while thread.is_alive():
+        seen.append(guest.region.state)
+    thread.join()
+    assert set(seen) <= {m.RUNNING, m.STOPNCOPY}
+    assert guest.region.state == m.STOPNCOPY
+
+
+def test_an_open_device_is_open_once(bdfs, guest):
+    try:
+        Guest(bdfs[0])
+    except OSError as error:
+        assert error.errno == errno.EBUSY
+    else:
+        raise AssertionError("opened twice")
+    works(guest)
+
+
+def test_a_forked_process_keeps_the_device_open(bdfs, guest):
+    """The last file that is closed closes the device; until then it is in use."""
+    guest.edu.write32(edu.LIVENESS, 1)
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(theirs)
+        os.read(ours, 1)
+        os._exit(0)
+    os.close(ours)
+    guest.close()
+    try:
+        Guest(bdfs[0])
+    except OSError as error:
+        assert error.errno == errno.EBUSY
+    else:
+        raise AssertionError("opened while in use")
+    os.close(theirs)
+    os.waitpid(pid, 0)
+    with Guest(bdfs[0]) as again:
+        is_fresh(again)

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The dirty-page query against a model that compares memory."""
+
+import pytest
+
+import edu
+import migration2018 as m
+import modules
+from edu import BUFFER, BUFFER_SIZE
+from guest import Guest
+from support import reach, refused, start_to_memory
+
+PAGE = m.PAGE
+PAGES_OF_SPACE = 1 << 52
+
+
+@pytest.fixture
+def tracked(guest):
+    """A device in SETUP whose buffer has no zero byte, and memory that has no other."""
+    guest.memory.bytes[guest.scratch :] = b"\x5a" * PAGE
+    guest.edu.to_device(guest.IOVA + guest.scratch)
+    guest.memory.bytes[:] = bytes(guest.memory.size)
+    guest.region.state = m.SETUP
+    return guest
+
+
+def everything(guest):
+    """Queries all memory."""
+    return guest.region.dirty(guest.IOVA, guest.memory.size // PAGE)
+
+
+def changed(guest):
+    """Returns the addresses of pages that are not zero, and zeroes them."""
+    memory = guest.memory.bytes
+    pages = set()
+    for at in range(0, guest.memory.size, PAGE):
+        if memory[at : at + PAGE] != bytes(PAGE):
+            pages.add(guest.IOVA + at)
+            memory[at : at + PAGE] = bytes(PAGE)
+    return pages
+
+
+def move(guest, at, count):
+    guest.edu.start(BUFFER, guest.IOVA + at, count, edu.TO_MEMORY)
+    guest.edu.wait_transfer()
+
+
+def test_random_transfers(tracked, rng):
+    """Nothing missing, nothing in excess, nothing twice."""
+    for number in range(24):
+        count = rng.choice((1, 2, 100, 4095, 4096, rng.randint(1, BUFFER_SIZE)))
+        at = rng.choice((
+            rng.randrange(tracked.memory.size - BUFFER_SIZE),
+            rng.randrange(200) * PAGE,
+            rng.randrange(1, 200) * PAGE - rng.randint(1, count),
+        ))
+        move(tracked, at, count)
+        if number % 3 == 2:
+            model = changed(tracked)
+            assert model
+            assert everything(tracked) == model
+            assert everything(tracked) == set()
+
+
+def test_every_phase_of_the_save_counts(tracked):
+    region = tracked.region
+    for number, state in enumerate((m.SETUP, m.PRECOPY)):
+        region.state = state
+        move(tracked, number * PAGE, 1)
+    # One that lands while the stop waits for it.
+    start_to_memory(tracked, 9, 1)
+    region.state = m.STOPNCOPY
+    region.drain()
+    region.state = m.SAVE_COMPLETED
+    assert everything(tracked) == changed(tracked) == {
+        tracked.IOVA + page * PAGE for page in (0, 1, 9)
+    }
+    assert everything(tracked) == set()
+
+
+@pytest.mark.parametrize("state", [m.PRECOPY, m.STOPNCOPY, m.SAVE_COMPLETED])
+def test_queries_in_later_states(tracked, state):
+    move(tracked, 0x4000, 1)
+    region = tracked.region
+    region.state = m.PRECOPY
+    if state != m.PRECOPY:
+        region.state = m.STOPNCOPY
+    if state == m.SAVE_COMPLETED:
+        region.drain()
+        region.state = m.SAVE_COMPLETED
+    assert everything(tracked) == {tracked.IOVA + 0x4000}
+
+
+def test_a_transfer_under_way_is_reported_after_it_has_landed(tracked):
+    page = tracked.IOVA + 7 * PAGE
+    start_to_memory(tracked, 7, 1)
+    assert tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN
+    first = everything(tracked)
+    assert tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN
+    assert tracked.memory.bytes[7 * PAGE] == 0
+    assert first in (set(), {page})
+    tracked.edu.wait_transfer()
+    assert everything(tracked) == changed(tracked) == {page}
+    assert everything(tracked) == set()
+
+
+def test_a_transfer_under_way_when_tracking_begins(guest):
+    guest.fill(b"\1" * 16)
+    guest.memory.bytes[:] = bytes(guest.memory.size)
+    start_to_memory(guest, 3, 16)
+    guest.region.state = m.SETUP
+    assert guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
+    guest.edu.wait_transfer()
+    assert everything(guest) == changed(guest) == {guest.IOVA + 3 * PAGE}
+
+
+def test_what_was_written_before_is_not_reported(guest):
+    start_to_memory(guest, 3)
+    guest.edu.wait_transfer()
+    guest.region.state = m.SETUP
+    assert everything(guest) == set()
+    # A new save begins with nothing dirty.
+    start_to_memory(guest, 4)
+    guest.edu.wait_transfer()
+    guest.region.state = m.CANCELLED
+    guest.region.state = m.SETUP
+    assert everything(guest) == set()
+
+
+def test_setup_again_forgets_nothing(tracked):
+    move(tracked, 0x5000, 1)
+    tracked.region.state = m.SETUP
+    assert everything(tracked) == {tracked.IOVA + 0x5000}
+
+
+def test_transfers_into_the_buffer_are_not_reported(tracked):
+    tracked.edu.to_device(tracked.IOVA + 0x2000)
+    assert everything(tracked) == set()
+
+
+def test_the_drivers_own_transfers_are_not_reported(tracked):
+    tracked.region.state = m.PRECOPY
+    tracked.region.drain()
+    assert tracked.region.dirty(0, 1 << 16) == set()
+
+
+def test_a_page_is_reported_once_and_by_ranges(tracked):
+    for page in (1, 2, 8, 63, 64, 65, 129):
+        move(tracked, page * PAGE, 1)
+    base = tracked.IOVA
+    dirty = tracked.region.dirty
+    assert dirty(base + PAGE, 1) == {base + PAGE}
+    assert dirty(base + PAGE, 1) == set()
+    assert dirty(base + 3 * PAGE, 5) == set()
+    assert dirty(base + 2 * PAGE, 7) == {base + 2 * PAGE, base + 8 * PAGE}
+    # Starts and ends within a byte and a word of the bitmap.
+    assert dirty(base + 64 * PAGE, 1) == {base + 64 * PAGE}
+    assert dirty(base + 63 * PAGE, 3) == {base + 63 * PAGE, base + 65 * PAGE}
+    assert dirty(0, 1 << 40) == {base + 129 * PAGE}
+    assert dirty(0, 1 << 40) == set()
+
+
+def test_bitmap_and_copied(tracked):
+    region, base = tracked.region, tracked.IOVA
+    move(tracked, 3 * PAGE - 1, 2)
+    region.set(m.START_ADDR, base)
+    region.set(m.TOTAL, 13)
+    region.area[:8] = b"\xff" * 8
+    assert region.get(m.COPIED) == 13
+    # Pages 2 and 3; no bit is set for what was not asked for.
+    assert region.area[:2] == b"\x0c\0"
+    # Read again, the same; armed again, nothing is left.
+    region.area[:2] == b"\x0c\0"
+    assert region.get(m.COPIED) == 13
+    region.set(m.TOTAL, 13)
+    assert region.get(m.COPIED) == 0
+    assert region.get(m.COPIED) == 0
+
+
+def test_copied_is_read_in_halves(tracked):
+    region = tracked.region
+    move(tracked, 0, 1)
+    region.set(m.START_ADDR, tracked.IOVA)
+    region.set(m.TOTAL, 5)
+    assert region.raw_read(m.COPIED[0], 4) == b"\5\0\0\0"
+    assert region.raw_read(m.COPIED[0] + 4, 4) == bytes(4)
+
+
+def test_nothing_runs_before_copied_is_read(tracked, rng):
+    region = tracked.region
+    content = rng.randbytes(64)
+    region.area[:64] = content
+    move(tracked, 0, 1)
+    region.set(m.START_ADDR, tracked.IOVA)
+    region.set(m.TOTAL, 16)
+    region.get(m.START_ADDR)
+    region.get(m.TOTAL)
+    assert region.area[:64] == content
+    # Another range takes its place, nothing was forgotten.
+    region.set(m.START_ADDR, tracked.IOVA + PAGE)
+    region.set(m.TOTAL, 16)
+    assert region.get(m.COPIED) == 0
+    assert everything(tracked) == {tracked.IOVA}
+
+
+def test_wrong_queries_change_nothing(tracked):
+    region, base = tracked.region, tracked.IOVA
+    move(tracked, 0, 1)
+    region.set(m.START_ADDR, base)
+    for start in (1, 2048, 4095, base + 1, (1 << 64) - 1):
+        with refused():
+            region.set(m.START_ADDR, start)
+    assert region.get(m.START_ADDR) == base
+    for total in (0, PAGES_OF_SPACE, PAGES_OF_SPACE - base // PAGE + 1, 1 << 63, (1 << 64) - 1):
+        with refused():
+            region.set(m.TOTAL, total)
+        assert region.get(m.TOTAL) == 0
+    region.set(m.TOTAL, PAGES_OF_SPACE - base // PAGE)
+    assert region.get(m.COPIED) == region.data_size * 8
+    assert region.area[:1] == b"\1"
+
+
+def test_the_end_of_the_address_space(tracked):
+    region = tracked.region
+    region.set(m.START_ADDR, (1 << 64) - PAGE)
+    with refused():
+        region.set(m.TOTAL, 2)
+    region.set(m.TOTAL, 1)
+    assert region.get(m.COPIED) == 0
+
+
+@pytest.mark.parametrize("state", [m.NONE, m.RUNNING, m.STOPNCOPY, m.RESUME, m.RESUME_COMPLETED])
+def test_no_query_without_tracking(guest, blank, state):
+    reach(guest.region, state, blank)
+    guest.region.set(m.START_ADDR, guest.IOVA)
+    with refused():
+        guest.region.set(m.TOTAL, 1)
+    assert (guest.region.get(m.TOTAL), guest.region.get(m.COPIED)) == (0, 0)
+
+
+def test_tracking_ends_with_the_save(tracked):
+    for end in (m.RUNNING, m.CANCELLED, m.FAILED):
+        tracked.region.state = end
+        with refused():
+            tracked.region.set(m.TOTAL, 1)
+        tracked.region.state = m.SETUP
+        tracked.region.set(m.TOTAL, 1)
+    tracked.device.reset()
+    with refused():
+        tracked.region.set(m.TOTAL, 1)
+
+
+def test_a_command_that_did_not_reach_the_device_is_not_reported(tracked):
+    """Refused by its values, or because memory decoding is off."""
+    with refused():
+        tracked.edu.start(BUFFER, tracked.IOVA, BUFFER_SIZE + 1, edu.TO_MEMORY)
+    assert everything(tracked) == set()
+    for register, value in (
+        (edu.DMA_SOURCE, BUFFER),
+        (edu.DMA_DESTINATION, tracked.IOVA),
+        (edu.DMA_COUNT, 8),
+    ):
+        tracked.edu.write64(register, value)
+    tracked.device.enable(0, clear=2)
+    with refused(5):
+        tracked.edu.write64(edu.DMA_COMMAND, edu.RUN | edu.TO_MEMORY)
+    tracked.device.enable(2)
+    assert not tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN
+    assert everything(tracked) == set()
+    # Without the run bit, and while a transfer runs, the device ignores commands.
+    tracked.edu.write64(edu.DMA_COMMAND, edu.TO_MEMORY)
+    assert everything(tracked) == set()
+    start_to_memory(tracked, 1, 8)
+    start_to_memory(tracked, 2, 8)
+    tracked.edu.wait_transfer()
+    assert everything(tracked) == {tracked.IOVA + PAGE}
+
+
+@pytest.fixture
+def small_section(bdfs):
+    """Modules with the smallest data section: bitmaps of 32768 pages, images of two buffers."""
+    modules.reload(bdfs, data_section_kib=4)
+    yield bdfs
+    modules.reload(bdfs)
+
+
+def test_ranges_larger_than_the_section(small_section, rng):
+    with Guest(small_section[0]) as guest:
+        region = guest.region
+        assert (region.data_size, region.info.size) == (4096, 8192)
+        window = 4096 * 8 * PAGE
+        guest.device.map(guest.memory, window + guest.IOVA)
+        guest.fill(b"\1" * 16)
+        region.state = m.SETUP
+        for iova in (guest.IOVA, window + guest.IOVA + 5 * PAGE):
+            guest.edu.to_memory(iova, 16)
+        # The first window has one page, the second the other.
+        region.set(m.START_ADDR, 0)
+        region.set(m.TOTAL, 1 << 16)
+        assert region.get(m.COPIED) == 4096 * 8
+        region.set(m.START_ADDR, window)
+        region.set(m.TOTAL, 1 << 15)
+        assert region.get(m.COPIED) == 1 << 15
+        # A page beyond the window: covered, though no bit is set.
+        guest.edu.to_memory(window + guest.IOVA, 16)
+        region.set(m.START_ADDR, 0)
+        region.set(m.TOTAL, 1 << 16)
+        assert region.get(m.COPIED) == 4096 * 8
+        assert not any(region.area[:])
+        guest.edu.to_memory(guest.IOVA, 16)
+        assert region.dirty(0, 1 << 16) == {guest.IOVA, window + guest.IOVA}
+        assert region.dirty(0, 1 << 16) == set()
+        # The same for the image, which is larger than the section too.
+        region.state = m.CANCELLED
+        guest.fill(rng.randbytes(BUFFER_SIZE))
+        expected = guest.edu.state()
+        image = region.save()
+        assert len(image) > region.data_size
+        region.state = m.RUNNING
+        guest.device.reset()
+        region.load(image)
+        assert guest.edu.state() == expected

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The whole state from one device to the other, and what happens to the source."""
+
+import threading
+
+import pytest
+
+import edu
+import migration2018 as m
+import vfio
+from edu import BUFFER_SIZE
+from guest import Guest
+from support import FRESH, randomise, refused
+
+
+def contents(guest):
+    """Returns the internal buffer and leaves the registers as they were."""
+    before = guest.edu.state()
+    content = guest.buffer()
+    for register in (edu.DMA_SOURCE, edu.DMA_DESTINATION, edu.DMA_COUNT):
+        guest.edu.write64(register, before[register])
+    return content
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("number", range(4))
+def test_every_register_and_the_buffer_arrive(bdfs, rng, direction, number):
+    first, second = bdfs[::direction]
+    with Guest(first) as source, Guest(second) as target:
+        # The target was busy with something else.
+        randomise(target, rng)
+        randomise(source, rng)
+        expected = source.edu.state()
+        target.region.load(source.region.save(precopy=number % 2))
+        assert source.region.state == m.SAVE_COMPLETED
+        assert target.edu.state() == expected
+        loaded = contents(target)
+        # The source goes on with nothing lost.
+        source.region.state = (m.RUNNING, m.FAILED, m.CANCELLED)[number % 3]
+        assert source.edu.state() == expected
+        assert contents(source) == loaded
+        assert any(loaded)
+
+
+@pytest.mark.parametrize("operand", [0, 1, 12, 13, 33, 34, 35, 1000, 0x2000000])
+def test_factorials(pair, operand):
+    source, target = pair
+    result = 1
+    for factor in range(1, min(operand, 40) + 1):
+        result = result * factor & 0xFFFFFFFF
+    assert source.edu.factorial(operand) == result
+    target.edu.factorial(5)
+    target.region.load(source.region.save(precopy=False))
+    assert target.edu.read32(edu.FACTORIAL) == result
+    assert target.edu.read32(edu.INTERRUPT_STATUS) == 0
+    assert target.edu.factorial(4) == 24
+
+
+@pytest.mark.parametrize("status", [0, edu.FACTORIAL_INTERRUPT])
+def test_liveness_status_and_interrupt_of_a_computation(pair, status):
+    source, target = pair
+    target.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT ^ status)
+    source.edu.write32(edu.STATUS, status)
+    source.edu.write32(edu.LIVENESS, 0x12345678)
+    source.edu.factorial(10)
+    expected = source.edu.state()
+    assert expected[edu.LIVENESS] == 0xEDCBA987
+    target.region.load(source.region.save())
+    assert target.edu.state() == expected
+    # It is the state of a device that works: bit 7 does what it says.
+    target.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 0xFFFFFFFF)
+    target.edu.factorial(3)
+    if status:
+        target.edu.wait(lambda: target.edu.read32(edu.INTERRUPT_STATUS) == 1)
+    else:
+        assert target.edu.read32(edu.INTERRUPT_STATUS) == 0
+
+
+def test_command_reads_back_and_can_be_given_again(pair, rng):
+    source, target = pair
+    content = rng.randbytes(BUFFER_SIZE)
+    source.fill(content)
+    for bits in (edu.TO_MEMORY, edu.TO_MEMORY | edu.DMA_INTERRUPT):
+        source.edu.to_memory(source.IOVA + 0x3000, 256, 100, bits)
+        assert source.edu.read64(edu.DMA_COMMAND) == bits
+        target.region.load(source.region.save())
+        assert target.edu.read64(edu.DMA_COMMAND) == bits
+        # The other registers still say what is to be moved.
+        target.edu.write64(edu.DMA_COMMAND, bits | edu.RUN)
+        target.edu.wait_transfer()
+        assert target.memory.bytes[0x3000:0x3100] == content[100:356]
+        source.region.state = m.RUNNING
+
+
+@pytest.mark.parametrize("index", [vfio.INTX, vfio.MSI])
+def test_pending_interrupts_are_raised_again_at_running(pair, index):
+    source, target = pair
+    for pending in (0x40, 0x80000101):
+        source.edu.write32(edu.INTERRUPT_RAISE, pending)
+        image = source.region.save()
+        with vfio.EventFd() as event:
+            target.region.state = m.RESUME
+            target.region.set_buffer(image)
+            target.device.set_irq(index, event.fd)
+            target.region.state = m.RESUME_COMPLETED
+            assert event.take() == 0
+            target.region.state = m.RUNNING
+            target.edu.wait(event.take)
+            assert target.edu.read32(edu.INTERRUPT_STATUS) == pending
+            target.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, pending)
+            assert event.take() == 0
+            target.device.clear_irq(index)
+        source.region.state = m.CANCELLED
+        assert source.edu.read32(edu.INTERRUPT_STATUS) == pending
+        source.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, pending)
+
+
+@pytest.mark.parametrize("index", [vfio.INTX, vfio.MSI])
+def test_nothing_is_raised_where_nothing_is_pending(pair, index):
+    source, target = pair
+    source.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
+    source.edu.factorial(5)
+    source.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 1)
+    target.edu.write32(edu.INTERRUPT_RAISE, 0x77)
+    with vfio.EventFd() as event:
+        image = source.region.save()
+        target.region.state = m.RESUME
+        target.device.set_irq(index, event.fd)
+        target.region.set_buffer(image)
+        target.region.state = m.RESUME_COMPLETED
+        target.region.state = m.RUNNING
+        assert target.edu.read32(edu.INTERRUPT_STATUS) == 0
+        assert event.take() == 0
+        target.device.clear_irq(index)
+
+
+def test_interrupts_that_wait_for_running_are_saved_again(bdfs, pair):
+    """A device that was loaded and never ran is a whole device."""
+    source, target = pair
+    source.edu.write32(edu.INTERRUPT_RAISE, 0x1200)
+    target.region.load(source.region.save(), run=False)
+    target.region.state = m.RUNNING
+    target.region.state = m.NONE
+    image = target.region.save(precopy=False)
+    source.device.reset()
+    source.region.load(image)
+    assert source.edu.read32(edu.INTERRUPT_STATUS) == 0x1200
+
+
+def test_back_and_forth(pair, rng):
+    here, there = pair
+    randomise(here, rng)
+    expected = here.edu.state()
+    for _ in range(5):
+        there.region.load(here.region.save(precopy=rng.getrandbits(1)))
+        assert there.edu.state() == expected
+        here.region.state = m.RUNNING
+        here.device.reset()
+        assert here.edu.state() == FRESH
+        here, there = there, here
+    content = contents(here)
+    assert any(content)
+
+
+def test_the_guest_works_during_precopy(pair, rng):
+    source, target = pair
+    region = source.region
+    region.state = m.SETUP
+    source.edu.write32(edu.LIVENESS, 1)
+    region.state = m.PRECOPY
+    image = region.drain()
+    source.edu.write32(edu.LIVENESS, 2)
+    assert source.edu.factorial(5) == 120
+    content = rng.randbytes(BUFFER_SIZE)
+    source.fill(content)
+    image += region.drain()
+    source.edu.write32(edu.LIVENESS, 3)
+    region.state = m.STOPNCOPY
+    image += region.drain()
+    region.state = m.SAVE_COMPLETED
+    expected = source.edu.state()
+    target.region.load(image)
+    assert target.edu.state() == expected
+    assert contents(target) == content
+
+
+@pytest.mark.parametrize("end", [m.CANCELLED, m.FAILED, m.RUNNING])
+@pytest.mark.parametrize("state", [m.SETUP, m.PRECOPY, m.STOPNCOPY, m.SAVE_COMPLETED])
+def test_a_source_that_gives_up_loses_nothing(guest, rng, state, end):
+    randomise(guest, rng)
+    guest.edu.write32(edu.INTERRUPT_RAISE, 0x800)
+    region = guest.region
+    expected = guest.edu.state()
+    if state in (m.SETUP, m.PRECOPY):
+        region.state = m.SETUP
+    if state != m.SETUP:
+        region.state = m.PRECOPY if state == m.PRECOPY else m.STOPNCOPY
+        region.set(m.THRESHOLD, 200)
+        region.get_buffer()
+    if state == m.SAVE_COMPLETED:
+        region.drain()
+        region.state = m.SAVE_COMPLETED
+    region.state = end
+    assert region.state == m.RUNNING
+    assert guest.edu.state() == expected
+    assert guest.edu.factorial(5) == 120
+
+
+@pytest.mark.parametrize("end", [m.CANCELLED, m.FAILED])
+@pytest.mark.parametrize("length", [0, 1000, 4250, None])
+def test_a_target_that_gives_up_is_fresh(pair, rng, length, end):
+    source, target = pair
+    randomise(source, rng)
+    image = source.region.save()
+    randomise(target, rng)
+    target.region.state = m.RESUME
+    target.region.set_buffer(image[:length])
+    if length is None:
+        target.region.state = m.RESUME_COMPLETED
+    target.region.state = end
+    assert target.edu.state() == FRESH
+    assert contents(target) == bytes(BUFFER_SIZE)
+    target.region.load(image)
+
+
+def test_two_devices_migrate_at_once(bdfs, rng):
+    """In one process, each into itself, in threads of their own."""
+    with Guest(bdfs[0]) as first, Guest(bdfs[1]) as second:
+        randomise(first, rng)
+        randomise(second, rng)
+        failed = []
+
+        def cycle(guest, threshold):
+            try:
+                expected, region = guest.edu.state(), guest.region
+                for _ in range(4):
+                    region.set(m.THRESHOLD, threshold)
+                    image = region.save()
+                    region.state = m.RUNNING
+                    guest.edu.write32(edu.LIVENESS, 0)
+                    region.load(image)
+                    assert guest.edu.state() == expected
+            except BaseException as error:  # told by the test, not by the thread
+                failed.append(error)
+
+        threads = [
+            threading.Thread(target=cycle, args=work) for work in ((first, 100), (second, 333))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed
+
+
+def test_save_and_load_at_once(pair, rng):
+    """Buffer by buffer from one device into the other, as a client does."""
+    source, target = pair
+    randomise(source, rng)
+    expected = source.edu.state()
+    target.region.state = m.RESUME
+    source.region.state = m.SETUP
+    for state in (m.PRECOPY, m.STOPNCOPY):
+        source.region.state = state
+        source.region.set(m.THRESHOLD, rng.randint(50, 500))
+        while data := source.region.get_buffer():
+            target.region.set_buffer(data)
+    source.region.state = m.SAVE_COMPLETED
+    target.region.state = m.RESUME_COMPLETED
+    with refused(16):  # EBUSY: the source is stopped for good
+        source.edu.write32(edu.LIVENESS, 1)
+    target.region.state = m.RUNNING
+    assert target.edu.state() == expected

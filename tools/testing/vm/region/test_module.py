@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Loading and unloading the modules, binding and unbinding devices."""
+
+import errno
+import os
+import threading
+import time
+
+import pytest
+
+import edu
+import migration2018 as m
+import modules
+from edu import BUFFER_SIZE
+from guest import Guest
+from support import STATES, is_fresh, reach, refused, works
+from vfio import EventFd
+
+# VFIO_PCI_REQ_IRQ_INDEX: the driver asks the client to give the device back.
+REQUEST = 4
+
+
+@pytest.fixture
+def unloaded(bdfs):
+    """No module of ours; loaded again in the end."""
+    for bdf in bdfs:
+        modules.unbind(bdf)
+    modules.unload()
+    yield bdfs
+    if modules.is_loaded():
+        for bdf in bdfs:
+            if modules.driver_of(bdf):
+                modules.unbind(bdf)
+        modules.unload()
+    modules.load()
+    for bdf in bdfs:
+        modules.bind(bdf)
+
+
+def test_unloading_a_module_in_use_is_refused(bdfs, guest):
+    guest.edu.write32(edu.LIVENESS, 0)
+    for module in ("edu_vfio_pci", "rvfio"):
+        status, output = modules.run("rmmod", module)
+        assert status != 0
+        assert "in use" in output
+    status, output = modules.run("modprobe", "-r", modules.DRIVER)
+    assert status != 0
+    assert guest.edu.read32(edu.LIVENESS) == 0xFFFFFFFF
+    works(guest)
+
+
+def test_the_library_is_held_by_the_driver(bdfs):
+    status, output = modules.run("rmmod", "rvfio")
+    assert status != 0
+    assert "in use by" in output and "edu_vfio_pci" in output
+
+
+def test_unloading_takes_the_driver_from_its_devices(bdfs):
+    modules.unload()
+    assert not modules.is_loaded() and not modules.is_loaded("rvfio")
+    assert [modules.driver_of(bdf) for bdf in bdfs] == [None, None]
+    assert not any(os.path.exists(f"/sys/bus/pci/devices/{bdf}/vfio-dev") for bdf in bdfs)
+    modules.load()
+    for bdf in bdfs:
+        modules.bind(bdf)
+        with Guest(bdf) as guest:
+            works(guest)
+
+
+def test_modprobe_finds_the_library(unloaded):
+    assert not modules.is_loaded("rvfio")
+    modules.load()
+    assert modules.is_loaded("rvfio") and modules.is_loaded()
+    status, output = modules.run("modinfo", "-F", "depends", modules.DRIVER)
+    assert (status, "rvfio" in output.strip().split(",")) == (0, True)
+
+
+def test_insmod_of_the_two_files(unloaded):
+    paths = []
+    for module in ("rvfio", "edu_vfio_pci"):
+        status, path = modules.run("modinfo", "-n", module)
+        assert status == 0, path
+        paths.append(path.strip())
+    # Without its library the driver cannot be loaded, and nothing is left of it.
+    status, output = modules.run("insmod", paths[1])
+    assert status != 0 and "Unknown symbol" in output
+    assert modules.run("modprobe", "-a", "vfio-pci-core", "vfio_iommu_type1")[0] == 0
+    for path in paths:
+        status, output = modules.run("insmod", path)
+        assert status == 0, output
+    for bdf in unloaded:
+        modules.bind(bdf)
+        with Guest(bdf) as guest:
+            works(guest)
+
+
+def modinfo(field, module=modules.DRIVER):
+    status, output = modules.run("modinfo", "-F", field, module)
+    assert status == 0
+    return output.strip().splitlines()
+
+
+def test_modinfo():
+    assert modinfo("alias")[0].startswith("vfio_pci:v00001234d000011E8")
+    assert len(modinfo("alias")) == 1
+    for module in ("rvfio", "edu_vfio_pci"):
+        assert modinfo("license", module) == ["GPL"]
+        assert modinfo("description", module)[0]
+    parameters = dict(line.split(":", 1) for line in modinfo("parm"))
+    assert set(parameters) == {"data_section_kib", "dma_mask_bits", "quiesce_timeout_ms"}
+    assert all("default" in text for text in parameters.values())
+
+
+def test_the_driver_takes_no_device_by_itself(unloaded):
+    """The alias is for VFIO's tools; without driver_override nothing is bound."""
+    for bdf in unloaded:
+        with open(f"/sys/bus/pci/devices/{bdf}/driver_override", "w", encoding="ascii") as file:
+            file.write("\n")
+    modules.load()
+    assert [modules.driver_of(bdf) for bdf in unloaded] == [None, None]
+
+
+@pytest.mark.parametrize("name, values", [
+    ("data_section_kib", (0, 3, 5, 65540, 4294967295)),
+    ("dma_mask_bits", (0, 12, 65, 255)),
+    ("quiesce_timeout_ms", (0, 199, 60001, 4294967295)),
+])
+def test_parameters_out_of_range(unloaded, log, name, values):
+    for value in values:
+        log.take()
+        status, output = modules.run("modprobe", modules.DRIVER, f"{name}={value}")
+        assert status != 0, value
+        assert "Invalid argument" in output
+        assert any(name in line and "must be" in line for line in log.take())
+        assert not modules.is_loaded()
+
+
+@pytest.mark.parametrize("name, value", [
+    ("data_section_kib", "many"), ("dma_mask_bits", "-1"), ("quiesce_timeout_ms", "4294967296"),
+])
+def test_parameters_that_are_no_numbers(unloaded, name, value):
+    assert modules.run("modprobe", modules.DRIVER, f"{name}={value}")[0] != 0
+    assert not modules.is_loaded()
+
+
+def test_parameters_at_the_ends_of_their_ranges(unloaded):
+    for size, bits, timeout in ((4, 13, 200), (65536, 64, 60000)):
+        modules.load(data_section_kib=size, dma_mask_bits=bits, quiesce_timeout_ms=timeout)
+        modules.bind(unloaded[0])
+        with Guest(unloaded[0]) as guest:
+            assert guest.region.data_size == size * 1024
+            image = guest.region.save()
+            guest.region.state = m.RUNNING
+            guest.region.load(image)
+        modules.unbind(unloaded[0])
+        modules.unload()
+
+
+def test_bind_and_unbind_again_and_again(bdfs):
+    for number in range(5):
+        for bdf in bdfs:
+            modules.unbind(bdf)
+            modules.bind(bdf)
+        with Guest(bdfs[number % 2]) as guest:
+            is_fresh(guest, buffer=False)
+            guest.edu.write32(edu.LIVENESS, number)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_unbind_waits_for_the_client(bdfs, blank, guest, state):
+    """In every state: the client is asked, and keeps the device until it closes it."""
+    reach(guest.region, state, blank)
+    with EventFd() as event:
+        guest.device.set_irq(REQUEST, event.fd)
+        thread = threading.Thread(target=modules.unbind, args=(bdfs[0],))
+        thread.start()
+        guest.edu.wait(event.take)
+        time.sleep(0.05)
+        assert thread.is_alive()
+        assert guest.region.state == state
+        if state == m.STOPNCOPY:
+            assert guest.region.drain()
+        guest.close()
+        thread.join(30)
+        assert not thread.is_alive()
+    assert modules.driver_of(bdfs[0]) is None
+    modules.bind(bdfs[0])
+    with Guest(bdfs[0]) as again:
+        is_fresh(again)
+
+
+def test_unbind_with_work_under_way(bdfs, guest, rng):
+    guest.fill(rng.randbytes(BUFFER_SIZE))
+    guest.edu.to_memory(guest.IOVA, 64)
+    thread = threading.Thread(target=modules.unbind, args=(bdfs[0],))
+    thread.start()
+    guest.edu.start(edu.BUFFER, guest.IOVA, 64, edu.TO_MEMORY)
+    guest.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    modules.bind(bdfs[0])
+    with Guest(bdfs[0]) as again:
+        is_fresh(again)
+
+
+def test_no_open_without_the_driver(bdfs):
+    modules.unbind(bdfs[0])
+    with refused(errno.ENOENT):
+        Guest(bdfs[0])
+    modules.bind(bdfs[0])

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reset, open and close leave a device like a fresh one."""
+
+import threading
+import time
+
+import pytest
+
+import edu
+import migration2018 as m
+import vfio
+from edu import BUFFER, BUFFER_SIZE
+from guest import Client, Guest
+from support import STATES, is_fresh, randomise, reach, start_to_memory, works
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_reset_from_every_state(guest, blank, rng, state):
+    randomise(guest, rng)
+    region = guest.region
+    region.set(m.THRESHOLD, 5000)
+    reach(region, state, blank)
+    region.set(m.START_ADDR, 0x1000)
+    guest.device.reset()
+    assert region.get(m.START_ADDR) == 0
+    assert (region.get(m.DATA_OFFSET), region.get(m.DATA_SIZE)) == (4096, 0)
+    is_fresh(guest)
+    works(guest)
+
+
+def test_reset_in_the_middle_of_a_save_and_of_a_load(guest, rng):
+    region = guest.region
+    randomise(guest, rng)
+    region.state = m.STOPNCOPY
+    region.set(m.THRESHOLD, 1000)
+    image = region.get_buffer()
+    guest.device.reset()
+    is_fresh(guest, buffer=False)
+    region.state = m.RESUME
+    region.set_buffer(image)
+    guest.device.reset()
+    is_fresh(guest)
+    # The load that comes next knows nothing of the one before.
+    image = region.save()
+    guest.device.reset()
+    region.load(image)
+
+
+def test_reset_waits_for_work_under_way(guest, rng):
+    guest.fill(rng.randbytes(BUFFER_SIZE))
+    start_to_memory(guest, 2)
+    guest.device.reset()
+    before = guest.memory.bytes[:]
+    is_fresh(guest, buffer=False)
+    time.sleep(0.2)
+    assert guest.memory.bytes[:] == before
+    guest.edu.write32(edu.FACTORIAL, 0x8000000)
+    guest.device.reset()
+    is_fresh(guest)
+
+
+def test_reset_lowers_the_interrupt(guest):
+    with vfio.EventFd() as event:
+        guest.device.set_irq(vfio.INTX, event.fd)
+        guest.edu.write32(edu.INTERRUPT_RAISE, 1)
+        guest.edu.wait(event.take)
+        guest.device.reset()
+        assert guest.edu.read32(edu.INTERRUPT_STATUS) == 0
+        guest.device.clear_irq(vfio.INTX)
+        assert event.take() == 0
+
+
+def test_close_and_open_scrub(bdfs, rng):
+    for _ in range(2):
+        with Guest(bdfs[0]) as guest:
+            is_fresh(guest)
+            randomise(guest, rng)
+            guest.edu.write32(edu.INTERRUPT_RAISE, 0xF0)
+            guest.region.set(m.THRESHOLD, 77)
+
+
+def test_close_with_work_under_way(bdfs, rng):
+    with Guest(bdfs[0]) as guest:
+        guest.fill(rng.randbytes(BUFFER_SIZE))
+        start_to_memory(guest)
+    with Guest(bdfs[0]) as guest:
+        is_fresh(guest)
+        guest.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
+        guest.edu.write32(edu.FACTORIAL, 0x8000000)
+    with Guest(bdfs[0]) as guest:
+        is_fresh(guest)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_close_in_every_state(bdfs, blank, guest, state, rng):
+    randomise(guest, rng)
+    reach(guest.region, state, blank)
+    guest.close()
+    with Guest(bdfs[0]) as again:
+        is_fresh(again)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_client_that_is_killed_leaves_nothing(bdfs, state):
+    """In each state, with something in the buffer and the registers."""
+    with Guest(bdfs[0]) as guest:
+        image = guest.region.save()
+
+    def act(guest):
+        guest.fill(b"\x99" * BUFFER_SIZE)
+        guest.edu.write32(edu.LIVENESS, 0x99)
+        guest.edu.write32(edu.INTERRUPT_RAISE, 0x99)
+        reach(guest.region, state, image)
+
+    Client(bdfs[0], act).kill()
+    with Guest(bdfs[0]) as guest:
+        is_fresh(guest)
+        works(guest)
+
+
+def transfer_out(guest):
+    guest.fill(b"\x77" * BUFFER_SIZE)
+    start_to_memory(guest)
+
+
+def transfer_in(guest):
+    guest.memory.bytes[:] = b"\x66" * guest.memory.size
+    guest.edu.start(guest.IOVA, BUFFER, BUFFER_SIZE, edu.DMA_INTERRUPT)
+
+
+def compute(guest):
+    guest.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
+    guest.edu.write32(edu.FACTORIAL, 0x10000000)
+
+
+def save_in_part(guest):
+    guest.fill(b"\x55" * BUFFER_SIZE)
+    guest.region.state = m.SETUP
+    guest.region.state = m.PRECOPY
+    guest.region.set(m.THRESHOLD, 700)
+    guest.region.get_buffer()
+    guest.region.get(m.DATA_SIZE)
+    start_to_memory(guest)
+
+
+@pytest.mark.parametrize("act", [transfer_out, transfer_in, compute, save_in_part])
+def test_a_client_that_is_killed_at_work_leaves_nothing(bdfs, act):
+    Client(bdfs[0], act).kill()
+    with Guest(bdfs[0]) as guest:
+        is_fresh(guest)
+        assert guest.edu.read32(edu.INTERRUPT_STATUS) == 0
+        works(guest)
+
+
+def test_a_client_that_is_killed_in_the_middle_of_a_call(bdfs):
+    """The stop waits for a computation while SIGKILL comes."""
+
+    def act(guest):
+        guest.edu.write32(edu.FACTORIAL, 0x40000000)
+        threading.Thread(target=guest.region.set, args=(m.DEVICE_STATE, m.STOPNCOPY)).start()
+        time.sleep(0.1)
+
+    begun = time.monotonic()
+    Client(bdfs[0], act).kill()
+    with Guest(bdfs[0]) as guest:
+        is_fresh(guest)
+    assert time.monotonic() - begun < 20
