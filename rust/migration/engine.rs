@@ -54,7 +54,7 @@ struct Saving {
     writer: Writer,
     /// The staged bytes could be had only after the device stopped.
     staged_stopped: bool,
-    /// There was always something to hand out so far.
+    /// Not all that can go while the device runs has gone once.
     first_round: bool,
 }
 

@@ -76,9 +76,14 @@ pub fn stage<'a, D: Device>(
 /// Says that the first `count` of the bytes that [`stage`] returned went out.
 ///
 /// `ENODEV` when the session has ended meanwhile.
-pub fn consume<D: Device>(engine: &mut Engine<D>, session: u64, count: usize) -> Result {
+pub fn consume<D: Device>(
+    engine: &mut Engine<D>,
+    host: &D::Host,
+    session: u64,
+    count: usize,
+) -> Result {
     admit(engine, session)?;
-    engine.consume(count);
+    engine.consume(host, count);
     Ok(())
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn fill<D: Device>(
         match copied {
             Ok(0) => break,
             Ok(count) => {
-                engine.consume(count);
+                engine.consume(host, count);
                 filled += count;
             }
             Err(error) if filled == 0 => return Err(error),

@@ -133,18 +133,15 @@ impl<D: Device> Engine<D> {
         let more = saving
             .writer
             .section(|payload| device.save(host, phase, payload))?;
-        if !more {
-            saving.first_round = false;
-            if phase == Phase::Stopped {
-                saving.writer.end()?;
-            }
+        if !more && phase == Phase::Stopped {
+            saving.writer.end()?;
         }
         saving.staged_stopped = phase == Phase::Stopped;
         Ok(())
     }
 
     /// Says that the first `count` bytes of [`Engine::stage`] went out.
-    pub fn consume(&mut self, count: usize) {
+    pub fn consume(&mut self, host: &D::Host, count: usize) {
         let (Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) | Mode::StopCopy(saving)) =
             &mut self.mode
         else {
@@ -153,6 +150,9 @@ impl<D: Device> Engine<D> {
         let count = count.min(saving.writer.staged().len());
         let before = saving.writer.finished();
         saving.writer.drain(count);
+        if saving.writer.staged().is_empty() && self.device.remaining(host).running.sections == 0 {
+            saving.first_round = false;
+        }
         if !before && saving.writer.finished() {
             self.counters.images_saved = self.counters.images_saved.saturating_add(1);
         }
@@ -180,13 +180,14 @@ impl<D: Device> Engine<D> {
                 break;
             }
             to.copy_from_slice(from);
-            self.consume(count);
+            self.consume(host, count);
             filled = filled.saturating_add(count);
         }
         Ok(filled)
     }
 
-    /// Returns whether an image is being produced and there was always something to hand out.
+    /// Returns whether an image is being produced of which not all that can go while the device runs
+    /// has gone once.
     pub fn is_first_round(&self) -> bool {
         self.mode.saving().is_some_and(|saving| saving.first_round)
     }

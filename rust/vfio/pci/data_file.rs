@@ -193,7 +193,12 @@ impl<T: Variant> DataFile<T> {
                 Ok(count) => to
                     .write_slice(bounce.get(..count).ok_or(EIO)?)
                     .and_then(|()| {
-                        v2::consume(device.state().engine_mut(), self.session, count)?;
+                        v2::consume(
+                            device.state().engine_mut(),
+                            device.core(),
+                            self.session,
+                            count,
+                        )?;
                         Ok(count)
                     }),
                 Err(error) => Err(error),

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the guest's accesses to the registers do.
+
+use kernel::prelude::*;
+use migration::{
+    device::{
+        Access,
+        Width, //
+    },
+    dirty::DirtyLog, //
+};
+use vfio::{
+    dev_warn_ratelimited,
+    pci::CoreDevice, //
+};
+
+use super::EduDevice;
+use crate::{
+    hardware,
+    registers::*,
+    transfer::{
+        DmaRegisters,
+        Transfer, //
+    }, //
+};
+
+impl EduDevice {
+    /// The guest reads a register that is not read without the state lock.
+    pub(super) fn guest_read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
+        let value = core.guest_read(access)?;
+        let shadow = match access.offset {
+            DMA_SOURCE => self.dma.source,
+            DMA_DESTINATION => self.dma.destination,
+            DMA_COUNT => self.dma.count,
+            DMA_COMMAND => {
+                let runs = self.is_transferring(core)?;
+                self.dma.command | if runs { COMMAND_RUN } else { 0 }
+            }
+            _ => return Ok(value),
+        };
+        match access.width {
+            // CAST: What a 32-bit access reads of a 64-bit register.
+            Width::B4 => Ok(u64::from(shadow as u32)),
+            Width::B8 => Ok(shadow),
+            Width::B1 | Width::B2 => Ok(value),
+        }
+    }
+
+    /// The guest writes a register.
+    pub(super) fn guest_write(
+        &mut self,
+        core: &CoreDevice,
+        log: &mut DirtyLog,
+        access: Access,
+        value: u64,
+    ) -> Result {
+        match (access.offset, access.width) {
+            (FACTORIAL, Width::B4) => self.start_factorial(core, access, value),
+            (INTERRUPT_ACKNOWLEDGE, Width::B4) => self.acknowledge(core, access, value),
+            (DMA_SOURCE | DMA_DESTINATION | DMA_COUNT, Width::B4 | Width::B8) => {
+                self.write_dma_register(core, access, value)
+            }
+            (DMA_COMMAND, Width::B4 | Width::B8) => self.start_transfer(core, log, access, value),
+            _ => core.guest_write(access, value),
+        }
+    }
+
+    /// The guest writes one of the DMA registers that start nothing.
+    fn write_dma_register(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+        if self.is_transferring(core)? {
+            // The device ignores it.
+            return Ok(());
+        }
+        core.guest_write(access, value)?;
+        match access.offset {
+            DMA_SOURCE => self.dma.source = value,
+            DMA_DESTINATION => self.dma.destination = value,
+            _ => self.dma.count = value,
+        }
+        Ok(())
+    }
+
+    /// The guest starts a transfer.
+    fn start_transfer(
+        &mut self,
+        core: &CoreDevice,
+        log: &mut DirtyLog,
+        access: Access,
+        value: u64,
+    ) -> Result {
+        if value & COMMAND_RUN == 0 || self.is_transferring(core)? {
+            // The device ignores it.
+            return Ok(());
+        }
+        let dma = DmaRegisters {
+            command: value & !COMMAND_RUN,
+            ..self.dma
+        };
+        let transfer = Transfer::new(&dma, self.config.dma_mask).inspect_err(|_| {
+            dev_warn_ratelimited!(
+                core.as_ref(),
+                "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
+                value,
+                dma.source,
+                dma.destination,
+                dma.count
+            );
+        })?;
+
+        match transfer {
+            Transfer::ToMemory(range) => {
+                core.mark_written(range)?;
+                log.mark(range);
+            }
+            Transfer::FromMemory => {
+                self.buffer.forget();
+                self.buffer_saved = false;
+            }
+        }
+        core.guest_write(access, value)?;
+        self.dma = dma;
+        self.transfer = Some(transfer);
+        Ok(())
+    }
+
+    /// The guest starts a factorial.
+    fn start_factorial(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+        if hardware::is_computing(&core.registers(BAR)?)? {
+            // The device ignores it.
+            return Ok(());
+        }
+        core.guest_write(access, value)?;
+        // CAST: The register is 32 bits wide, and so is the access.
+        self.operand = value as u32;
+        self.interrupt_due = true;
+        Ok(())
+    }
+
+    /// The guest acknowledges interrupts.
+    fn acknowledge(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+        if self.interrupt_due && value & u64::from(INTERRUPT_FACTORIAL) != 0 {
+            self.interrupt_due = !hardware::has_factorial_interrupt(&core.registers(BAR)?)?;
+        }
+        core.guest_write(access, value)
+    }
+}
