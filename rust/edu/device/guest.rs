@@ -93,6 +93,9 @@ impl EduDevice {
             // The device ignores it.
             return Ok(());
         }
+        // Fails where memory decoding is off, before anything is marked.
+        core.guest_read(access)?;
+
         let dma = DmaRegisters {
             command: value & !COMMAND_RUN,
             ..self.dma
