@@ -34,10 +34,10 @@ in_step() (
 )
 
 # Names a result after the first version, and makes it unique for all of them
-# and for the recipe.
+# and for the recipe, whose comments do not matter.
 name_of() {
 	local hash
-	hash=$({ printf '%s\n' "$@" && cat "$recipe"; } | sha256sum)
+	hash=$({ printf '%s\n' "$@" && grep -v '^[[:space:]]*#' "$recipe"; } | sha256sum)
 	echo "$1-${hash:0:8}"
 }
 

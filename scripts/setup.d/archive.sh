@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # setup reads the variables
 #
 # Asks the archive which kernel and compiler to use.
 #

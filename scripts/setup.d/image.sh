@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # setup reads the variables
 #
 # What the virtual machine boots: the stock kernel, an initramfs and the disk
 # image.  A run never writes to any of them.

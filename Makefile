@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Targets for people. How the modules are built stands in Kbuild; each target
+# that does more than call one tool is a script.
+
+.DEFAULT_GOAL := modules
+MAKEFLAGS += --no-print-directory
+Q := $(if $(filter 1,$(V)),,@)
+
+# With KDIR the modules are built against that tree, by the compilers of this
+# machine. Without it the set-up brings both.
+ifdef KDIR
+override KDIR := $(abspath $(KDIR))
+kbuild = scripts/check-kdir $(KDIR) && $(MAKE) -C $(KDIR) M=$(CURDIR)
+else
+kbuild = scripts/setup -q && scripts/kbuild V=$(V)
+endif
+
+##@ Building
+
+.PHONY: all
+all: modules tools		## modules and tools
+
+.PHONY: modules
+modules:			## rvfio.ko and edu_vfio_pci.ko (KDIR=... for another kernel tree)
+	+$(Q)$(kbuild) modules
+
+.PHONY: install
+install: modules		## install the modules (INSTALL_MOD_PATH=... below another root)
+	+$(Q)$(kbuild) modules_install
+
+.PHONY: tools
+tools:				## vfio-migrate, in tools/target/release
+	$(Q)scripts/setup -q
+	$(Q)scripts/cargo build --release --locked -p vfio-migrate
+
+.PHONY: setup
+setup:				## only the set-up: toolchain, kernel tree, virtual machine
+	$(Q)scripts/setup
+
+.PHONY: clean
+clean:				## delete all that builds and tests have made here
+	$(Q)scripts/clean
+
+##@ Running
+
+.PHONY: demo
+demo:				## migrate a device in a virtual machine, from nothing
+	$(Q)scripts/demo
+
+.PHONY: bench
+bench:				## run a benchmark (B=NAME; without it, list them)
+	$(Q)scripts/bench $(B)
+
+##@ Checking
+
+.PHONY: check
+check:				## all checks and tests (T=NAME for one group of them)
+	$(Q)scripts/check $(T)
+
+.PHONY: lint
+lint:				## format, clippy, shellcheck, licence lines
+	$(Q)scripts/setup -q
+	$(Q)scripts/lint
+
+.PHONY: help
+help:				## this list
+	@awk -F ':[^#]*## *' \
+		'/^##@/ { print "\n" substr($$0, 5) ":" } \
+		/^[a-z]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "Groups of 'make check': $$(scripts/check --list | xargs)"
+	@echo "Variables: V=1 (show commands), RVFIO_CACHE (default ~/.cache/rvfio), RVFIO_MIRROR"
