@@ -444,6 +444,7 @@ fn initial_bytes_go_down_to_nothing_and_dirty_bytes_come_after() {
         let mut left = before.initial_bytes;
         assert_ne!(left, 0);
         while let Ok(bytes) = user.read(session, 10) {
+            assert!(!bytes.is_empty(), "no end while the device runs");
             left -= bytes.len() as u64;
             let info = user.info(session).unwrap();
             assert_eq!(info.initial_bytes, left, "exact");
