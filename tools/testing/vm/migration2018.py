@@ -134,9 +134,11 @@ class Region:
             if not copied:
                 break
             bitmap = self.data_read((copied + 7) // 8)
-            dirty.update(
-                start + page * PAGE for page in range(copied) if bitmap[page // 8] >> page % 8 & 1
-            )
+            bits = int.from_bytes(bitmap, "little") & (1 << copied) - 1
+            while bits:
+                page = (bits & -bits).bit_length() - 1
+                dirty.add(start + page * PAGE)
+                bits &= bits - 1
             start += copied * PAGE
             pages -= copied
         return dirty
