@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # for the scripts that source it
 #
 # What every script here needs: messages, privileges, and where the cache is.
 # Sourced, never run.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2030,SC2031,SC2317 # steps are loaded in subshells
 #
 # Runs the steps of the set-up: in order of need, side by side where possible.
 # Sourced by setup.
@@ -52,9 +52,15 @@ in_toolchain() {
 	RVFIO_TOOLCHAIN=$(result toolchain)/root "$SCRIPTS/in-toolchain" -C "$@"
 }
 
-step_title() {
-	in_step "$1" eval 'name=$(artefact); echo "$title${name:+ ${name%-*}}"'
+print_title() {
+	local name
+	name=$(artefact)
+	echo "$title${name:+ ${name%-*}}"
 }
+
+print_needs() { echo "${after[*]}"; }
+
+step_title() { in_step "$1" print_title; }
 
 step_label() {
 	local i
@@ -97,7 +103,7 @@ stop_steps() {
 with_needs() {
 	local step need
 	for step in "$@"; do
-		for need in $(in_step "$step" eval 'echo "${after[*]}"'); do
+		for need in $(in_step "$step" print_needs); do
 			with_needs "$need"
 		done
 		echo "$step"
@@ -107,8 +113,8 @@ with_needs() {
 # Is everything there that the step needs?
 is_ready() {
 	local need
-	for need in $(in_step "$1" eval 'echo "${after[*]}"'); do
-		[[ ${state[$need]} == done ]] || return 1
+	for need in $(in_step "$1" print_needs); do
+		[[ ${state[$need]} == ready ]] || return 1
 	done
 }
 
@@ -122,7 +128,7 @@ start_steps() {
 				continue
 			fi
 			if is_current "$step"; then
-				state[$step]=done
+				state[$step]=ready
 				started=1
 				[[ $quiet ]] || echo "$(step_label "$step"): ready" >&3
 				continue
@@ -161,7 +167,7 @@ run_steps() {
 			step_failed "$label" "$RVFIO_CACHE/log/$step.log"
 			exit 1
 		fi
-		state[$step]=done
+		state[$step]=ready
 		echo "$label: done, $((EPOCHSECONDS - begun[$step])) s" >&3
 		start_steps
 	done

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash disable=SC2034 # setup reads the variables
+# shellcheck shell=bash disable=SC2034,SC2153 # setup reads the variables
 #
 # The kernel tree, prepared for Rust modules.  The headers package alone will
 # not do: it has no Rust metadata.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # the variables are those of vm
 #
 # Fills the directory through which the virtual machine learns what to do.
 # Sourced by vm.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2054 # variables of vm; commas belong to QEMU
 #
 # The virtual machine as QEMU arguments.  Sourced by vm.
 
