@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash disable=SC2030,SC2031,SC2317 # steps are loaded in subshells
+# shellcheck shell=bash disable=SC2030,SC2031,SC2154,SC2317 # steps are loaded in subshells
 #
 # Runs the steps of the set-up: in order of need, side by side where possible.
 # Sourced by setup.
