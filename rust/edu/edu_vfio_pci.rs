@@ -19,6 +19,7 @@ use vfio::pci::{
     CoreDevice,
     DeviceId,
     IdTable,
+    Protocols,
     Registration,
     Variant, //
 };
@@ -66,6 +67,14 @@ impl Variant for EduVfioPci {
     const ID_TABLE: IdTable = &ID_TABLE;
     const TRAPPED_BARS: &'static [u8] = &[registers::BAR];
 
+    fn protocols() -> Protocols {
+        Protocols {
+            region_2018: module_parameters::region_2018.value(),
+            region_v1: module_parameters::region_v1.value(),
+            v2: module_parameters::v2.value(),
+        }
+    }
+
     fn data_section_size() -> usize {
         Self::parameters().data_section_size()
     }
@@ -110,6 +119,18 @@ module! {
         dma_mask_bits: u32 {
             default: 28,
             description: "Address bits that the devices have for DMA, 13 to 64; edu's dma_mask property (default 28)",
+        },
+        region_2018: bool {
+            default: true,
+            description: "Offer the migration region of November 2018 (default yes)",
+        },
+        region_v1: bool {
+            default: true,
+            description: "Offer the migration region of Linux 5.8 to 5.17, for QEMU 5.2 to 7.2 (default yes)",
+        },
+        v2: bool {
+            default: true,
+            description: "Offer the migration features of Linux 5.18 and later, for QEMU 8 and later (default yes)",
         },
         quiesce_timeout_ms: u32 {
             default: 10000,

@@ -15,6 +15,7 @@ mod status;
 mod trace;
 mod trap;
 mod variant;
+mod variant_device;
 mod vtable;
 
 pub use self::{
@@ -27,7 +28,7 @@ pub use self::{
     registers::Registers,
     registration::Registration,
     variant::{
-        Variant,
-        VariantDevice, //
+        Protocols,
+        Variant, //
     }, //
 };

@@ -46,9 +46,9 @@ use migration::{
     }, //
 };
 
-use super::variant::{
-    Variant,
-    VariantDevice, //
+use super::{
+    variant::Variant,
+    variant_device::VariantDevice, //
 };
 use crate::bindings;
 

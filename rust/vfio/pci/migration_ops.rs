@@ -22,10 +22,8 @@ use super::{
         Direction,
         OwnedFile, //
     },
-    variant::{
-        Variant,
-        VariantDevice, //
-    }, //
+    variant::Variant,
+    variant_device::VariantDevice, //
 };
 use crate::bindings;
 

@@ -32,9 +32,9 @@ use migration::{
     window::DataWindow, //
 };
 
-use super::variant::{
-    Variant,
-    VariantDevice, //
+use super::{
+    variant::Variant,
+    variant_device::VariantDevice, //
 };
 use crate::{
     bindings,
@@ -133,8 +133,13 @@ impl<T: Variant> RegionKind<T> for RegionV1 {
 impl<T: Variant> VariantDevice<T> {
     /// Adds the regions to the device that is being opened.
     pub(super) fn register_migration_regions(&self) -> Result {
-        self.register_migration_region::<Kabi2018>()?;
-        self.register_migration_region::<RegionV1>()
+        if Self::protocols().region_2018 {
+            self.register_migration_region::<Kabi2018>()?;
+        }
+        if Self::protocols().region_v1 {
+            self.register_migration_region::<RegionV1>()?;
+        }
+        Ok(())
     }
 
     /// Adds one region.

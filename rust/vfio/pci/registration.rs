@@ -35,10 +35,8 @@ use kernel::{
 };
 
 use super::{
-    variant::{
-        Variant,
-        VariantDevice, //
-    },
+    variant::Variant,
+    variant_device::VariantDevice,
     vtable::VTable, //
     CoreDevice,
 };

@@ -8,9 +8,9 @@ use migration::device::{
     Width, //
 };
 
-use super::variant::{
-    Variant,
-    VariantDevice, //
+use super::{
+    variant::Variant,
+    variant_device::VariantDevice, //
 };
 use crate::user::Call;
 

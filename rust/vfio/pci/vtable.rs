@@ -11,9 +11,9 @@ use kernel::{
     ModuleMetadata, //
 };
 
-use super::variant::{
-    Variant,
-    VariantDevice, //
+use super::{
+    variant::Variant,
+    variant_device::VariantDevice, //
 };
 use crate::{
     bindings,
