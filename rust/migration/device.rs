@@ -84,7 +84,7 @@ pub trait Device {
     /// A load is refused where the image's identity is not compatible with it.
     fn identity(&self) -> Identity;
 
-    /// A user opens the device: what made it lost to the last user is over. A reset follows.
+    /// A user opens the device: what made it lost to the last user may be over. A reset follows.
     ///
     /// An error fails the open.
     fn open(&mut self, host: &Self::Host) -> Result {

@@ -20,9 +20,15 @@
  * ascending order and takes effect with the second.  All fields are little
  * endian.  Any other access, a value out of range, or a field written in a
  * state that does not take it fails with EINVAL and changes nothing.  While
- * another migration protocol owns the device a write fails with EBUSY.  A
- * device that failed for good answers EIO until it is reset, or closed and
- * opened again.
+ * another migration protocol owns the device a write fails with EBUSY, and so
+ * does a write of the guest to a register of a stopped device.
+ *
+ * What an access has the device do may fail as well: ETIMEDOUT when the device
+ * does not stop in time, EINTR on a signal, ENOMEM without memory, ENODEV when
+ * the device is gone.  The device is then in the state before, or in one on the
+ * way.  A device that failed for good answers EIO until it is reset, or closed
+ * and opened again.  An image that is refused resets the device, which stays in
+ * RESUME until the client writes FAILED or CANCELLED.
  */
 #ifndef _UAPI_LINUX_VFIO_MIGRATION_REGION_H
 #define _UAPI_LINUX_VFIO_MIGRATION_REGION_H
@@ -82,7 +88,8 @@ enum vfio_device_migration_state {
  * @pending.compatible: May go at any time.
  * @pending.postcopy_only: Can go only after the source has stopped.
  * @pending.threshold_size: Written by the client: the most bytes that it takes
- *	in one buffer; 0, the value after open, means the whole data section.
+ *	in one buffer; 0, the value after open and after a reset, means the
+ *	whole data section.
  * @data: One buffer of device state in the data section.
  * @data.offset: Where in the region the data lies; never 0.
  * @data.size: Bytes that count.  While saving, the first read of @data.offset

@@ -18,7 +18,8 @@ use kernel::{
         iommu_group,
         iommu_group_get,
         iommu_group_put,
-        iommu_unmap, //
+        iommu_unmap,
+        __IOMMU_DOMAIN_PAGING, //
     },
     error::{
         from_err_ptr,
@@ -49,7 +50,7 @@ pub enum PassError {
     Failed(Error),
     /// The device may still be at work or could not be given back to the user's domain.
     ///
-    /// It was cut off from all memory and stays so until it is closed.
+    /// It was cut off from all memory and stays so until it leaves the user's container.
     Lost(Error),
 }
 
@@ -161,7 +162,7 @@ impl CoreDevice {
     /// must leave the device idle, and return an error only where it cannot say that it is: the
     /// device is then cut off from all memory, see [`PassError::Lost`].
     ///
-    /// Before that the errors are `ENODEV` (no IOMMU), `EOPNOTSUPP` (the device shares its IOMMU
+    /// Before that the errors are `ENODEV` (no IOMMU, or the device was cut off before), `EOPNOTSUPP` (the device shares its IOMMU
     /// group), `EIO` (low-power state) and `ENOMEM`.
     pub fn with_private_dma<R>(
         &self,
@@ -173,7 +174,10 @@ impl CoreDevice {
         // SAFETY: The device is valid for the life of `self`. Its domain cannot change: the user
         // cannot take the group out of its container while the device is open.
         let user = unsafe { iommu_get_domain_for_dev(&raw mut (*self.pdev()).dev) };
-        if user.is_null() {
+        // A device that was lost stays cut off, in a domain that blocks, until it leaves the
+        // container.
+        // SAFETY: The domain is valid where there is one.
+        if user.is_null() || unsafe { (*user).type_ } & __IOMMU_DOMAIN_PAGING == 0 {
             return Err(PassError::Failed(ENODEV));
         }
         let mapping = Domain::new(self)

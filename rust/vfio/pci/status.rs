@@ -30,7 +30,8 @@ use super::{
 /// `core` is the device that this is a part of.
 #[pin_data]
 pub(super) struct StateCell<T: Variant> {
-    /// Taken before any lock of VFIO or the IOMMU, and never held while user memory is copied.
+    /// Taken before any lock of VFIO or the IOMMU but the device set's, which the VFIO core holds
+    /// around open and close. Never held while user memory is copied.
     #[pin]
     pub(super) state: Mutex<Migratable<T::Device>>,
     core: *const CoreDevice,
