@@ -115,7 +115,12 @@ impl EduDevice {
     /// Waits until the device has nothing to do.
     fn wait_idle(&mut self, core: &CoreDevice, signals: Signals) -> Result {
         hardware::wait_idle(core, signals, self.config.timeout)?;
-        self.end_transfer(core)?;
+        match self.end_transfer(core) {
+            // The user may be dead, and the memory gone: no reason to keep the next one's device
+            // as it is.
+            Err(_) if signals == Signals::Ignore => self.transfer = None,
+            result => result?,
+        }
         if self.interrupt_due {
             hardware::wait_factorial_interrupt(core)?;
             self.interrupt_due = false;
