@@ -5,6 +5,8 @@ import contextlib
 import errno
 import os
 
+import pytest
+
 import edu
 import migration2018 as m
 from edu import BUFFER, BUFFER_SIZE
@@ -50,6 +52,9 @@ def reach(region, state, image):
             region.state = m.RESUME_COMPLETED
     assert region.state == state
 
+
+# The watchdog of `no_hang` is a thread; a process that is forked beside it is fine.
+FORKS = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
 # States in which the device runs, and those in which it is stopped.
 RUNS = (m.RUNNING, m.SETUP, m.PRECOPY)

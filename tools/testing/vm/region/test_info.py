@@ -145,7 +145,7 @@ def test_bar0_cannot_be_mapped(guest):
 def test_reset_is_announced(guest):
     flags, regions, _ = guest.device.info()
     assert flags & (vfio.DEVICE_FLAGS_RESET | vfio.DEVICE_FLAGS_PCI) == 3
-    assert regions == guest.region.info.index + 1
+    assert regions > guest.region.info.index
 
 
 def test_ioeventfd_and_dma_buf_are_refused(guest):

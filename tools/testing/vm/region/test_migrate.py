@@ -23,7 +23,7 @@ def contents(guest):
 
 
 @pytest.mark.parametrize("direction", [1, -1])
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(3))
 def test_every_register_and_the_buffer_arrive(bdfs, rng, direction, number):
     first, second = bdfs[::direction]
     with Guest(first) as source, Guest(second) as target:
@@ -206,8 +206,8 @@ def test_a_source_that_gives_up_loses_nothing(guest, rng, state, end):
     assert guest.edu.factorial(5) == 120
 
 
-@pytest.mark.parametrize("end", [m.CANCELLED, m.FAILED])
-@pytest.mark.parametrize("length", [0, 1000, 4250, None])
+@pytest.mark.parametrize("length, end", [(0, m.FAILED), (1000, m.CANCELLED), (4250, m.FAILED),
+                                         (None, m.CANCELLED), (None, m.FAILED)])
 def test_a_target_that_gives_up_is_fresh(pair, rng, length, end):
     source, target = pair
     randomise(source, rng)
@@ -220,7 +220,6 @@ def test_a_target_that_gives_up_is_fresh(pair, rng, length, end):
     target.region.state = end
     assert target.edu.state() == FRESH
     assert contents(target) == bytes(BUFFER_SIZE)
-    target.region.load(image)
 
 
 def test_two_devices_migrate_at_once(bdfs, rng):
