@@ -5,7 +5,7 @@ import os
 import pathlib
 import subprocess
 
-DEFAULT = pathlib.Path(__file__).resolve().parents[1] / "c" / "region_client"
+DEFAULT = pathlib.Path(__file__).resolve().parents[3] / "target" / "region_client"
 
 
 def run(*arguments):
