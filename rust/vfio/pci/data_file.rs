@@ -214,19 +214,26 @@ impl<T: Variant> DataFile<T> {
 
     /// The user writes `count` bytes.
     ///
-    /// An error counts even where bytes were taken before: the session is over with it.
+    /// An error of the image counts even where bytes were taken before: the session is over with it.
+    /// Memory that cannot be read ends nothing, so there the user is told how many were taken.
     fn write(&self, buf: UserPtr, count: usize) -> Result<usize> {
         let device = self.device.get();
         let mut bounce = self.bounce.lock();
         let mut from = UserSlice::new(buf, count).reader();
+        let mut taken = 0;
         while !from.is_empty() {
             let part = from.len().min(bounce.len());
             let bytes = bounce.get_mut(..part).ok_or(EIO)?;
-            from.read_slice(bytes)?;
+            match from.read_slice(bytes) {
+                Err(error) if taken == 0 => return Err(error),
+                Err(_) => break,
+                Ok(()) => {}
+            }
             device
                 .load(|state| v2::write(state.engine_mut(), device.core(), self.session, bytes))?;
+            taken += part;
         }
-        Ok(count)
+        Ok(taken)
     }
 
     /// Returns what the user can do without waiting, and has `table` woken when that may change.
