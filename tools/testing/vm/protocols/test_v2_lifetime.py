@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Data files that outlive the session, the device, the binding and the process."""
+
+import errno
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+import migration_v2 as v2
+import modules
+from clients import IMAGE, Client, is_dead, refused
+
+STATES = (*v2.SAVING, v2.RESUMING)
+
+
+def uses():
+    with open(f"/sys/module/{modules.DRIVER}/refcnt", encoding="ascii") as file:
+        return int(file.read())
+
+
+def orphan(bdf, state):
+    """Returns the data file of a device that was closed."""
+    with Client(bdf) as guest:
+        file = guest.v2.set(state)
+        if state != v2.RESUMING:
+            assert file.read(10)
+    return file
+
+
+def ends(file):
+    is_dead(file)
+    with refused(errno.EINVAL):
+        file.precopy_info()
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_file_outlives_the_device(bdfs, rng, state):
+    with orphan(bdfs[0], state) as file:
+        ends(file)
+        with Client(bdfs[0]) as guest:
+            guest.is_fresh()
+            ends(file)
+            with guest.v2.set(v2.STOP_COPY) as new:
+                ends(file)
+                assert len(new.drain()) == IMAGE
+                guest.v2.set(v2.RUNNING)
+            guest.works(rng)
+        ends(file)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_file_outlives_the_binding(bdfs, rng, state):
+    with orphan(bdfs[0], state) as file:
+        # Nobody waits for the file.
+        begin = time.monotonic()
+        modules.unbind(bdfs[0])
+        assert time.monotonic() - begin < 10
+        ends(file)
+        modules.bind(bdfs[0])
+        ends(file)
+        with Client(bdfs[0]) as guest:
+            guest.works(rng)
+            ends(file)
+        modules.unbind(bdfs[0])
+        file.close()
+    modules.bind(bdfs[0])
+    with Client(bdfs[0]) as guest:
+        guest.is_fresh()
+
+
+def test_files_of_many_bindings(bdfs):
+    before = uses()
+    files = []
+    for number in range(4):
+        files.append(orphan(bdfs[0], STATES[number]))
+        modules.unbind(bdfs[0])
+        modules.bind(bdfs[0])
+        assert uses() == before + len(files)
+        for file in files:
+            ends(file)
+    while files:
+        files.pop(0).close()
+        assert uses() == before + len(files)
+
+
+def test_the_module_stays_as_long_as_a_file(bdfs):
+    with orphan(bdfs[0], v2.PRE_COPY) as file:
+        for bdf in bdfs:
+            modules.unbind(bdf)
+        assert uses() == 1
+        status, output = modules.run("rmmod", modules.DRIVER)
+        assert status != 0 and "in use" in output
+        ends(file)
+    assert uses() == 0
+    modules.unload()
+    modules.load()
+    for bdf in bdfs:
+        modules.bind(bdf)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_unbind_waits_for_the_device_and_not_for_the_file(bdfs, state):
+    guest = Client(bdfs[0])
+    with guest.v2.set(state) as file:
+        thread = threading.Thread(target=modules.unbind, args=(bdfs[0],))
+        thread.start()
+        time.sleep(0.3)
+        assert thread.is_alive()
+        assert guest.v2.state == state
+        if state == v2.RESUMING:
+            file.write(b"RVFIO")
+        else:
+            guest.v2.set(v2.STOP_COPY)
+            assert len(file.drain()) == IMAGE
+        guest.close()
+        thread.join(30)
+        assert not thread.is_alive()
+        ends(file)
+    modules.bind(bdfs[0])
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_killed_process(bdfs, state):
+    """Device and file are closed in any order; the device is as new."""
+    before = uses()
+    ready, done = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            guest = Client(bdfs[0])
+            file = guest.v2.set(state)
+            if state != v2.RESUMING:
+                file.read(500)
+            os.write(done, b"1")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(done)
+    assert os.read(ready, 1) == b"1"
+    os.close(ready)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with Client(bdfs[0]) as guest:
+        guest.is_fresh()
+    assert uses() == before
+
+
+def test_a_process_that_got_the_file_keeps_it(bdfs):
+    """The device is closed under a process that reads: it gets an error, not bytes of others."""
+    with Client(bdfs[0]) as guest:
+        file = guest.v2.set(v2.PRE_COPY)
+        file.drain()
+        ready, done = os.pipe()
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                # The device's own descriptors are the parent's.
+                guest.close()
+                os.write(done, b"1")
+                while True:
+                    if file.poll(20) & ~1:
+                        break
+                try:
+                    file.read()
+                except OSError as error:
+                    status = 0 if error.errno == errno.ENODEV else error.errno
+            finally:
+                os._exit(status)
+        os.close(done)
+        assert os.read(ready, 1) == b"1"
+        os.close(ready)
+        file.close()
+        guest.device.reset()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
