@@ -5,7 +5,7 @@
 # image.  A run never writes to any of them.
 
 title='VM image'
-after=(rootfs)
+after=(rootfs qemu7)
 
 # The parts of the stock kernel's modules that go in.  All 4500 of them would
 # make the depmod at every boot slow, and most have no device here.
@@ -27,6 +27,7 @@ boot_modules=(virtio_blk ext4 overlay 9p 9pnet_virtio)
 
 artefact() {
 	name_of "$RELEASE" "$KERNEL_VERSION" "$(basename "$(result rootfs)")" \
+		"$(basename "$(result qemu7)")" \
 		"$(cat "$SCRIPTS/vm.d/early-init")"
 }
 
@@ -79,6 +80,8 @@ build() {
 	find "$files" -name '*.ko.xz' -print0 | xargs -0 -P "$(nproc)" -n 50 xz -d
 
 	as_root cp -al "$(result rootfs)/root" "$root"
+	as_root mkdir -p "$root/opt"
+	as_root cp -al "$(result qemu7)/root" "$root/opt/qemu7"
 	as_root mkdir -p "$root/usr/lib/modules"
 	as_root cp -r --no-preserve=ownership "$(find "$files" -type d -path "*/modules/$RELEASE")" \
 		"$root/usr/lib/modules/"

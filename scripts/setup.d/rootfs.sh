@@ -9,6 +9,8 @@ after=(archive)
 rootfs_packages=(
 	python3 python3-pytest python3-pytest-timeout
 	mount pciutils kmod procps iproute2 psmisc strace
+	# Programs for guests of QEMU in the VM.
+	binutils
 	# For the initramfs.
 	busybox-static
 )
@@ -18,5 +20,5 @@ artefact() { name_of "$SUITE" "$QEMU_VERSION"; }
 build() {
 	local packages
 	packages=$(IFS=, && echo "${rootfs_packages[*]}")
-	bootstrap "$1/root" "$packages" qemu-system-x86
+	bootstrap "$1/root" "$packages" 'qemu-system-x86 python3-qemu-qmp'
 }
