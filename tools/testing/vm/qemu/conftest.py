@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures of the tests with QEMU."""
+
+import faulthandler
+import random
+
+import pytest
+
+import machine
+import versions
+
+HANG_SECONDS = 300
+
+
+@pytest.fixture(autouse=True)
+def no_hang():
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared():
+    versions.prepare()
+
+
+@pytest.fixture(params=versions.ALL, ids=str)
+def version(request):
+    """Each QEMU in turn."""
+    return request.param
+
+
+@pytest.fixture
+def start(bdfs, version):
+    """Starts a QEMU with one device or more, by number; see Machine for the options."""
+    machines = []
+
+    def start_one(*devices, **options):
+        machines.append(machine.Machine([bdfs[n] for n in devices], version, **options))
+        return machines[-1]
+
+    yield start_one
+    for output in [one.close() for one in reversed(machines)]:
+        print(output)
+        assert "annot reset device" not in output
+
+
+@pytest.fixture
+def source(start):
+    """A guest with the first device."""
+    one = start(0)
+    one.enable()
+    return one
+
+
+@pytest.fixture
+def target(start):
+    """A QEMU with the second device that waits for a guest."""
+    return start(1, incoming=True)
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers that are the same for each run of a test."""
+    return random.Random(request.node.nodeid)

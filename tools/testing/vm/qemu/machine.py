@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU processes that have devices of the virtual machine passed through."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import tempfile
+import time
+
+from pci import GuestEdu, route_interrupts
+from qemu.qmp import ExecuteError
+from qemu.qmp.legacy import QEMUMonitorProtocol
+from qtest import Qtest
+from versions import QEMU_11
+
+MIB = 1 << 20
+FIRST_SLOT = 4
+PATIENCE = 60
+
+# Memory of the guest that only makes a migration long.
+BALLAST = 0x2000000
+
+ENDED = ("completed", "failed", "cancelled")
+
+# Where INTx of all slots goes: an input of the I/O APIC.
+INTERRUPT_LINE = 11
+
+
+class Machine:
+    """A QEMU whose guest is driven by its qtest socket, and itself by QMP."""
+
+    def __init__(self, bdfs, version=QEMU_11, incoming=False, firmware=None, memory=64 * MIB):
+        """Starts QEMU with a device for each address; with `incoming` it waits for a guest.
+
+        Without a program in `firmware` the guest has none, and the test is the guest.
+        """
+        self.version = version
+        self.log = tempfile.TemporaryFile()
+        self.written = None
+        with contextlib.ExitStack() as theirs:
+            ours, fds = {}, {}
+            for name in ("qmp", "qtest"):
+                ours[name], end = socket.socketpair()
+                fds[name] = theirs.enter_context(end).fileno()
+            # pylint: disable-next=consider-using-with
+            self.process = subprocess.Popen(
+                [
+                    *version.command,
+                    *("-nodefaults", "-no-user-config", "-display", "none"),
+                    *("-machine", "pc", "-m", f"size={memory}b"),
+                    *version.processor(firmware),
+                    *("-chardev", f"socket,id=qmp,fd={fds['qmp']}", "-qmp", "chardev:qmp"),
+                    *("-chardev", f"socket,id=qtest,fd={fds['qtest']}"),
+                    *("-qtest", "chardev:qtest", "-qtest-log", "none"),
+                    *self._devices(bdfs),
+                    *(("-incoming", "defer") if incoming else ()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=self.log,
+                stderr=subprocess.STDOUT,
+                pass_fds=list(fds.values()),
+            )
+        self.qtest = Qtest(ours["qtest"])
+        self.qmp = QEMUMonitorProtocol(ours["qmp"])
+        try:
+            self.qmp.connect()
+            # By it the source learns that the target has refused.
+            self.return_path(True)
+            self.qtest.intercept("ioapic")
+        except Exception as error:
+            self.kill()
+            raise AssertionError(f"QEMU did not start:\n{self.output()}") from error
+        self.edus = [GuestEdu(self.qtest, FIRST_SLOT + number) for number in range(len(bdfs))]
+
+    def _devices(self, bdfs):
+        for number, bdf in enumerate(bdfs):
+            yield "-device"
+            yield (f"vfio-pci,host={bdf},id=edu{number},addr={FIRST_SLOT + number:x}.0,"
+                   f"{self.version.migration}")
+
+    @property
+    def edu(self):
+        """The first device."""
+        return self.edus[0]
+
+    def enable(self):
+        """Sets interrupts and the devices up as firmware does."""
+        route_interrupts(self.qtest, INTERRUPT_LINE)
+        for edu in self.edus:
+            edu.function.enable()
+
+    def interrupts(self):
+        """Returns the level of the first device's INTx and how often it was raised."""
+        return self.qtest.interrupts(INTERRUPT_LINE)
+
+    def output(self):
+        """Returns what QEMU wrote."""
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def cmd(self, name, **arguments):
+        """Runs a QMP command; in the name of an argument _ stands for -."""
+        return self.qmp.cmd(name, **{key.replace("_", "-"): arguments[key] for key in arguments})
+
+    def status(self):
+        return self.cmd("query-status")["status"]
+
+    def wait_status(self, wanted="running"):
+        self.wait(lambda: self.status() == wanted, f"the status {wanted}")
+
+    def events(self, name):
+        """Returns the events of a name since the start."""
+        return [event for event in self.qmp.get_events() if event["event"] == name]
+
+    def wait(self, condition, what):
+        """Waits until `condition` returns something, and returns it."""
+        end = time.monotonic() + PATIENCE
+        while not (result := condition()):
+            assert time.monotonic() < end, f"{what} does not come:\n{self.output()}"
+            time.sleep(0.02)
+        return result
+
+    # Migration.
+
+    def parameters(self, **parameters):
+        self.cmd("migrate-set-parameters", **parameters)
+
+    def listen(self):
+        """Has QEMU, which must be one that waits for a guest, take it from a TCP port.
+
+        Returns the port.
+        """
+        self.cmd("migrate-incoming", uri="tcp:127.0.0.1:0")
+        (address,) = self.cmd("query-migrate")["socket-address"]
+        return int(address["port"])
+
+    def migrate_to(self, port):
+        self.cmd("migrate", uri=f"tcp:127.0.0.1:{port}")
+
+    def return_path(self, state):
+        self.cmd("migrate-set-capabilities",
+                 capabilities=[{"capability": "return-path", "state": state}])
+
+    def _with_file(self, command, path, flags):
+        self.return_path(False)
+        if self.version.has_file:
+            self.cmd(command, uri=f"file:{path}")
+            return
+        fd = os.open(path, flags, 0o600)
+        try:
+            self.qmp.send_fd_scm(fd)
+            self.cmd("getfd", fdname="image")
+        finally:
+            os.close(fd)
+        self.cmd(command, uri="fd:image")
+
+    def migrate_to_file(self, path):
+        self._with_file("migrate", path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def migrate_from_file(self, path):
+        self._with_file("migrate-incoming", path, os.O_RDONLY)
+
+    def migration(self):
+        """Returns what QEMU says of the last migration."""
+        return self.cmd("query-migrate")
+
+    def hold(self):
+        """Has the next migration go on until it is released, low memory first."""
+        self.qtest.memset(BALLAST, 16 * MIB, 0x5A)
+        self.parameters(max_bandwidth=512 << 10, downtime_limit=1)
+
+    def release(self):
+        """Lets a migration that was held come to its end."""
+        self.parameters(max_bandwidth=1 << 40, downtime_limit=300)
+
+    def wait_migration(self, *wanted):
+        """Waits until the migration is in one of the states; returns what QEMU says of it."""
+
+        def look():
+            info = self.migration()
+            return info if info.get("status") in wanted else None
+
+        return self.wait(look, f"the migration's state {wanted}")
+
+    def wait_sent(self):
+        """Waits until a migration that is held has sent the memory below the ballast."""
+        self.wait(
+            lambda: self.migration().get("ram", {}).get("normal-bytes", 0) > MIB, "the pre-copy"
+        )
+
+    def wait_end(self, wanted="completed"):
+        """Waits until the migration has ended in that state; returns what QEMU says of it."""
+        info = self.wait_migration(*ENDED)
+        assert info["status"] == wanted, f"{info}\n{self.output()}"
+        return info
+
+    # The end.
+
+    def wait_exit(self):
+        """Waits until QEMU has ended by itself; returns its status."""
+        return self.process.wait(PATIENCE)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def close(self):
+        """Ends QEMU as its user does, if it was not; returns what it wrote."""
+        if self.log.closed:
+            return self.written
+        if self.process.poll() is None:
+            with contextlib.suppress(Exception):
+                self.cmd("quit")
+                self.process.wait(PATIENCE)
+        self.kill()
+        self.qtest.close()
+        with contextlib.suppress(Exception):
+            self.qmp.close()
+        self.written = self.output()
+        self.log.close()
+        return self.written
+
+
+def migrate(source, target):
+    """Moves the guest to another QEMU; returns what QEMU says of it."""
+    source.migrate_to(target.listen())
+    info = source.wait_end()
+    target.wait_status()
+    return info
+
+
+__all__ = ["ExecuteError", "INTERRUPT_LINE", "MIB", "Machine", "migrate"]

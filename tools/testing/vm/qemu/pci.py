@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""PCI as a guest of QEMU's pc sees it: configuration space and the edu behind a BAR."""
+
+from edu import BUFFER_SIZE, Edu
+from vfio import BAR0_REGION, COMMAND_MASTER, COMMAND_MEMORY
+
+CONFIG_ADDRESS, CONFIG_DATA = 0xCF8, 0xCFC
+COMMAND, STATUS_AND_COMMAND, BAR0, CAPABILITIES = 4, 4, 0x10, 0x34
+COMMAND_INTX_DISABLE = 0x400
+CAPABILITY_MSI, MSI_ENABLE, MSI_64 = 5, 1 << 16, 1 << 23
+
+# Where the guest puts the BARs, each of 1 MiB: above its memory.
+BAR_BASE, BAR_SIZE = 0xE0000000, 1 << 20
+
+
+class Function:
+    """A PCI function on the root bus, through the I/O ports of the guest."""
+
+    def __init__(self, qtest, slot):
+        self.qtest = qtest
+        self.slot = slot
+        self.bar = BAR_BASE + slot * BAR_SIZE
+
+    def _select(self, register):
+        self.qtest.io_write32(CONFIG_ADDRESS, 1 << 31 | self.slot << 11 | register)
+
+    def config_read(self, register):
+        self._select(register)
+        return self.qtest.io_read32(CONFIG_DATA)
+
+    def config_write(self, register, value):
+        self._select(register)
+        self.qtest.io_write32(CONFIG_DATA, value)
+
+    def command(self, set_=0, clear=0):
+        """Changes bits of the command register; returns it."""
+        value = self.config_read(COMMAND) & 0xFFFF
+        if set_ or clear:
+            value = (value | set_) & ~clear
+            self.config_write(COMMAND, value)
+        return value
+
+    def enable(self):
+        """Does what firmware does: gives the BAR its place and switches the function on."""
+        self.config_write(BAR0, self.bar)
+        self.command(COMMAND_MEMORY | COMMAND_MASTER)
+
+    def capability(self, kind):
+        at = self.config_read(CAPABILITIES) & 0xFC
+        while at:
+            head = self.config_read(at)
+            if head & 0xFF == kind:
+                return at
+            at = head >> 8 & 0xFC
+        raise AssertionError(f"no capability {kind:#x}")
+
+    def enable_msi(self, address, data):
+        """Has interrupts write 32 bits of data to an address of guest memory."""
+        at = self.capability(CAPABILITY_MSI)
+        head = self.config_read(at)
+        self.config_write(at + 4, address)
+        if head & MSI_64:
+            self.config_write(at + 8, 0)
+            self.config_write(at + 12, data)
+        else:
+            self.config_write(at + 8, data)
+        self.command(COMMAND_INTX_DISABLE)
+        self.config_write(at, head | MSI_ENABLE)
+
+    # What edu.Edu wants of a device.
+
+    def read(self, region, offset, size):
+        assert region == BAR0_REGION
+        read = {4: self.qtest.read32, 8: self.qtest.read64}[size]
+        return read(self.bar + offset).to_bytes(size, "little")
+
+    def write(self, region, offset, data):
+        assert region == BAR0_REGION
+        write = {4: self.qtest.write32, 8: self.qtest.write64}[len(data)]
+        write(self.bar + offset, int.from_bytes(data, "little"))
+        return len(data)
+
+
+def route_interrupts(qtest, line):
+    """Has all four INTx of the bus go to one line: PIIX3's PIRQ routing registers."""
+    Function(qtest, 1).config_write(0x60, line * 0x01010101)
+
+
+class GuestEdu(Edu):
+    """The edu and the guest's memory that it works on.
+
+    The guest keeps the page at SCRATCH for `fill` and `buffer`.
+    """
+
+    SCRATCH = 0x1F00000
+
+    def __init__(self, qtest, slot):
+        super().__init__(Function(qtest, slot))
+        self.function = self.device
+        self.memory = qtest
+        self.scratch = self.SCRATCH + slot * BUFFER_SIZE
+
+    def fill(self, content):
+        """Writes the device's internal buffer."""
+        self.memory.write(self.scratch, content)
+        self.to_device(self.scratch, len(content))
+
+    def buffer(self):
+        """Returns the internal buffer; changes the DMA registers."""
+        self.memory.write(self.scratch, bytes(BUFFER_SIZE))
+        self.to_memory(self.scratch)
+        return self.memory.read(self.scratch, BUFFER_SIZE)

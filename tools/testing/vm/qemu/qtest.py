@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A client of QEMU's qtest protocol: the hands of a guest without a program."""
+
+import base64
+
+
+class QtestError(Exception):
+    """QEMU refused a command, or ended."""
+
+
+class Qtest:
+    """Commands are lines of text; an interrupt is a line that comes in between."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.file = sock.makefile("rwb", buffering=0)
+        self.levels = {}
+        self.raised = {}
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+    def _note_interrupt(self, words):
+        level, line = words[1] == b"raise", int(words[2])
+        if level and not self.levels.get(line):
+            self.raised[line] = self.raised.get(line, 0) + 1
+        self.levels[line] = level
+
+    def command(self, text):
+        """Returns the words of the answer."""
+        try:
+            self.file.write(text.encode() + b"\n")
+            while True:
+                line = self.file.readline()
+                if not line.endswith(b"\n"):
+                    raise QtestError(f"QEMU ended at '{text}'")
+                words = line.split()
+                if words[0] == b"IRQ":
+                    self._note_interrupt(words)
+                    continue
+                if words[0] != b"OK":
+                    raise QtestError(f"{text}: {line.decode().strip()}")
+                return words[1:]
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise QtestError(f"QEMU ended at '{text}'") from error
+
+    def intercept(self, path):
+        """Has changes of the input lines of an interrupt controller reported."""
+        self.command(f"irq_intercept_in {path}")
+
+    def interrupts(self, line):
+        """Returns level of a line and how often it was raised."""
+        self.command("endianness")  # what came before its answer has been noted
+        return self.levels.get(line, False), self.raised.get(line, 0)
+
+    def io_read32(self, port):
+        return int(self.command(f"inl {port:#x}")[0], 16)
+
+    def io_write32(self, port, value):
+        self.command(f"outl {port:#x} {value:#x}")
+
+    def read32(self, address):
+        return int(self.command(f"readl {address:#x}")[0], 16)
+
+    def write32(self, address, value):
+        self.command(f"writel {address:#x} {value:#x}")
+
+    def read64(self, address):
+        return int(self.command(f"readq {address:#x}")[0], 16)
+
+    def write64(self, address, value):
+        self.command(f"writeq {address:#x} {value:#x}")
+
+    def read(self, address, size):
+        return base64.b64decode(self.command(f"b64read {address:#x} {size:#x}")[0])
+
+    def write(self, address, data):
+        text = base64.b64encode(data).decode()
+        self.command(f"b64write {address:#x} {len(data):#x} {text}")
+
+    def memset(self, address, size, value):
+        self.command(f"memset {address:#x} {size:#x} {value:#x}")
