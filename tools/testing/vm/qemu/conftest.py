@@ -3,6 +3,7 @@
 
 import faulthandler
 import random
+import statistics
 
 import pytest
 
@@ -63,3 +64,14 @@ def target(start):
 def rng(request):
     """Random numbers that are the same for each run of a test."""
     return random.Random(request.node.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints what QEMU says of the migrations that met no obstacle."""
+    for name in sorted({name for name, _, _ in machine.figures}):
+        total, downtime = zip(*(times for one, *times in machine.figures if one == name))
+        terminalreporter.write_line(
+            f"{name}: {len(total)} migrations, in ms (median, most):"
+            f" total {statistics.median(total):.0f}, {max(total)};"
+            f" downtime {statistics.median(downtime):.0f}, {max(downtime)}"
+        )
