@@ -7,7 +7,7 @@ import os
 import select
 import struct
 
-from vfio import FEATURE_GET, FEATURE_PROBE, FEATURE_SET
+from vfio import FEATURE_GET, FEATURE_SET
 
 (ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P) = range(8)
 STATES = tuple(range(8))
@@ -141,9 +141,6 @@ class MigrationV2:
 
     def data_size(self):
         return struct.unpack("Q", self.device.feature(FEATURE_GET | MIG_DATA_SIZE, bytes(8)))[0]
-
-    def probe(self, feature):
-        self.device.feature(FEATURE_PROBE | feature)
 
     def save(self, precopy=True, size=1 << 20):
         """Takes the whole image; the device is left stopped."""

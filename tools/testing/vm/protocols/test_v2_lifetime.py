@@ -2,6 +2,7 @@
 """Data files that outlive the session, the device, the binding and the process."""
 
 import errno
+import glob
 import os
 import signal
 import threading
@@ -13,7 +14,14 @@ import migration_v2 as v2
 import modules
 from clients import IMAGE, Client, is_dead, refused
 
+DEVICES = "/sys/bus/pci/devices"
 STATES = (*v2.SAVING, v2.RESUMING)
+
+
+def is_edu(path):
+    """Returns whether a file in sysfs is of an edu device."""
+    with open(os.path.join(os.path.dirname(path), "modalias"), encoding="ascii") as file:
+        return file.read().startswith("pci:v00001234d000011E8")
 
 
 def uses():
@@ -176,3 +184,48 @@ def test_a_process_that_got_the_file_keeps_it(bdfs):
         file.close()
         guest.device.reset()
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_reset_by_others_is_not_caught_up_by_a_file(log):
+    """The function is not the driver's any more when a file is all that is left.
+
+    Needs a function that the bus can reset, so one behind a bridge; by hand:
+    scripts/vm run --qemu-arg -device --qemu-arg pcie-root-port,id=port,addr=0x12
+    --qemu-arg -device --qemu-arg edu,bus=port
+    """
+    resets = sorted(glob.glob(f"{DEVICES}/*/reset"))
+    bdf = next((path.split("/")[-2] for path in resets if is_edu(path)), None)
+    if bdf is None:
+        pytest.skip("no function that can be reset by its bus")
+    if not modules.is_loaded():
+        modules.load()
+    for unbind in (False, True):
+        modules.bind(bdf)
+        with orphan(bdf, v2.PRE_COPY) as file:
+            with open(f"{DEVICES}/{bdf}/reset", "w", encoding="ascii") as reset:
+                reset.write("1")
+            if unbind:
+                modules.unbind(bdf)
+            log.take()
+            ends(file)
+            assert not log.take()
+    modules.bind(bdf)
+    with Client(bdf) as guest:
+        guest.is_fresh()
+    modules.unbind(bdf)
+
+
+@pytest.mark.xfail(reason="the entry in debugfs lives as long as the last data file", strict=True)
+def test_the_state_of_a_new_binding_is_shown(bdfs):
+    """A file of the binding before does not keep its place in debugfs."""
+    path = f"/sys/kernel/debug/{modules.DRIVER}/{bdfs[0]}/migration"
+    if not os.path.exists("/sys/kernel/debug/bdi"):
+        modules.run("mount", "-t", "debugfs", "none", "/sys/kernel/debug")
+    with open(path, encoding="ascii") as shown:
+        before = shown.read()
+    with orphan(bdfs[0], v2.PRE_COPY):
+        modules.unbind(bdfs[0])
+        assert not os.path.exists(path)
+        modules.bind(bdfs[0])
+        with open(path, encoding="ascii") as shown:
+            assert shown.read() == before
