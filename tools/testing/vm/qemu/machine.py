@@ -66,7 +66,7 @@ class Machine:
         try:
             self.qmp.connect()
             # By it the source learns that the target has refused.
-            self.return_path(True)
+            self.capability("return-path", True)
             self.qtest.intercept("ioapic")
         except Exception as error:
             self.kill()
@@ -138,12 +138,13 @@ class Machine:
     def migrate_to(self, port):
         self.cmd("migrate", uri=f"tcp:127.0.0.1:{port}")
 
-    def return_path(self, state):
-        self.cmd("migrate-set-capabilities",
-                 capabilities=[{"capability": "return-path", "state": state}])
+    def capability(self, name, state):
+        self.cmd(
+            "migrate-set-capabilities", capabilities=[{"capability": name, "state": state}]
+        )
 
     def _with_file(self, command, path, flags):
-        self.return_path(False)
+        self.capability("return-path", False)
         if self.version.has_file:
             self.cmd(command, uri=f"file:{path}")
             return
