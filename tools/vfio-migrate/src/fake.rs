@@ -9,8 +9,8 @@ use migration::device::{Access, Amount, Device, Phase, Remaining};
 use migration::dirty::DirtyLog;
 use migration::image::{Identity, Payload, Section, SectionHead};
 use migration::iova::IovaRange;
-use migration::window::DataWindow;
 use migration::migratable::Migratable;
+use migration::window::DataWindow;
 use rustix::io::Errno;
 
 use crate::edu::{self, factorial, DmaPage, Registers, Width, BUFFER_SIZE};

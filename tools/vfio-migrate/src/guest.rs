@@ -68,7 +68,7 @@ impl<'a> Guest<'a> {
         edu.factorial(random.u32(5..33))?;
         edu.write(Register::STATUS, STATUS_IRQ)?;
         // The guest has not come to acknowledge this one yet.
-        edu.write(Register::IRQ_RAISE, u64::from(random.u32(..) | 1 << 16))?;
+        edu.write(Register::IRQ_RAISE, u64::from(random.u32(..) | (1 << 16)))?;
         if interrupt.wait(IRQ_PATIENCE)? == 0 {
             return Err(Error::Timeout {
                 what: "an interrupt of the source".into(),
