@@ -20,18 +20,19 @@ Examples:
   vfio-migrate run --from 0000:00:04.0 --to 0000:00:05.0
   vfio-migrate recv 0000:00:04.0 --listen 0.0.0.0:7000 --once
   vfio-migrate send 0000:00:04.0 --to other.host:7000
+  vfio-migrate watch 0000:00:04.0 --events
 
 Exit codes:
   0  done
   1  failed in the middle: an input or output error, a timeout
   2  wrong usage
   3  the environment is not right: not root, no such device, not bound to a VFIO driver, in use,
-     no IOMMU, another kind of device
+     no IOMMU, another kind of device, debugfs or tracefs not mounted
   4  refused by the driver, by the other side, or because the image is damaged or foreign
   5  done, but what arrived differs from what was sent
 
-With --json each command prints one JSON object on standard output, also for an error; progress
-and messages go to standard error.";
+With --json each command prints one JSON object on standard output, also for an error, and watch
+one a line; progress and messages go to standard error.";
 
 /// Saves, restores and migrates VFIO devices whose driver supports it.
 #[derive(Debug, Parser)]
@@ -61,6 +62,7 @@ pub enum Command {
     Send(commands::send::Send),
     Recv(commands::recv::Recv),
     Dump(commands::dump::Dump),
+    Watch(commands::watch::Watch),
 }
 
 #[cfg(test)]
@@ -86,6 +88,8 @@ mod tests {
             "vfio-migrate send 00:04.0 --to host:7000 --memory 64M --seed 2",
             "vfio-migrate recv 00:04.0 --listen 0.0.0.0:7000 --once --irq msi",
             "vfio-migrate dump f --full",
+            "vfio-migrate watch 00:04.0",
+            "vfio-migrate watch 00:04.0 --interval 100ms --count 3 --events --json",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }
@@ -97,6 +101,9 @@ mod tests {
             "vfio-migrate run --from 00:04.0 --to 00:05.0 --rounds 0",
             "vfio-migrate send 00:04.0 --to host:7000 --seed 2",
             "vfio-migrate dump f --chunk 0",
+            "vfio-migrate watch",
+            "vfio-migrate watch 00:04.0 --interval 1ms",
+            "vfio-migrate watch 00:04.0 --count 0",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

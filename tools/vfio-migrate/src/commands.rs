@@ -10,3 +10,4 @@ pub mod restore;
 pub mod run;
 pub mod save;
 pub mod send;
+pub mod watch;

@@ -68,6 +68,25 @@ pub enum Error {
     /// The device is not the one that a command needs.
     #[error("{0}")]
     WrongDevice(String),
+    /// A file system of the kernel is needed and not there.
+    #[error("{name} is not mounted at {}", path.display())]
+    NotMounted {
+        /// Name of the file system.
+        name: &'static str,
+        /// Where it belongs.
+        path: PathBuf,
+    },
+    /// The device's driver is a VFIO driver, but none that shows its migration.
+    #[error("the driver '{driver}' of {address} does not show a migration in debugfs")]
+    NoStatus {
+        /// Device.
+        address: Address,
+        /// Its driver.
+        driver: String,
+    },
+    /// The kernel knows none of the driver's trace events.
+    #[error("the kernel shows no rvfio trace events")]
+    NoEvents,
     /// A system call failed.
     #[error("{step}: {}", explain(*errno))]
     Step {
@@ -175,7 +194,10 @@ impl Error {
             | Self::NoType1
             | Self::IommuRefused(_)
             | Self::NoMigration(_)
-            | Self::WrongDevice(_) => 3,
+            | Self::WrongDevice(_)
+            | Self::NotMounted { .. }
+            | Self::NoStatus { .. }
+            | Self::NoEvents => 3,
             Self::Refused { .. } | Self::BadImage(_) | Self::Damaged(_) | Self::Peer(_) => 4,
             Self::Differs(_) => 5,
             Self::Step { .. }
@@ -215,6 +237,16 @@ impl Error {
             Self::NoMigration(address) => format!(
                 "'vfio-migrate info {address}' shows what it has; plain vfio-pci migrates nothing"
             ),
+            Self::NotMounted { name, path } => {
+                format!("mount it with 'mount -t {name} {name} {}'", path.display())
+            }
+            Self::NoStatus { address, .. } => format!(
+                "bind it to a driver that migrates with 'scripts/bind {address}'; plain vfio-pci \
+                 shows nothing"
+            ),
+            Self::NoEvents => "watch without --events; the kernel needs CONFIG_EVENT_TRACING, and \
+                the modules to be built with it"
+                .into(),
             Self::Refused { .. } => "the kernel log says why: 'dmesg | tail'".into(),
             Self::TargetUnknown => {
                 "look at the other side: if the device does not run there, start the save anew"

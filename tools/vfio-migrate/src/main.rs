@@ -5,7 +5,7 @@
 //! From the bottom to the top: [`sys`] makes the system calls, [`vfio`] opens devices, a
 //! [`migration::Migration`] speaks one migration protocol ([`region2018`]), [`live`] is the source's
 //! side of every migration and a [`target::Target`] the other one, and [`commands`] puts them
-//! together. What a command knows about the edu device stands in [`edu`].
+//! together; [`watch`] looks at a device from outside. What a command knows about the edu device stands in [`edu`].
 
 #![deny(unsafe_code)]
 
@@ -36,6 +36,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod vfio;
+mod watch;
 mod wire;
 mod workload;
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Send(send) => send.run(&output),
         Command::Recv(recv) => recv.run(&output),
         Command::Dump(dump) => dump.run(&output),
+        Command::Watch(watch) => watch.run(&output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

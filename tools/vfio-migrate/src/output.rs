@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// How the program speaks.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,11 @@ impl Output {
         let _ = writeln!(io::stdout(), "{}", text.trim_end());
     }
 
+    /// Prints one of many results, on a line of its own.
+    pub fn line(&self, text: impl Display) -> Result<()> {
+        writeln!(io::stdout(), "{text}").map_err(Error::file("standard output"))
+    }
+
     /// Prints what is being done.
     pub fn note(&self, text: impl Display) {
         if !self.quiet {
@@ -46,7 +51,7 @@ impl Output {
             let _ = writeln!(stderr, "  what to do: {remedy}");
         }
         if self.json && !error.is_told() {
-            let _ = writeln!(io::stdout(), "{:#}", error.to_json());
+            let _ = writeln!(io::stdout(), "{}", error.to_json());
         }
     }
 

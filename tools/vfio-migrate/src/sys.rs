@@ -7,6 +7,7 @@
 #![expect(unsafe_code)]
 
 mod mapping;
+mod signal;
 
 use std::ffi::{c_void, CStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -20,6 +21,7 @@ use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode};
 use vfio_bindings::bindings::vfio as uapi;
 
 pub use mapping::{page_size, Mapping};
+pub use signal::end_requests;
 
 /// An ioctl of VFIO, by its number above `VFIO_BASE`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -187,6 +189,65 @@ pub fn iommu_map(container: BorrowedFd<'_>, memory: &Mapping, iova: u64) -> Resu
 /// Opens a file for reading and writing.
 pub fn open(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Opens a file for reading; where there is nothing to read yet, reading does not block.
+pub fn open_nonblocking(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// Reads what there is, of a file that does not block; 0 where there is nothing.
+pub fn read_available(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<usize, Errno> {
+    match rustix::io::read(fd, bytes) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        result => result,
+    }
+}
+
+/// Waits until one of the files has something to read or is at its end, `broken` has no reader any
+/// more, or the time is over.
+pub fn wait(
+    readable: &[BorrowedFd<'_>],
+    broken: BorrowedFd<'_>,
+    timeout: Duration,
+) -> Result<Woken, Errno> {
+    let timeout = rustix::event::Timespec::try_from(timeout).map_err(|_| Errno::INVAL)?;
+    let mut polled: Vec<PollFd<'_>> = readable
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
+    polled.push(PollFd::from_borrowed_fd(broken, PollFlags::empty()));
+    match rustix::event::poll(&mut polled, Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(errno),
+    }
+    let mut seen = polled.iter().map(|fd| !fd.revents().is_empty());
+    Ok(Woken {
+        readable: seen.by_ref().take(readable.len()).collect(),
+        broken: seen.next().unwrap_or_default(),
+    })
+}
+
+/// What [`wait`] has waited for.
+#[derive(Debug)]
+pub struct Woken {
+    /// For each of the files whether it can be read.
+    pub readable: Vec<bool>,
+    /// Whether nobody reads what is written.
+    pub broken: bool,
+}
+
+/// What the kernel calls a file system: `f_type` of statfs(2).
+pub fn file_system(path: &Path) -> Result<u64, Errno> {
+    // CAST: the numbers have 32 bits, and the type is the machine's.
+    Ok(rustix::fs::statfs(path)?.f_type as u64)
+}
+
+/// The time since the boot, without the time asleep: the trace clock "mono".
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
 }
 
 /// Reads in one call; a short read is `EIO`.

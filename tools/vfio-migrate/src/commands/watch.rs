@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `vfio-migrate watch`
+
+use std::io::{self, ErrorKind};
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::output::Output;
+use crate::pci::Address;
+use crate::sys;
+use crate::watch::clock::Clock;
+use crate::watch::interval;
+use crate::watch::sample::Sample;
+use crate::watch::source::Source;
+use crate::watch::tracefs::Trace;
+use crate::watch::view::View;
+
+/// Show live what the driver knows of a device that another process uses.
+///
+/// Opens nothing but the driver's file in debugfs, so the device and its user are not disturbed; for
+/// root, with debugfs mounted. Ends after --count samples, or on Ctrl-C with exit code 0; a device
+/// that loses its driver ends it with exit code 3.
+///
+/// On a terminal one block shows state, protocol, bytes left, bytes saved and loaded and how many a
+/// second, dirty pages and the last error. Where standard output is no terminal there is one line for
+/// each change, with the seconds since the start and the values under the names that the driver
+/// gives them.
+///
+/// With --json each sample is one object on a line of its own, of the type "sample": time (seconds
+/// since 1970), address, driver, state, protocol, pending_bytes, dirty_pages (null: not tracked),
+/// images_saved, bytes_saved, images_loaded, bytes_loaded, last_error (null: none), and
+/// saved_per_second and loaded_per_second (null in the first sample). An event is of the type
+/// "event": time, address, event, task, fields. "lost" counts the events that were not read in time.
+#[derive(Args, Debug)]
+pub struct Watch {
+    /// Address of the device, such as 0000:00:04.0
+    #[arg(value_name = "BDF")]
+    address: Address,
+
+    /// Time from one sample to the next, such as 100ms or 2s; not less than 10ms
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = interval::parse)]
+    interval: Duration,
+
+    /// End after that many samples
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// Print also the driver's trace events of the device, as they come
+    ///
+    /// For them a tracefs instance, instances/vfio-migrate-PID, is made and removed in the end;
+    /// what others trace does not change. Only SIGKILL leaves it behind, for rmdir to remove. A state
+    /// that is left within the interval shows only here.
+    #[arg(long)]
+    events: bool,
+}
+
+impl Watch {
+    /// Runs the command.
+    pub fn run(&self, output: &Output) -> Result<()> {
+        match self.watch(output) {
+            // Who reads the lines has seen enough.
+            Err(Error::File { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+
+    fn watch(&self, output: &Output) -> Result<()> {
+        let source = Source::new(self.address);
+        // What is missing is said before anything is set up.
+        source.read()?;
+        let end = sys::end_requests().map_err(Error::step("taking over signals"))?;
+        let trace = match self.events {
+            true => Some(Trace::start(self.address)?),
+            false => None,
+        };
+        let clock = Clock::start();
+        let mut session = Session {
+            address: self.address,
+            clock,
+            trace,
+            end,
+            view: View::new(output),
+        };
+        let mut before: Option<Sample> = None;
+        let mut next = Duration::ZERO;
+        let mut left = self.count;
+        loop {
+            let reading = source.read()?;
+            let sample = Sample::new(clock.now(), self.address, reading, before.as_ref());
+            session.events()?;
+            session.view.sample(&sample)?;
+            before = Some(sample);
+            left = left.map(|left| left - 1);
+            if left == Some(0) {
+                return Ok(());
+            }
+            // A reading may wait for the driver longer than the interval.
+            next = clock.now().elapsed.max(next + self.interval);
+            if session.wait_until(next)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What goes on between two samples.
+struct Session {
+    address: Address,
+    clock: Clock,
+    trace: Option<Trace>,
+    end: OwnedFd,
+    view: View,
+}
+
+impl Session {
+    /// Shows events until it is time for the next sample, or to end.
+    fn wait_until(&mut self, time: Duration) -> Result<ControlFlow<()>> {
+        loop {
+            let timeout = time.saturating_sub(self.clock.now().elapsed);
+            let mut readable: Vec<BorrowedFd<'_>> = vec![self.end.as_fd()];
+            readable.extend(self.trace.as_ref().map(Trace::as_fd));
+            let woken = sys::wait(&readable, io::stdout().as_fd(), timeout)
+                .map_err(Error::step("waiting"))?;
+            self.events()?;
+            if woken.readable[0] || woken.broken {
+                return Ok(Break(()));
+            }
+            if self.clock.now().elapsed >= time {
+                return Ok(Continue(()));
+            }
+        }
+    }
+
+    /// Shows the events that have come.
+    fn events(&mut self) -> Result<()> {
+        if let Some(trace) = &mut self.trace {
+            for line in trace.lines()? {
+                self.view.trace(self.address, &self.clock, &line)?;
+            }
+        }
+        Ok(())
+    }
+}

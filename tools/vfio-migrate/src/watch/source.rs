@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Where the driver shows a device, and what is missing where it does not.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::status::Status;
+use crate::error::{Error, Result};
+use crate::pci::{Address, Bus};
+use crate::sys;
+
+const DEBUGFS: &str = "/sys/kernel/debug";
+/// `DEBUGFS_MAGIC`
+const DEBUGFS_TYPE: u64 = 0x6462_6720;
+
+/// Whether there is a file system of that type.
+pub fn is_mounted(path: &Path, kind: u64) -> bool {
+    sys::file_system(path) == Ok(kind)
+}
+
+/// The error of a file that only root may use, or may not even see.
+pub fn failed(path: PathBuf, error: io::Error) -> Error {
+    match (error.kind(), Errno::from_io_error(&error)) {
+        (ErrorKind::PermissionDenied, Some(errno)) => Error::NotRoot { path, errno },
+        _ => Error::file(path)(error),
+    }
+}
+
+/// A device, seen through sysfs and debugfs.
+#[derive(Debug)]
+pub struct Source {
+    address: Address,
+    bus: Bus,
+    debugfs: PathBuf,
+}
+
+/// What is seen at one time.
+#[derive(Debug)]
+pub struct Reading {
+    /// Name of the driver.
+    pub driver: String,
+    /// What it shows.
+    pub status: Status,
+}
+
+impl Source {
+    /// The device at an address.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            bus: Bus::default(),
+            debugfs: DEBUGFS.into(),
+        }
+    }
+
+    /// Looks at the device.
+    ///
+    /// The driver is looked for anew each time, so that a device which is bound again meanwhile is
+    /// still found, and one which is not is no riddle.
+    pub fn read(&self) -> Result<Reading> {
+        let address = self.address;
+        let function = self.bus.function(address).ok_or(Error::NoDevice(address))?;
+        let driver = match function.driver() {
+            Some(driver) if function.is_vfio() => driver,
+            driver => return Err(Error::NotBound { address, driver }),
+        };
+        let path = self
+            .debugfs
+            .join(&driver)
+            .join(address.to_string())
+            .join("migration");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Reading {
+                driver,
+                status: text.parse()?,
+            }),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(path, error)),
+            Err(_) if is_mounted(&self.debugfs, DEBUGFS_TYPE) => {
+                Err(Error::NoStatus { address, driver })
+            }
+            Err(_) => Err(Error::NotMounted {
+                name: "debugfs",
+                path: self.debugfs.clone(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::status::SAMPLE;
+    use super::*;
+
+    struct Machine {
+        root: tempfile::TempDir,
+        source: Source,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let source = Source {
+                address: "00:04.0".parse().unwrap(),
+                bus: Bus::new(root.path().join("devices")),
+                debugfs: root.path().join("debug"),
+            };
+            Self { root, source }
+        }
+
+        fn add_device(&self) -> PathBuf {
+            let device = self.root.path().join("devices/0000:00:04.0");
+            fs::create_dir_all(&device).unwrap();
+            device
+        }
+
+        fn show(&self, driver: &str, text: &str) {
+            let path = self.source.debugfs.join(driver).join("0000:00:04.0");
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("migration"), text).unwrap();
+        }
+
+        fn error(&self) -> String {
+            let error = self.source.read().unwrap_err();
+            assert_eq!(error.exit_code(), 3);
+            format!("{error}; {}", error.remedy().unwrap())
+        }
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_is_said() {
+        let machine = Machine::new();
+        assert!(machine.error().contains("no PCI device 0000:00:04.0"));
+        let device = machine.add_device();
+        assert!(machine.error().contains("no driver has it"));
+        symlink("../../drivers/e1000", device.join("driver")).unwrap();
+        assert!(machine.error().contains("'e1000' has it"));
+        fs::create_dir(device.join("vfio-dev")).unwrap();
+        let error = machine.error();
+        assert!(error.contains("debugfs is not mounted"), "{error}");
+        assert!(error.contains("mount -t debugfs debugfs /"), "{error}");
+        machine.show("e1000", SAMPLE);
+        let reading = machine.source.read().unwrap();
+        assert_eq!(reading.driver, "e1000");
+        assert_eq!(reading.status, SAMPLE.parse().unwrap());
+        machine.show("e1000", "something else\n");
+        assert_eq!(machine.source.read().unwrap_err().exit_code(), 1);
+    }
+
+    #[test]
+    fn rights_are_told_from_other_errors() {
+        let error = |errno: Errno| failed("/f".into(), errno.into());
+        assert!(matches!(
+            error(Errno::ACCESS),
+            Error::NotRoot {
+                errno: Errno::ACCESS,
+                ..
+            }
+        ));
+        assert!(matches!(error(Errno::IO), Error::File { .. }));
+    }
+
+    #[test]
+    fn a_file_system_is_told_by_its_type() {
+        // PROC_SUPER_MAGIC
+        assert!(is_mounted(Path::new("/proc"), 0x9fa0));
+        assert!(!is_mounted(Path::new("/proc"), DEBUGFS_TYPE));
+        assert!(!is_mounted(Path::new("/proc/none"), DEBUGFS_TYPE));
+    }
+}
