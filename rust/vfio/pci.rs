@@ -5,6 +5,7 @@
 mod container;
 mod core_device;
 mod data_file;
+mod device_ref;
 mod id;
 mod migration_ops;
 mod migration_region;

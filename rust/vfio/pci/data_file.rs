@@ -47,6 +47,7 @@ use migration::{
 };
 
 use super::{
+    device_ref::DeviceRef,
     variant::Variant,
     variant_device::VariantDevice, //
 };
@@ -70,41 +71,6 @@ struct DataFile<T: Variant> {
     /// must never be; nothing that a page fault takes is ever waited for with this one.
     #[pin]
     bounce: Mutex<KVec<u8>>,
-}
-
-/// A reference to a device that keeps its memory.
-///
-/// # Invariants
-///
-/// The pointer owns a reference to the device.
-struct DeviceRef<T: Variant>(*const VariantDevice<T>);
-
-// SAFETY: The device may be used from any thread.
-unsafe impl<T: Variant> Send for DeviceRef<T> {}
-
-// SAFETY: As above.
-unsafe impl<T: Variant> Sync for DeviceRef<T> {}
-
-impl<T: Variant> DeviceRef<T> {
-    /// Gets a reference.
-    fn new(device: &VariantDevice<T>) -> Self {
-        // SAFETY: The device is valid. INVARIANT: The reference is owned from here on.
-        unsafe { bindings::rvfio_get_device(device.core().as_raw().cast()) };
-        Self(device)
-    }
-
-    /// Returns the device.
-    fn get(&self) -> &VariantDevice<T> {
-        // SAFETY: The reference keeps the device's memory by the type invariant.
-        unsafe { &*self.0 }
-    }
-}
-
-impl<T: Variant> Drop for DeviceRef<T> {
-    fn drop(&mut self) {
-        // SAFETY: The reference is owned by the type invariant.
-        unsafe { bindings::rvfio_put_device(self.get().core().as_raw().cast()) };
-    }
 }
 
 impl<T: Variant> VariantDevice<T> {

@@ -91,7 +91,7 @@ impl<T: Variant> Registration<T> {
     /// # Safety
     ///
     /// The device must be bound, or being bound, by a registered driver of this type.
-    pub(super) unsafe fn directory(core: &CoreDevice) -> &Dir {
+    unsafe fn directory(core: &CoreDevice) -> &Dir {
         // SAFETY: The PCI core sets the driver before it probes a device. It is the one embedded in
         // a `Registration<T>`, which stays until all its devices are unbound.
         unsafe {
@@ -121,13 +121,20 @@ impl<T: Variant> Registration<T> {
                     &VTable::<T>::OPS,
                 )
             })?;
-            let core = vdev.cast::<bindings::vfio_pci_core_device>();
-            // SAFETY: The device was just allocated; the driver data is what vfio-pci expects.
-            let result = to_result(unsafe {
-                dev_set_drvdata(&raw mut (*pdev).dev, core.cast());
-                bindings::vfio_pci_core_register_device(core)
+            // SAFETY: The device was just allocated, and `probe` owns a reference.
+            let device = unsafe { VariantDevice::<T>::from_vdev(vdev) };
+            // SAFETY: The driver is binding the device.
+            let result = device.show_status(unsafe { Self::directory(device.core()) });
+            let result = result.and_then(|()| {
+                let core = device.core().as_raw();
+                // SAFETY: The device is valid; the driver data is what vfio-pci expects.
+                to_result(unsafe {
+                    dev_set_drvdata(&raw mut (*pdev).dev, core.cast());
+                    bindings::vfio_pci_core_register_device(core)
+                })
             });
             if result.is_err() {
+                device.hide_status();
                 // SAFETY: The reference of the allocation is given up.
                 unsafe { bindings::rvfio_put_device(vdev) };
             }
@@ -144,6 +151,7 @@ impl<T: Variant> Registration<T> {
             let core: *mut bindings::vfio_pci_core_device =
                 dev_get_drvdata(&raw mut (*pdev).dev).cast();
             bindings::vfio_pci_core_unregister_device(core);
+            VariantDevice::<T>::from_vdev(core.cast()).hide_status();
             bindings::rvfio_put_device(core.cast());
         }
     }

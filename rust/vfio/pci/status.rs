@@ -5,68 +5,49 @@
 //! The files are described in `Documentation/ABI/debugfs-rvfio`.
 
 use kernel::{
-    debugfs::Writer,
+    debugfs::{
+        Dir,
+        File,
+        Writer, //
+    },
     fmt,
-    new_mutex,
-    prelude::*,
-    sync::Mutex, //
+    prelude::*, //
 };
-use migration::{
-    engine::Protocol,
-    migratable::Migratable, //
-};
+use migration::engine::Protocol;
 
 use super::{
+    device_ref::DeviceRef,
     variant::Variant,
-    CoreDevice, //
+    variant_device::VariantDevice, //
 };
 
-/// The state of a device and of its migration, and its lock.
-///
-/// As the data of a debugfs file it shows itself.
-///
-/// # Invariants
-///
-/// `core` is the device that this is a part of.
-#[pin_data]
-pub(super) struct StateCell<T: Variant> {
-    /// Taken before any lock of VFIO or the IOMMU but the device set's, which the VFIO core holds
-    /// around open and close. Never held while user memory is copied.
-    #[pin]
-    pub(super) state: Mutex<Migratable<T::Device>>,
-    core: *const CoreDevice,
+/// The files of a device that its driver has bound.
+pub(super) struct Status<T: Variant> {
+    /// `migration`.
+    _migration: Pin<KBox<File<View<T>>>>,
 }
 
-// SAFETY: `CoreDevice` may be used from any thread, and so may the mutex.
-unsafe impl<T: Variant> Send for StateCell<T> {}
-
-// SAFETY: As above.
-unsafe impl<T: Variant> Sync for StateCell<T> {}
-
-impl<T: Variant> StateCell<T> {
-    /// Creates the state of a device.
+impl<T: Variant> Status<T> {
+    /// Adds the files to the driver's directory.
     ///
-    /// # Safety
-    ///
-    /// The result must become a part of the device that `core` is.
-    pub(super) unsafe fn new(
-        core: &CoreDevice,
-        device: T::Device,
-    ) -> impl PinInit<Self> + use<'_, T> {
-        let core: *const CoreDevice = core;
-        // INVARIANT: The caller vouches for `core`.
-        pin_init!(Self {
-            state <- new_mutex!(Migratable::new(device), "rvfio_state"),
-            core,
+    /// `ENOMEM` without memory; what debugfs itself cannot do is no error.
+    pub(super) fn new(device: &VariantDevice<T>, driver: &Dir) -> Result<Self> {
+        let directory = driver.subdir(device.core().as_ref().name());
+        let view = View(DeviceRef::new(device));
+        Ok(Self {
+            _migration: KBox::pin_init(directory.read_only_file(c"migration", view), GFP_KERNEL)?,
         })
     }
 }
 
-impl<T: Variant> Writer for StateCell<T> {
+/// What the file `migration` shows.
+struct View<T: Variant>(DeviceRef<T>);
+
+impl<T: Variant> Writer for View<T> {
     fn write(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: By the type invariant the device lives as long as this part of it.
-        let core = unsafe { &*self.core };
-        let state = self.state.lock();
+        let device = self.0.get();
+        let core = device.core();
+        let state = device.peek();
         let engine = state.engine();
         let status = engine.status();
 

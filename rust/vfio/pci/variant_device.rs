@@ -8,7 +8,7 @@ use core::ops::{
 };
 
 use kernel::{
-    debugfs,
+    debugfs::Dir,
     error::to_result,
     new_poll_condvar,
     prelude::*,
@@ -18,7 +18,9 @@ use kernel::{
             Relaxed, //
         },
         lock::mutex::MutexGuard,
-        poll::PollCondVar, //
+        new_mutex,
+        poll::PollCondVar,
+        Mutex, //
     },
     types::Opaque, //
 };
@@ -28,14 +30,13 @@ use migration::{
 };
 
 use super::{
-    status::StateCell,
+    status::Status,
     trace::{
         self,
         Snapshot, //
     },
     CoreDevice,
     Protocols,
-    Registration,
     Variant, //
 };
 use crate::{
@@ -62,9 +63,15 @@ pub(super) struct Inner<T: Variant> {
     /// Data section of the migration region.
     #[pin]
     pub(super) section: DataSection,
-    /// State of the device and of the migration, shown in debugfs.
+    /// State of the device and of the migration. Taken before any lock of VFIO or the IOMMU but the
+    /// device set's, which the VFIO core holds around open and close. Never held while user memory
+    /// is copied.
     #[pin]
-    cell: debugfs::File<StateCell<T>>,
+    state: Mutex<Migratable<T::Device>>,
+    /// What debugfs shows while the device is bound. It holds a reference to the device, so the
+    /// driver takes it away when it unbinds.
+    #[pin]
+    status: Mutex<Option<Status<T>>>,
     /// Notified when a data file may have become readable.
     #[pin]
     progress: PollCondVar,
@@ -74,22 +81,13 @@ pub(super) struct Inner<T: Variant> {
 }
 
 impl<T: Variant> Inner<T> {
-    /// Returns an initialiser of the Rust part of the device that `core` is.
-    ///
-    /// # Safety
-    ///
-    /// The result must be that part, and the driver must be binding the device.
-    unsafe fn new(core: &CoreDevice) -> Result<impl PinInit<Self, Error> + use<'_, T>> {
-        let device = T::new(core)?;
-        // SAFETY: The caller vouches for the driver.
-        let directory = unsafe { Registration::<T>::directory(core) }.subdir(core.as_ref().name());
+    /// Returns an initialiser of the Rust part of `core`.
+    fn new(core: &CoreDevice) -> Result<impl PinInit<Self, Error> + use<T>> {
+        let device = Migratable::new(T::new(core)?);
         Ok(try_pin_init!(Self {
             section <- DataSection::new(T::data_section_size()),
-            cell <- directory.read_only_file(
-                c"migration",
-                // SAFETY: The caller vouches for `core`.
-                unsafe { StateCell::new(core, device) },
-            ),
+            state <- new_mutex!(device, "rvfio_state"),
+            status <- new_mutex!(None, "rvfio_status"),
             progress <- new_poll_condvar!("rvfio_progress"),
             reset_pending: Atomic::new(false),
         }))
@@ -140,12 +138,10 @@ impl<T: Variant> VariantDevice<T> {
         let this = vdev.cast::<Self>();
         // SAFETY: The structure was just initialised.
         let core = unsafe { CoreDevice::from_raw(vdev.cast()) };
-        // SAFETY: `inner` is the device's Rust part, the driver core is binding it. It is uninitialised
-        // memory of the allocation, which never moves.
-        let result = unsafe {
-            Inner::<T>::new(core)
-                .and_then(|inner| pin_init::raw_try_init(&raw mut (*this).inner, inner))
-        };
+        let result = Inner::<T>::new(core).and_then(|inner| {
+            // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.
+            unsafe { pin_init::raw_try_init(&raw mut (*this).inner, inner) }
+        });
         if result.is_err() {
             // SAFETY: Undoes `vfio_pci_core_init_dev()`.
             unsafe { bindings::vfio_pci_core_release_dev(vdev) };
@@ -168,7 +164,7 @@ impl<T: Variant> VariantDevice<T> {
 
     /// Takes the state lock.
     pub(super) fn state(&self) -> State<'_, T> {
-        let mut guard = self.inner.cell.state.lock();
+        let mut guard = self.inner.state.lock();
         if self.inner.reset_pending.xchg(false, Relaxed) {
             if let Err(error) = guard.reset(self.core()) {
                 dev_warn_ratelimited!(
@@ -183,6 +179,24 @@ impl<T: Variant> VariantDevice<T> {
             core: self.core(),
             guard,
         }
+    }
+
+    /// Takes the state lock to look, whatever is to be caught up with.
+    pub(super) fn peek(&self) -> MutexGuard<'_, Migratable<T::Device>> {
+        self.inner.state.lock()
+    }
+
+    /// Shows the device in the driver's directory of debugfs; `ENOMEM` without memory.
+    pub(super) fn show_status(&self, driver: &Dir) -> Result {
+        let status = Status::new(self, driver)?;
+        *self.inner.status.lock() = Some(status);
+        Ok(())
+    }
+
+    /// Takes away what [`Self::show_status`] shows.
+    pub(super) fn hide_status(&self) {
+        let status = self.inner.status.lock().take();
+        drop(status);
     }
 
     /// Does `work` under the state lock; says in the kernel log why an image was refused by it.
