@@ -245,13 +245,27 @@ impl<D: Device> Engine<D> {
     pub fn reset(&mut self, host: &D::Host) -> Result {
         let result = self.device.reset(host);
         self.check(result)?;
-        self.mode = Mode::Running;
+        self.start_afresh(Mode::Running);
+        Ok(())
+    }
+
+    /// The user closes the device: it is made a fresh one, and no session goes on.
+    ///
+    /// Where the device's reset fails its error is returned, and the device is in [`State::Error`]:
+    /// nothing is known of it until the next open, which resets it again.
+    pub fn close(&mut self, host: &D::Host) -> Result {
+        self.reset(host)
+            .inspect_err(|_| self.start_afresh(Mode::Error))
+    }
+
+    /// Forgets the migration under way.
+    fn start_afresh(&mut self, mode: Mode) {
+        self.mode = mode;
         self.quiesced = false;
         self.owner = None;
         self.log.stop();
         self.tracker = None;
         self.epoch = self.epoch.wrapping_add(1);
-        Ok(())
     }
 
     /// The guest reads a trapped register; in any state, the device decides what it sees.

@@ -58,7 +58,7 @@ impl<D: Device> Migratable<D> {
     ///
     /// Errors of the device's reset; the next open tries again.
     pub fn close(&mut self, host: &D::Host) -> Result {
-        self.engine.reset(host)
+        self.engine.close(host)
     }
 
     /// The client resets the device, in any state.

@@ -78,6 +78,9 @@ pub(super) struct Inner<T: Variant> {
     /// The function was reset by others (hot reset, error recovery), under locks that come after
     /// the state lock; whoever takes that next catches up.
     reset_pending: Atomic<bool>,
+    /// A user has the device open. Data files come here when none has, when the function may even be
+    /// another driver's or gone: there is nothing to catch up then. Changes under the state lock.
+    is_open: Atomic<bool>,
 }
 
 impl<T: Variant> Inner<T> {
@@ -90,6 +93,7 @@ impl<T: Variant> Inner<T> {
             status <- new_mutex!(None, "rvfio_status"),
             progress <- new_poll_condvar!("rvfio_progress"),
             reset_pending: Atomic::new(false),
+            is_open: Atomic::new(false),
         }))
     }
 }
@@ -165,7 +169,7 @@ impl<T: Variant> VariantDevice<T> {
     /// Takes the state lock.
     pub(super) fn state(&self) -> State<'_, T> {
         let mut guard = self.inner.state.lock();
-        if self.inner.reset_pending.xchg(false, Relaxed) {
+        if self.inner.is_open.load(Relaxed) && self.inner.reset_pending.xchg(false, Relaxed) {
             if let Err(error) = guard.reset(self.core()) {
                 dev_warn_ratelimited!(
                     self.core().as_ref(),
@@ -251,13 +255,16 @@ impl<T: Variant> VariantDevice<T> {
         self.section().allocate()?;
         // Enabling has reset the function where it can be; that is no news any more.
         self.inner.reset_pending.store(false, Relaxed);
-        self.state().open(self.core()).inspect_err(|error| {
+        let mut state = self.state();
+        state.open(self.core()).inspect_err(|error| {
             dev_warn!(
                 self.core().as_ref(),
                 "cannot be given to a user, its state could not be cleared: {:?}\n",
                 error
             );
         })?;
+        self.inner.is_open.store(true, Relaxed);
+        drop(state);
 
         // SAFETY: By the type invariant. Nobody else uses the device before it is open, so the
         // fields may be changed: the driver resets the device itself, and decodes the BARs, which
@@ -279,7 +286,11 @@ impl<T: Variant> VariantDevice<T> {
         // The user may have left the device in a low-power state.
         // SAFETY: By the type invariant.
         let awake = unsafe { bindings::rvfio_pm_get(self.core().as_raw()) } == 0;
-        if let Err(error) = self.state().close(self.core()) {
+        let mut state = self.state();
+        let result = state.close(self.core());
+        self.inner.is_open.store(false, Relaxed);
+        drop(state);
+        if let Err(error) = result {
             dev_warn!(
                 self.core().as_ref(),
                 "could not be cleared on close, the next open tries again: {:?}\n",

@@ -215,7 +215,6 @@ def test_a_reset_by_others_is_not_caught_up_by_a_file(log):
     modules.unbind(bdf)
 
 
-@pytest.mark.xfail(reason="the entry in debugfs lives as long as the last data file", strict=True)
 def test_the_state_of_a_new_binding_is_shown(bdfs):
     """A file of the binding before does not keep its place in debugfs."""
     path = f"/sys/kernel/debug/{modules.DRIVER}/{bdfs[0]}/migration"

@@ -379,6 +379,24 @@ fn a_refusal_whose_reset_fails() {
 }
 
 #[test]
+fn close_ends_every_session_even_where_the_reset_fails() {
+    for state in &State::ALL[1..] {
+        let (mut engine, host) = engine(Fake::filled(100, 30));
+        engine.set_state(&host, V2, *state).unwrap();
+        engine.dirty_start(&host, V2).unwrap();
+        host.fail(Op::Reset, EIO);
+        assert_eq!(engine.close(&host), Err(EIO));
+        assert_eq!((engine.state(), engine.session()), (State::Error, None));
+        assert_eq!(engine.owner(), None);
+        assert!(!engine.log().is_tracking());
+        assert_eq!(engine.stage(&host).err(), Some(EINVAL));
+        assert_eq!(engine.write(&host, &[0]), Err(EINVAL));
+        engine.open(&host).unwrap();
+        assert_eq!(engine.state(), State::Running);
+    }
+}
+
+#[test]
 fn one_protocol_at_a_time() {
     let (mut engine, host) = engine(Fake::filled(100, 30));
     let others = [Protocol::Kabi2018, Protocol::RegionV1];

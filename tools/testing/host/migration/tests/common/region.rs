@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use kernel::error::{code::*, Result};
 use migration::{
     kabi2018::{layout::Field, state::DeviceState},
-    window::DataWindow,
     migratable::Migratable,
+    window::DataWindow,
 };
 
 use super::{Fake, Host};
