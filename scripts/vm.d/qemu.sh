@@ -29,11 +29,14 @@ machine_arguments() {
 	# no_timer_check: the kernel's test of the timer at boot fails when this
 	# machine is busy and the emulated one gets too little of it.
 	# The IOMMU has to come before the devices it is for.  The two edu devices
-	# differ in what they can address: 28 bits (QEMU's default) and 64.
+	# of the tests differ in what they can address: 28 bits (QEMU's default) and 64.
 	arguments+=(
 		-device intel-iommu,intremap=on,device-iotlb=on
 		-device edu,addr=10.0
 		-device edu,addr=11.0,dma_mask=0xffffffffffffffff
+		# One that its bus can reset, which is no device of the tests' pair.
+		-device "pcie-root-port,id=rp0,addr=12.0"
+		-device edu,bus=rp0
 		-kernel "$RVFIO_IMAGE/vmlinuz" -initrd "$RVFIO_IMAGE/initramfs"
 		-append "console=ttyS0 ignore_loglevel panic=-1 intel_iommu=on iommu=pt oops=panic no_timer_check"
 		-serial "file:${log//,/,,}"
