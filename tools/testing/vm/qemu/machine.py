@@ -9,7 +9,6 @@ import tempfile
 import time
 
 from pci import GuestEdu, route_interrupts
-from qemu.qmp import ExecuteError
 from qemu.qmp.legacy import QEMUMonitorProtocol
 from qtest import Qtest
 from versions import QEMU_11
@@ -108,10 +107,6 @@ class Machine:
 
     def wait_status(self, wanted="running"):
         self.wait(lambda: self.status() == wanted, f"the status {wanted}")
-
-    def events(self, name):
-        """Returns the events of a name since the start."""
-        return [event for event in self.qmp.get_events() if event["event"] == name]
 
     def wait(self, condition, what):
         """Waits until `condition` returns something, and returns it."""
@@ -233,6 +228,3 @@ def migrate(source, target):
     info = source.wait_end()
     target.wait_status()
     figures.append((str(source.version), info["total-time"], info["downtime"]))
-
-
-__all__ = ["ExecuteError", "INTERRUPT_LINE", "MIB", "Machine", "figures", "migrate"]

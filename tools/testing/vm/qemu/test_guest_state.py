@@ -13,6 +13,7 @@ from edu import (
     STATUS,
 )
 from machine import migrate
+from vfio import COMMAND_MASTER, COMMAND_MEMORY
 
 # Pages of guest memory: one for the device to write, one for its MSI.
 PAGE, MSI_PAGE = 0x300000, 0x400000
@@ -46,6 +47,16 @@ def test_a_fresh_device(source, target):
     state = source.edu.state()
     migrate(source, target)
     assert target.edu.state() == state
+    assert target.edu.buffer() == bytes(BUFFER_SIZE)
+
+
+def test_a_device_that_the_guest_has_not_set_up(start):
+    """The guest has memory and DMA of the device switched off, before and after."""
+    source, target = start(0), start(1, incoming=True)
+    migrate(source, target)
+    assert not target.edu.function.command() & (COMMAND_MEMORY | COMMAND_MASTER)
+    target.enable()
+    assert target.edu.factorial(4) == 24
     assert target.edu.buffer() == bytes(BUFFER_SIZE)
 
 

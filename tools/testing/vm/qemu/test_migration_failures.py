@@ -7,8 +7,9 @@ import pytest
 
 from edu import BUFFER_SIZE
 from image import CRC, HEAD, HEADER, MAGIC, MANDATORY, REGISTERS, crc32c
-from machine import ExecuteError, migrate
+from machine import migrate
 from proxy import Proxy
+from qemu.qmp import ExecuteError
 
 DEVICE_ID, MAJOR = 18, 8
 REGISTERS_SECTION = struct.pack("<HHIQ", REGISTERS, MANDATORY, 1, 0)
