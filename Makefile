@@ -12,7 +12,9 @@ Q := $(if $(filter 1,$(V)),,@)
 ifdef KDIR
 override KDIR := $(abspath $(KDIR))
 kbuild = scripts/check-kdir $(KDIR) && $(MAKE) -C $(KDIR) M=$(CURDIR)
+install = $(kbuild) modules_install
 else
+install = INSTALL_MOD_PATH='$(INSTALL_MOD_PATH)' scripts/install
 kbuild = scripts/setup -q && scripts/kbuild V=$(V)
 endif
 
@@ -27,7 +29,7 @@ modules:			## rvfio.ko and edu_vfio_pci.ko (KDIR=... for another kernel tree)
 
 .PHONY: install
 install: modules		## install the modules (INSTALL_MOD_PATH=... below another root)
-	+$(Q)$(kbuild) modules_install
+	+$(Q)$(install)
 
 .PHONY: tools
 tools:				## vfio-migrate, in tools/target/release

@@ -9,7 +9,7 @@ after=()
 # command and the package that brings it
 host_needs=(
 	'mmdebstrap mmdebstrap' 'mke2fs e2fsprogs' 'xz xz-utils' 'cpio cpio'
-	'tar tar' 'flock util-linux' 'unshare util-linux' 'make make'
+	'tar tar' 'modprobe kmod' 'flock util-linux' 'unshare util-linux' 'make make'
 )
 
 host_missing() {
