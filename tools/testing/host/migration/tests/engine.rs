@@ -55,7 +55,7 @@ fn query(engine: &mut Engine<Fake>, host: &Host, range: PageRange) -> Result<Vec
             let first = range.first() + 8 * (offset + byte) as u64;
             pages.extend(
                 (0..8)
-                    .filter(|bit| bits >> bit & 1 != 0)
+                    .filter(|bit| (bits >> bit) & 1 != 0)
                     .map(|bit| first + bit),
             );
         }

@@ -517,7 +517,7 @@ fn ask(side: &mut Side, first: u64, total: u64) -> Result<(u64, Vec<u64>)> {
     assert_eq!(side.get(Field::Copied), Ok(copied));
     let bitmap = side.window.bytes.borrow().clone();
     let bits = copied.div_ceil(8) * 8;
-    let dirty = (0..bits).filter(|bit| bitmap[*bit as usize / 8] >> (bit % 8) & 1 != 0);
+    let dirty = (0..bits).filter(|bit| (bitmap[*bit as usize / 8] >> (bit % 8)) & 1 != 0);
     Ok((copied, dirty.map(|bit| first + bit).collect()))
 }
 

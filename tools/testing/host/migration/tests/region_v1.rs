@@ -225,7 +225,7 @@ fn values_that_there_are_not() {
         let mut v1 = V1::at(state);
         let staged = v1.peek().unwrap();
         v1.0.host.called();
-        let upper = (3..32).flat_map(|bit| (0..8).map(move |low| low | 1 << bit));
+        let upper = (3..32).flat_map(|bit| (0..8).map(move |low| low | (1 << bit)));
         for value in [5, 6, 7, u32::MAX.into()].into_iter().chain(upper) {
             assert_eq!(v1.set(STATE, value), Err(EINVAL), "{state} -> {value:#x}");
             assert_eq!(v1.state(), state);
