@@ -6,6 +6,8 @@
 
 SCRIPTS=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 CLONE=$(dirname -- "$SCRIPTS")
+# Not in the PATH of every user: mke2fs, depmod.
+export PATH=$PATH:/usr/sbin:/sbin
 export RVFIO_CACHE=${RVFIO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rvfio}
 
 die() {

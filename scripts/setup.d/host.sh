@@ -15,7 +15,7 @@ host_needs=(
 host_missing() {
 	local need
 	for need in "${host_needs[@]}"; do
-		PATH=$PATH:/usr/sbin:/sbin type -P "${need% *}" >/dev/null || echo "${need#* }"
+		type -P "${need% *}" >/dev/null || echo "${need#* }"
 	done
 	# Releases older than the suite in use need its keys as well.
 	compgen -G "/usr/share/keyrings/debian-archive-$SUITE-*" >/dev/null ||
