@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What every test in the virtual machine builds on: devices, driver, kernel log, client."""
 
+import faulthandler
 import os
 import pathlib
+import random
 import re
 import subprocess
 
 import pytest
 
 import modules
+from kernel_log import KernelLog
 
 CLONE = pathlib.Path(__file__).resolve().parents[3]
 EDU = ("0x1234", "0x11e8")
+
+# No test takes half as long.
+HANG_SECONDS = 300
 
 # The kernel's own words for trouble; scripts/check-kernel-log looks closer after the run.
 TROUBLE = re.compile(
@@ -90,3 +96,24 @@ def vfio_migrate():
     path = pathlib.Path(os.environ.get("RVFIO_BIN", default))
     assert path.is_file(), f"{path} is missing: build it with 'make tools'"
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_hang():
+    """Ends the run with a traceback when a test hangs."""
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def log():
+    """The kernel's messages during the test."""
+    with KernelLog() as log:
+        yield log
+
+
+@pytest.fixture
+def rng(request):
+    """Random numbers that are the same for each run of a test."""
+    return random.Random(request.node.nodeid)

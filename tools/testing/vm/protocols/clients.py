@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An open device with a client for each protocol, and what several tests do with it."""
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -14,6 +13,7 @@ import migration2018 as m
 import migration_v2 as v2
 import region_v1 as v1
 from edu import BUFFER_SIZE
+from errnos import refused
 from guest import Guest
 
 PROTOCOLS = ("2018", "v1", "v2")
@@ -101,26 +101,6 @@ class Client(Guest):
         self.v2.set(v2.RUNNING)
         self.v2.load(image)
         assert self.edu.state() == expected
-
-
-@contextlib.contextmanager
-def refused(error=errno.EINVAL):
-    """Fails unless the block fails with that errno."""
-    try:
-        yield
-    except OSError as found:
-        assert found.errno == error, f"{errno.errorcode[found.errno]}: {found}"
-        return
-    raise AssertionError(f"succeeded instead of {errno.errorcode[error]}")
-
-
-def error_of(call, *arguments):
-    """Returns the errno of a call, 0 when it succeeds."""
-    try:
-        call(*arguments)
-    except OSError as found:
-        return found.errno
-    return 0
 
 
 def reach(guest, state, image):

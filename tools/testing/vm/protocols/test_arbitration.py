@@ -9,7 +9,8 @@ import edu
 import migration2018 as m
 import migration_v2 as v2
 import region_v1 as v1
-from clients import PROTOCOLS, refused
+from clients import PROTOCOLS
+from errnos import refused
 
 # States that a protocol can bring a running device to, by the way there.
 OWNED = [

@@ -9,7 +9,8 @@ import pytest
 
 import edu
 import region_v1 as v1
-from clients import FRESH, IMAGE, IMAGE_PRECOPY, Client, Pages, call, error_of, libc, refused
+from clients import FRESH, IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
+from errnos import error_of, refused
 from image import Image
 from vfio import REGION_CAPS, REGION_MMAP, REGION_READ, REGION_WRITE
 

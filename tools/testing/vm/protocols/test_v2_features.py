@@ -13,7 +13,8 @@ import pytest
 import edu
 import migration_v2 as v2
 import region_v1 as v1
-from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, reach, refused
+from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, reach
+from errnos import refused
 from image import crc32c
 from vfio import DEVICE_FEATURE, FEATURE_GET, FEATURE_PROBE, FEATURE_SET
 

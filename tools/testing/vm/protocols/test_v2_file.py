@@ -15,7 +15,8 @@ import pytest
 
 import edu
 import migration_v2 as v2
-from clients import IMAGE, IMAGE_PRECOPY, Pages, call, is_dead, libc, mode_of, refused
+from clients import IMAGE, IMAGE_PRECOPY, Pages, call, is_dead, libc, mode_of
+from errnos import refused
 from image import BUFFER, Image
 from kernel_log import KernelLog
 

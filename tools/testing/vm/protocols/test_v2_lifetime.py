@@ -12,7 +12,8 @@ import pytest
 
 import migration_v2 as v2
 import modules
-from clients import IMAGE, Client, is_dead, refused
+from clients import IMAGE, Client, is_dead
+from errnos import refused
 
 DEVICES = "/sys/bus/pci/devices"
 STATES = (*v2.SAVING, v2.RESUMING)

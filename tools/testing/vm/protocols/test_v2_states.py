@@ -10,7 +10,8 @@ import pytest
 import edu
 import migration_v2 as v2
 import modules
-from clients import FRESH, IMAGE, IMAGE_PRECOPY, Client, error_of, is_dead, reach, refused
+from clients import FRESH, IMAGE, IMAGE_PRECOPY, Client, is_dead, reach
+from errnos import error_of, refused
 from vfio import FEATURE_SET
 
 SETTABLE = tuple(state for state in v2.STATES if state != v2.ERROR)

@@ -1,23 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Fixtures of the tests with QEMU."""
 
-import faulthandler
-import random
 import statistics
 
 import pytest
 
 import machine
 import versions
-
-HANG_SECONDS = 300
-
-
-@pytest.fixture(autouse=True)
-def no_hang():
-    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,12 +47,6 @@ def source(start):
 def target(start):
     """A QEMU with the second device that waits for a guest."""
     return start(1, incoming=True)
-
-
-@pytest.fixture
-def rng(request):
-    """Random numbers that are the same for each run of a test."""
-    return random.Random(request.node.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,36 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Fixtures of the migration region's tests."""
 
-import faulthandler
-import random
-
 import pytest
 
 from guest import Guest
-from kernel_log import KernelLog
-
-# No test takes half as long; one that hangs ends the run with a traceback.
-HANG_SECONDS = 120
-
-
-@pytest.fixture(autouse=True)
-def no_hang():
-    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-@pytest.fixture
-def log():
-    """The kernel's messages during the test."""
-    with KernelLog() as log:
-        yield log
-
-
-@pytest.fixture
-def rng(request):
-    """Random numbers that are the same for each run of a test."""
-    return random.Random(request.node.nodeid)
 
 
 @pytest.fixture

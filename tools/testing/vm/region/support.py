@@ -1,35 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What several tests of the migration region do."""
 
-import contextlib
-import errno
 import os
-
-import pytest
 
 import edu
 import migration2018 as m
 from edu import BUFFER, BUFFER_SIZE
-
-
-@contextlib.contextmanager
-def refused(error=errno.EINVAL):
-    """Fails unless the block fails with that errno."""
-    try:
-        yield
-    except OSError as found:
-        assert found.errno == error, f"{errno.errorcode[found.errno]}: {found}"
-        return
-    raise AssertionError(f"succeeded instead of {errno.errorcode[error]}")
-
-
-def error_of(call, *arguments):
-    """Returns the errno of a call, 0 when it succeeds."""
-    try:
-        call(*arguments)
-    except OSError as found:
-        return found.errno
-    return 0
 
 
 def reach(region, state, image):
@@ -52,9 +28,6 @@ def reach(region, state, image):
             region.state = m.RESUME_COMPLETED
     assert region.state == state
 
-
-# The watchdog of `no_hang` is a thread; a process that is forked beside it is fine.
-FORKS = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
 # States in which the device runs, and those in which it is stopped.
 RUNS = (m.RUNNING, m.SETUP, m.PRECOPY)

@@ -13,8 +13,9 @@ import migration2018 as m
 import modules
 import vfio
 from edu import BUFFER, BUFFER_SIZE
+from errnos import refused
 from guest import Guest
-from support import STOPPED, reach, refused, start_to_memory, works
+from support import STOPPED, reach, start_to_memory, works
 
 # Take the device part of a second and some seconds, the one more than a stop waits for.
 OPERAND, LONG, LONGER = 0x20000000, 0x40000000, 0xC0000000

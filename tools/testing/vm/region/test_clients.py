@@ -13,9 +13,7 @@ import migration2018 as m
 import vfio
 from edu import BUFFER, BUFFER_SIZE
 from guest import Guest
-from support import FORKS, is_fresh, works
-
-pytestmark = FORKS
+from support import is_fresh, works
 
 SECONDS = 4
 # What the uAPI names, and nothing else.

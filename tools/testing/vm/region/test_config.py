@@ -9,7 +9,8 @@ import edu
 import migration2018 as m
 import vfio
 from edu import BUFFER, BUFFER_SIZE
-from support import is_fresh, randomise, refused, start_to_memory
+from errnos import refused
+from support import is_fresh, randomise, start_to_memory
 from vfio import COMMAND_MASTER, COMMAND_MEMORY
 
 INTX_DISABLE = 0x400

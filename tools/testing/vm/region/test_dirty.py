@@ -7,8 +7,9 @@ import edu
 import migration2018 as m
 import modules
 from edu import BUFFER, BUFFER_SIZE
+from errnos import refused
 from guest import Guest
-from support import reach, refused, start_to_memory
+from support import reach, start_to_memory
 
 PAGE = m.PAGE
 PAGES_OF_SPACE = 1 << 52

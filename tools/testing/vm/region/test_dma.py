@@ -10,9 +10,9 @@ import migration2018 as m
 import modules
 import vfio
 from edu import BUFFER, BUFFER_SIZE
+from errnos import refused
 from guest import Guest
 from kernel_log import BURST
-from support import refused
 
 END = BUFFER + BUFFER_SIZE
 TOP = 1 << 64

@@ -9,7 +9,8 @@ import pytest
 
 import edu
 import migration2018 as m
-from support import STATES, error_of, reach, refused, start_to_memory
+from errnos import error_of, refused
+from support import STATES, reach, start_to_memory
 
 READ_ONLY = (m.PRECOPY_ONLY, m.COMPATIBLE, m.POSTCOPY_ONLY, m.COPIED)
 DATA = (m.DATA_OFFSET, m.DATA_SIZE)

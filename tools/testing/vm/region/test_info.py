@@ -11,7 +11,7 @@ import pytest
 
 import migration2018 as m
 import vfio
-from support import refused
+from errnos import refused
 
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 

@@ -9,9 +9,10 @@ import pytest
 import image as im
 import migration2018 as m
 from edu import BUFFER_SIZE
+from errnos import refused
 from guest import Guest
 from image import Image
-from support import is_fresh, randomise, refused, works
+from support import is_fresh, randomise, works
 
 
 SAVED = []
@@ -71,9 +72,8 @@ def test_both_data_fields_in_one_write_and_in_halves(guest, saved):
     region.data_write(data[:1000])
     region.raw_write(m.DATA_OFFSET[0], struct.pack("<QQ", 4096, 1000))
     region.data_write(data[1000:])
-    for value in (4096, 0, len(data) - 1000, 0):
-        at = m.DATA_OFFSET[0] if value in (4096,) else at + 4
-        region.raw_write(at, struct.pack("<I", value))
+    for half, value in enumerate((4096, 0, len(data) - 1000, 0)):
+        region.raw_write(m.DATA_OFFSET[0] + 4 * half, struct.pack("<I", value))
     finish(guest, registers)
 
 

@@ -9,8 +9,9 @@ import edu
 import migration2018 as m
 import vfio
 from edu import BUFFER_SIZE
+from errnos import refused
 from guest import Guest
-from support import FRESH, randomise, refused
+from support import FRESH, randomise
 
 
 def contents(guest):

@@ -12,8 +12,9 @@ import edu
 import migration2018 as m
 import modules
 from edu import BUFFER_SIZE
+from errnos import refused
 from guest import Guest
-from support import STATES, is_fresh, reach, refused, works
+from support import STATES, is_fresh, reach, works
 from vfio import EventFd
 
 # VFIO_PCI_REQ_IRQ_INDEX: the driver asks the client to give the device back.

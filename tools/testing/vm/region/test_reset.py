@@ -11,9 +11,7 @@ import migration2018 as m
 import vfio
 from edu import BUFFER, BUFFER_SIZE
 from guest import Client, Guest
-from support import FORKS, STATES, is_fresh, randomise, reach, start_to_memory, works
-
-pytestmark = FORKS
+from support import STATES, is_fresh, randomise, reach, start_to_memory, works
 
 
 def was_cleared(log):

@@ -7,7 +7,8 @@ import pytest
 
 import edu
 import migration2018 as m
-from support import FRESH, RUNS, STATES, STOPPED, error_of, reach, refused
+from errnos import error_of, refused
+from support import FRESH, RUNS, STATES, STOPPED, reach
 
 # What may follow each state. Everything else is EINVAL.
 AFTER = {
