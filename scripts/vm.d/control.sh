@@ -30,7 +30,7 @@ fill_control() {
 	echo "src ro,cache=loose /src" >"$control/shares"
 	for i in "${!shares[@]}"; do
 		printf 'share%d rw,cache=mmap %s\n' "$i" "${shares[i]}"
-		((i)) || printf 'share%d rw,cache=mmap /share\n' "$i"
+		((i)) || echo 'again - /share'
 	done >>"$control/shares"
 
 	for name in "${passed[@]}"; do

@@ -20,7 +20,7 @@ share_arguments() {
 machine_arguments() {
 	local i
 	arguments=(-nodefaults -no-user-config -display none -no-reboot
-		-smp 2 -m "${RVFIO_VM_MEM:-2560}")
+		-pidfile "$run/pid" -smp 2 -m "${RVFIO_VM_MEM:-2560}")
 	if has_kvm; then
 		arguments+=(-machine q35,kernel-irqchip=split -accel kvm -cpu host)
 	else
