@@ -12,7 +12,7 @@
 #include <linux/tracepoint.h>
 #include <linux/vfio.h>
 
-/* The numbers are those of Protocol in rust/vfio/pci/trace.rs, 0 for none. */
+/* The numbers are those of Protocol in rust/vfio/device/trace.rs, 0 for none. */
 #define rvfio_show_protocol(protocol)					\
 	__print_symbolic(protocol,					\
 			 { 0, "none" },					\

@@ -4,19 +4,13 @@
 
 mod container;
 mod core_device;
-mod data_file;
-mod device_ref;
+mod flavour;
 mod id;
-mod migration_ops;
 mod migration_region;
 mod private_dma;
 mod registers;
 mod registration;
-mod status;
-mod trace;
-mod trap;
 mod variant;
-mod variant_device;
 mod vtable;
 
 pub use self::{
@@ -28,8 +22,6 @@ pub use self::{
     private_dma::PassError,
     registers::Registers,
     registration::Registration,
-    variant::{
-        Protocols,
-        Variant, //
-    }, //
+    variant::Variant, //
 };
+pub use crate::device::Protocols;

@@ -10,6 +10,7 @@
 
 mod bindings;
 mod data_section;
+mod device;
 mod layout;
 pub mod log;
 pub mod pci;

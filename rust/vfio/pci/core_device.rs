@@ -16,7 +16,10 @@ use migration::device::{
     Width, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    device::Host, //
+};
 
 /// Number of standard base address registers.
 const BARS: u8 = 6;
@@ -83,15 +86,6 @@ impl CoreDevice {
     pub fn revision(&self) -> u8 {
         // SAFETY: `pdev` is valid for the life of the device, the number never changes.
         unsafe { (*self.pdev()).revision }
-    }
-
-    /// Returns the size of a BAR in bytes, 0 where there is none.
-    pub fn bar_len(&self, bar: u8) -> u64 {
-        if bar >= BARS {
-            return 0;
-        }
-        // SAFETY: `pdev` is valid and `bar` names a standard BAR.
-        unsafe { kernel::bindings::pci_resource_len(self.pdev(), bar.into()) }
     }
 
     /// Reads a register as the guest does: `EIO` while memory decoding is off.
@@ -192,3 +186,20 @@ impl AsRef<device::Device> for CoreDevice {
         unsafe { device::Device::from_raw(&raw mut (*self.pdev()).dev) }
     }
 }
+
+// SAFETY: The structure begins with the `struct vfio_device`, as is asserted below.
+unsafe impl Host for CoreDevice {
+    fn bar_len(&self, bar: u8) -> u64 {
+        if bar >= BARS {
+            return 0;
+        }
+        // SAFETY: `pdev` is valid and `bar` names a standard BAR.
+        unsafe { kernel::bindings::pci_resource_len(self.pdev(), bar.into()) }
+    }
+
+    fn session_changed(&self) {
+        self.limit_dirty_scope();
+    }
+}
+
+const _: () = assert!(core::mem::offset_of!(bindings::vfio_pci_core_device, vdev) == 0);

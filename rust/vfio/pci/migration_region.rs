@@ -1,157 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Migration regions: device-specific regions of vfio-pci with a trapped header and a data section.
-//!
-//! The two region protocols differ in the header only, see [`RegionKind`]. Their regions share the
-//! data section: one protocol at a time owns the device.
-//!
-//! uAPI: `include/uapi/linux/vfio_migration_region.h` and `struct vfio_device_migration_info` in
-//! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h)
+//! The migration regions as device-specific regions of vfio-pci.
 
-use core::{
-    marker::PhantomData,
-    mem::size_of, //
-};
+use core::marker::PhantomData;
 
 use kernel::{
     error::{
         from_result,
         to_result, //
     },
-    mm::virt::VmaNew,
-    page::{
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
     prelude::*, //
-};
-use migration::{
-    kabi2018,
-    migratable::Migratable,
-    region_v1,
-    window::DataWindow, //
 };
 
 use super::{
-    variant::Variant,
-    variant_device::VariantDevice, //
+    flavour::{
+        Pci,
+        VariantDevice, //
+    },
+    variant::Variant, //
 };
 use crate::{
     bindings,
-    data_section::DataSection,
+    device::{
+        Flavour,
+        Kabi2018,
+        RegionKind,
+        RegionV1, //
+    },
     user::Call, //
 };
-
-/// Bytes of the longest header.
-const MAX_HEADER: usize = kabi2018::layout::HEADER_LEN;
-
-/// A region protocol: how its region is found, and what its header does.
-trait RegionKind<T: Variant> {
-    /// Type and subtype in the region's type capability.
-    const TYPE: (u32, u32);
-
-    /// Bytes of the header that are decoded; the rest of its page is not there.
-    const HEADER: usize;
-
-    /// Reads fields of the header.
-    fn read(
-        state: &mut Migratable<T::Device>,
-        device: &VariantDevice<T>,
-        offset: usize,
-        out: &mut [u8],
-    ) -> Result;
-
-    /// Writes fields of the header.
-    fn write(
-        state: &mut Migratable<T::Device>,
-        device: &VariantDevice<T>,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result;
-}
-
-/// The region of November 2018.
-struct Kabi2018;
-
-impl<T: Variant> RegionKind<T> for Kabi2018 {
-    const TYPE: (u32, u32) = (
-        bindings::VFIO_REGION_TYPE_MIGRATION_2018,
-        bindings::VFIO_REGION_SUBTYPE_MIGRATION_2018,
-    );
-
-    const HEADER: usize = size_of::<bindings::vfio_migration_region_header>();
-
-    fn read(
-        state: &mut Migratable<T::Device>,
-        device: &VariantDevice<T>,
-        offset: usize,
-        out: &mut [u8],
-    ) -> Result {
-        state.kabi2018_read(device.core(), device.section(), offset, out)
-    }
-
-    fn write(
-        state: &mut Migratable<T::Device>,
-        device: &VariantDevice<T>,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result {
-        state.kabi2018_write(device.core(), device.section(), offset, bytes)
-    }
-}
-
-/// The region of Linux 5.8 to 5.17.
-struct RegionV1;
-
-impl<T: Variant> RegionKind<T> for RegionV1 {
-    const TYPE: (u32, u32) = (
-        bindings::VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
-        bindings::VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
-    );
-
-    const HEADER: usize = size_of::<bindings::vfio_device_migration_info>();
-
-    fn read(
-        state: &mut Migratable<T::Device>,
-        device: &VariantDevice<T>,
-        offset: usize,
-        out: &mut [u8],
-    ) -> Result {
-        state.region_v1_read(device.core(), device.section(), offset, out)
-    }
-
-    fn write(
-        state: &mut Migratable<T::Device>,
-        device: &VariantDevice<T>,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result {
-        state.region_v1_write(device.core(), device.section(), offset, bytes)
-    }
-}
 
 impl<T: Variant> VariantDevice<T> {
     /// Adds the regions to the device that is being opened.
     pub(super) fn register_migration_regions(&self) -> Result {
-        if Self::protocols().region_2018 {
+        if Pci::<T>::protocols().region_2018 {
             self.register_migration_region::<Kabi2018>()?;
         }
-        if Self::protocols().region_v1 {
+        if Pci::<T>::protocols().region_v1 {
             self.register_migration_region::<RegionV1>()?;
         }
         Ok(())
     }
 
     /// Adds one region.
-    fn register_migration_region<K: RegionKind<T>>(&self) -> Result {
+    fn register_migration_region<K: RegionKind<Pci<T>>>(&self) -> Result {
         let (type_, subtype) = K::TYPE;
-        let size = DataSection::OFFSET
-            .checked_add(self.section().size())
-            .ok_or(EINVAL)?;
+        let size = self.region_size()?;
         // SAFETY: The device is being opened, and the operations are static.
         to_result(unsafe {
             bindings::vfio_pci_core_register_dev_region(
-                self.core().as_raw(),
+                self.host().as_raw(),
                 type_,
                 subtype,
                 &RegionOps::<T, K>::OPS,
@@ -163,121 +61,12 @@ impl<T: Variant> VariantDevice<T> {
             )
         })
     }
-
-    /// Reads from the region.
-    fn region_read<K: RegionKind<T>>(&self, mut call: Call) -> isize {
-        let result = self.locate::<K>(&mut call).and_then(|part| match part {
-            Part::Header(offset) => {
-                let mut header = [0; MAX_HEADER];
-                let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
-                K::read(&mut self.state(), self, offset, fields)?;
-                call.writer().write_slice(fields)?;
-                Ok(call.len())
-            }
-            Part::Data(offset) => {
-                let mut to = call.writer();
-                self.for_each_page(offset, call.len(), |section, at, bounce| {
-                    section.read(at, bounce)?;
-                    to.write_slice(bounce)
-                })
-            }
-        });
-        finish(call, result)
-    }
-
-    /// Writes to the region.
-    fn region_write<K: RegionKind<T>>(&self, mut call: Call) -> isize {
-        let result = self.locate::<K>(&mut call).and_then(|part| match part {
-            Part::Header(offset) => {
-                let mut header = [0; MAX_HEADER];
-                let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
-                call.reader().read_slice(fields)?;
-                self.load(|state| K::write(state, self, offset, fields))?;
-                Ok(call.len())
-            }
-            Part::Data(offset) => {
-                let mut from = call.reader();
-                self.for_each_page(offset, call.len(), |section, at, bounce| {
-                    from.read_slice(bounce)?;
-                    section.write(at, bounce)
-                })
-            }
-        });
-        finish(call, result)
-    }
-
-    /// Finds what a call is about, and shortens one that goes beyond the end of the region.
-    ///
-    /// `EINVAL` for a call that begins beyond it, touches what lies between header and data section,
-    /// or touches more than the header from within.
-    fn locate<K: RegionKind<T>>(&self, call: &mut Call) -> Result<Part> {
-        let offset = usize::try_from(call.offset())?;
-        if let Some(offset) = offset.checked_sub(DataSection::OFFSET) {
-            let room = self
-                .section()
-                .size()
-                .checked_sub(offset)
-                .filter(|room| *room > 0)
-                .ok_or(EINVAL)?;
-            call.truncate(room);
-            return Ok(Part::Data(offset));
-        }
-        match offset.checked_add(call.len()) {
-            Some(end) if end <= K::HEADER => Ok(Part::Header(offset)),
-            _ => Err(EINVAL),
-        }
-    }
-
-    /// Moves `len` bytes of the data section from `offset` on, a page at a time.
-    ///
-    /// No lock is held: the section is only memory, and what is moved while the user maps it is the
-    /// user's own affair.
-    fn for_each_page(
-        &self,
-        offset: usize,
-        len: usize,
-        mut copy: impl FnMut(&dyn DataWindow, usize, &mut [u8]) -> Result,
-    ) -> Result<usize> {
-        let mut bounce = KVec::from_elem(0u8, len.min(PAGE_SIZE), GFP_KERNEL)?;
-        let mut moved = 0;
-        while moved < len {
-            let part = bounce.get_mut(..PAGE_SIZE.min(len - moved)).ok_or(EINVAL)?;
-            let size = part.len();
-            if let Err(error) = copy(self.section(), offset + moved, part) {
-                if moved == 0 {
-                    return Err(error);
-                }
-                break;
-            }
-            moved += size;
-        }
-        Ok(moved)
-    }
-}
-
-/// Bits of a page offset that are the offset within a region.
-const REGION_PAGES_MASK: usize = (1 << (bindings::VFIO_PCI_OFFSET_SHIFT as usize - PAGE_SHIFT)) - 1;
-
-/// What a call to the region is about.
-enum Part {
-    /// Fields of the header, from this offset on.
-    Header(usize),
-    /// Bytes of the data section, from this offset in it on.
-    Data(usize),
-}
-
-/// Ends a call to the region.
-fn finish(call: Call, result: Result<usize>) -> isize {
-    match result {
-        Ok(moved) => call.finish(moved, Ok(())),
-        Err(error) => call.finish(0, Err(error)),
-    }
 }
 
 /// The operations of the region.
 struct RegionOps<T, K>(PhantomData<(T, K)>);
 
-impl<T: Variant, K: RegionKind<T>> RegionOps<T, K> {
+impl<T: Variant, K: RegionKind<Pci<T>>> RegionOps<T, K> {
     /// What vfio-pci calls.
     const OPS: bindings::vfio_pci_regops = bindings::vfio_pci_regops {
         rw: Some(Self::rw),
@@ -328,16 +117,9 @@ impl<T: Variant, K: RegionKind<T>> RegionOps<T, K> {
     ) -> c_int {
         // SAFETY: The device is open.
         let this = unsafe { VariantDevice::<T>::from_vdev(vdev.cast()) };
-        // SAFETY: The area is being set up in an mmap operation.
-        let area = unsafe { VmaNew::from_raw(vma) };
-        // SAFETY: As above.
-        let page = unsafe { (*vma).vm_pgoff };
         from_result(|| {
-            // The page offset tells the region as well, in its upper bits.
-            let first = (page & REGION_PAGES_MASK)
-                .checked_sub(DataSection::OFFSET / PAGE_SIZE)
-                .ok_or(EINVAL)?;
-            this.section().map(area, first)?;
+            // SAFETY: The caller vouches for the area.
+            unsafe { this.region_mmap(vma) }?;
             Ok(0)
         })
     }
@@ -354,53 +136,10 @@ impl<T: Variant, K: RegionKind<T>> RegionOps<T, K> {
     ) -> c_int {
         // SAFETY: The device is open.
         let this = unsafe { VariantDevice::<T>::from_vdev(vdev.cast()) };
-        // CAST: The constants are small.
-        let mut capability = SparseMmap {
-            header: bindings::vfio_info_cap_header {
-                id: bindings::VFIO_REGION_INFO_CAP_SPARSE_MMAP as u16,
-                version: 1,
-                next: 0,
-            },
-            nr_areas: 1,
-            reserved: 0,
-            area: bindings::vfio_region_sparse_mmap_area {
-                offset: DataSection::OFFSET as u64,
-                size: this.section().size() as u64,
-            },
-        };
-        // SAFETY: `caps` is the list that vfio-pci builds, and `capability` is laid out as the
-        // uAPI says, with one area.
-        unsafe {
-            bindings::vfio_info_add_capability(
-                caps,
-                &raw mut capability.header,
-                size_of::<SparseMmap>(),
-            )
-        }
+        from_result(|| {
+            // SAFETY: `caps` is the list that vfio-pci builds.
+            unsafe { this.add_sparse_mmap(caps) }?;
+            Ok(0)
+        })
     }
 }
-
-/// `struct vfio_region_info_cap_sparse_mmap` with one area.
-#[repr(C)]
-struct SparseMmap {
-    header: bindings::vfio_info_cap_header,
-    nr_areas: u32,
-    reserved: u32,
-    area: bindings::vfio_region_sparse_mmap_area,
-}
-
-const _: () = {
-    use core::mem::offset_of;
-    assert!(
-        offset_of!(SparseMmap, area) == size_of::<bindings::vfio_region_info_cap_sparse_mmap>(),
-        "the capability is not laid out as in the uAPI"
-    );
-    assert!(
-        size_of::<bindings::vfio_migration_region_header>() == kabi2018::layout::HEADER_LEN,
-        "the header of 2018 is not laid out as in the uAPI"
-    );
-    assert!(
-        size_of::<bindings::vfio_device_migration_info>() == region_v1::HEADER_LEN,
-        "the header of v1 is not laid out as in the uAPI"
-    );
-};

@@ -35,8 +35,8 @@ use kernel::{
 };
 
 use super::{
+    flavour::VariantDevice,
     variant::Variant,
-    variant_device::VariantDevice,
     vtable::VTable, //
     CoreDevice,
 };
@@ -124,9 +124,9 @@ impl<T: Variant> Registration<T> {
             // SAFETY: The device was just allocated, and `probe` owns a reference.
             let device = unsafe { VariantDevice::<T>::from_vdev(vdev) };
             // SAFETY: The driver is binding the device.
-            let result = device.show_status(unsafe { Self::directory(device.core()) });
+            let result = device.show_status(unsafe { Self::directory(device.host()) });
             let result = result.and_then(|()| {
-                let core = device.core().as_raw();
+                let core = device.host().as_raw();
                 // SAFETY: The device is valid; the driver data is what vfio-pci expects.
                 to_result(unsafe {
                     dev_set_drvdata(&raw mut (*pdev).dev, core.cast());

@@ -15,6 +15,7 @@ use super::{
     CoreDevice,
     IdTable, //
 };
+use crate::device::Protocols;
 
 /// A vfio-pci variant driver of a device that can be migrated.
 ///
@@ -47,24 +48,4 @@ pub trait Variant: Sized + 'static {
     fn read_unlocked(_core: &CoreDevice, _access: Access) -> Option<Result<u64>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
-}
-
-/// Which migration protocols a driver offers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Protocols {
-    /// The region of November 2018.
-    pub region_2018: bool,
-    /// The region of Linux 5.8 to 5.17.
-    pub region_v1: bool,
-    /// The migration features of Linux 5.18 and later.
-    pub v2: bool,
-}
-
-impl Protocols {
-    /// All of them.
-    pub const ALL: Self = Self {
-        region_2018: true,
-        region_v1: true,
-        v2: true,
-    };
 }

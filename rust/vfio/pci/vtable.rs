@@ -12,8 +12,8 @@ use kernel::{
 };
 
 use super::{
-    variant::Variant,
-    variant_device::VariantDevice, //
+    flavour::VariantDevice,
+    variant::Variant, //
 };
 use crate::{
     bindings,
@@ -79,7 +79,7 @@ impl<T: Variant> VTable<T> {
     unsafe extern "C" fn init(vdev: *mut bindings::vfio_device) -> c_int {
         from_result(|| {
             // SAFETY: The VFIO core has allocated the device with the size of `VariantDevice<T>`.
-            unsafe { VariantDevice::<T>::init(vdev) }?;
+            unsafe { VariantDevice::<T>::init_pci(vdev) }?;
             Ok(0)
         })
     }
@@ -89,7 +89,7 @@ impl<T: Variant> VTable<T> {
     /// Called by the VFIO core with the last reference to a device of this driver.
     unsafe extern "C" fn release(vdev: *mut bindings::vfio_device) {
         // SAFETY: The caller vouches for the device.
-        unsafe { VariantDevice::<T>::release(vdev) }
+        unsafe { VariantDevice::<T>::release_pci(vdev) }
     }
 
     /// # Safety
@@ -185,7 +185,7 @@ impl<T: Variant> VTable<T> {
 impl<T: Variant> VariantDevice<T> {
     /// Runs `call` with the device awake, as vfio-pci does around its own accesses.
     fn awake(&self, call: impl FnOnce(&Self) -> isize) -> isize {
-        let raw = self.core().as_raw();
+        let raw = self.host().as_raw();
         // SAFETY: The device is open.
         if unsafe { bindings::rvfio_pm_get(raw) } != 0 {
             return errno(EIO);

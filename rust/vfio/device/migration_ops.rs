@@ -22,12 +22,12 @@ use super::{
         Direction,
         OwnedFile, //
     },
-    variant::Variant,
-    variant_device::VariantDevice, //
+    Flavour,
+    VfioDevice, //
 };
 use crate::bindings;
 
-impl<T: Variant> VariantDevice<T> {
+impl<F: Flavour> VfioDevice<F> {
     /// Offers the protocol.
     ///
     /// # Safety
@@ -39,7 +39,7 @@ impl<T: Variant> VariantDevice<T> {
             (*vdev).migration_flags = bindings::VFIO_MIGRATION_STOP_COPY
                 | bindings::VFIO_MIGRATION_P2P
                 | bindings::VFIO_MIGRATION_PRE_COPY;
-            (*vdev).mig_ops = &MigrationOps::<T>::OPS;
+            (*vdev).mig_ops = &MigrationOps::<F>::OPS;
         }
     }
 
@@ -55,7 +55,7 @@ impl<T: Variant> VariantDevice<T> {
                 };
                 file = Some(self.data_file(session, direction)?);
             }
-            v2::set_state(state.engine_mut(), self.core(), target)
+            v2::set_state(state.engine_mut(), self.host(), target)
         })?;
         self.progress().notify_all();
         Ok(file)
@@ -63,9 +63,9 @@ impl<T: Variant> VariantDevice<T> {
 }
 
 /// The operations of a driver's devices.
-struct MigrationOps<T>(PhantomData<T>);
+struct MigrationOps<F>(PhantomData<F>);
 
-impl<T: Variant> MigrationOps<T> {
+impl<F: Flavour> MigrationOps<F> {
     /// What the VFIO core calls.
     const OPS: bindings::vfio_migration_ops = bindings::vfio_migration_ops {
         migration_set_state: Some(Self::set_state),
@@ -81,7 +81,7 @@ impl<T: Variant> MigrationOps<T> {
         target: bindings::vfio_device_mig_state,
     ) -> *mut file {
         // SAFETY: The caller vouches for the device.
-        let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
+        let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
         match State::try_from(target).and_then(|target| this.set_state(target)) {
             Ok(Some(file)) => file.into_raw(),
             Ok(None) => core::ptr::null_mut(),
@@ -98,7 +98,7 @@ impl<T: Variant> MigrationOps<T> {
         current: *mut bindings::vfio_device_mig_state,
     ) -> c_int {
         // SAFETY: The caller vouches for the device.
-        let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
+        let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
         // CAST: The enum's values are those of the uAPI.
         // SAFETY: The caller vouches for the place.
         unsafe { *current = this.state().engine().state() as u32 };
@@ -114,8 +114,8 @@ impl<T: Variant> MigrationOps<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The caller vouches for the device.
-            let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
-            let bytes = this.state().engine().data_size(this.core());
+            let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
+            let bytes = this.state().engine().data_size(this.host());
             // SAFETY: The caller vouches for the place.
             unsafe { *size = usize::try_from(bytes)? };
             Ok(0)

@@ -6,7 +6,8 @@
 //! engine before an operation with the engine after it, so no operation has to think of them.
 
 use kernel::{
-    bindings::device,
+    bindings,
+    device,
     prelude::*, //
 };
 use migration::{
@@ -22,8 +23,12 @@ use migration::{
     state::State, //
 };
 
-use super::CoreDevice;
-use crate::bindings;
+use crate::bindings::{
+    rvfio_trace_buffer,
+    rvfio_trace_dirty_query,
+    rvfio_trace_refused,
+    rvfio_trace_state, //
+};
 
 /// What the events of a migration tell of.
 pub(super) struct Snapshot {
@@ -43,44 +48,36 @@ impl Snapshot {
     }
 
     /// Emits an event for each thing that has happened since.
-    pub(super) fn trace<D: Device>(&self, core: &CoreDevice, engine: &Engine<D>) {
+    pub(super) fn trace<D: Device>(&self, dev: &device::Device, engine: &Engine<D>) {
         let now = Self::of(engine);
-        let dev = raw(core);
-        // SAFETY: The device is valid for the life of `core`.
+        let raw = raw(dev);
+        // SAFETY: The device is valid for the life of `dev`.
         unsafe {
             if now.state != self.state {
                 let protocol = protocol(now.owner.or(self.owner));
-                bindings::rvfio_trace_state(dev, protocol, self.state.number(), now.state.number());
+                rvfio_trace_state(raw, protocol, self.state.number(), now.state.number());
             }
             let (before, after) = (&self.counters, &now.counters);
             if after.bytes_saved != before.bytes_saved {
                 let bytes = after.bytes_saved.wrapping_sub(before.bytes_saved);
-                bindings::rvfio_trace_buffer(dev, false, bytes);
+                rvfio_trace_buffer(raw, false, bytes);
             }
             if after.bytes_loaded != before.bytes_loaded {
                 let bytes = after.bytes_loaded.wrapping_sub(before.bytes_loaded);
-                bindings::rvfio_trace_buffer(dev, true, bytes);
+                rvfio_trace_buffer(raw, true, bytes);
             }
             if after.dirty_queries != before.dirty_queries {
                 let pages = after.pages_reported.wrapping_sub(before.pages_reported);
-                bindings::rvfio_trace_dirty_query(dev, pages);
+                rvfio_trace_dirty_query(raw, pages);
             }
         }
     }
 }
 
 /// Emits the event of a register write that failed.
-pub(super) fn refused(core: &CoreDevice, access: Access, value: u64, error: Error) {
-    // SAFETY: The device is valid for the life of `core`.
-    unsafe {
-        bindings::rvfio_trace_refused(
-            raw(core),
-            access.bar,
-            access.offset,
-            value,
-            error.to_errno(),
-        )
-    };
+pub(super) fn refused(dev: &device::Device, access: Access, value: u64, error: Error) {
+    // SAFETY: The device is valid for the life of `dev`.
+    unsafe { rvfio_trace_refused(raw(dev), access.bar, access.offset, value, error.to_errno()) };
 }
 
 /// Returns the number that stands for a protocol in the events.
@@ -94,7 +91,7 @@ fn protocol(protocol: Option<Protocol>) -> u32 {
 }
 
 /// Returns the C structure of the device.
-fn raw(core: &CoreDevice) -> *mut device {
-    // SAFETY: The function is valid for the life of `core`; only an address is made here.
-    unsafe { &raw mut (*core.pdev()).dev }
+fn raw(dev: &device::Device) -> *mut bindings::device {
+    // CAST: `Device` is a transparent wrapper of the structure.
+    core::ptr::from_ref(dev).cast_mut().cast()
 }

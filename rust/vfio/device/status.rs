@@ -17,22 +17,22 @@ use migration::engine::Protocol;
 
 use super::{
     device_ref::DeviceRef,
-    variant::Variant,
-    variant_device::VariantDevice, //
+    Flavour,
+    VfioDevice, //
 };
 
 /// The files of a device that its driver has bound.
-pub(super) struct Status<T: Variant> {
+pub(super) struct Status<F: Flavour> {
     /// `migration`.
-    _migration: Pin<KBox<File<View<T>>>>,
+    _migration: Pin<KBox<File<View<F>>>>,
 }
 
-impl<T: Variant> Status<T> {
+impl<F: Flavour> Status<F> {
     /// Adds the files to the driver's directory.
     ///
     /// `ENOMEM` without memory; what debugfs itself cannot do is no error.
-    pub(super) fn new(device: &VariantDevice<T>, driver: &Dir) -> Result<Self> {
-        let directory = driver.subdir(device.core().as_ref().name());
+    pub(super) fn new(device: &VfioDevice<F>, driver: &Dir) -> Result<Self> {
+        let directory = driver.subdir(device.host().as_ref().name());
         let view = View(DeviceRef::new(device));
         Ok(Self {
             _migration: KBox::pin_init(directory.read_only_file(c"migration", view), GFP_KERNEL)?,
@@ -41,12 +41,12 @@ impl<T: Variant> Status<T> {
 }
 
 /// What the file `migration` shows.
-struct View<T: Variant>(DeviceRef<T>);
+struct View<F: Flavour>(DeviceRef<F>);
 
-impl<T: Variant> Writer for View<T> {
+impl<F: Flavour> Writer for View<F> {
     fn write(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let device = self.0.get();
-        let core = device.core();
+        let host = device.host();
         let state = device.peek();
         let engine = state.engine();
         let status = engine.status();
@@ -59,7 +59,7 @@ impl<T: Variant> Writer for View<T> {
         };
         writeln!(to, "state: {}", format_args!("{}", status.state))?;
         writeln!(to, "protocol: {}", protocol)?;
-        writeln!(to, "pending_bytes: {}", engine.pending(core).total())?;
+        writeln!(to, "pending_bytes: {}", engine.pending(host).total())?;
         match status.dirty_pages {
             Some(pages) => writeln!(to, "dirty_pages: {}", pages)?,
             None => writeln!(to, "dirty_pages: not tracked")?,

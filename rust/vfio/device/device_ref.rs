@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! References to a variant device, for what may outlive its binding.
+//! References to a device, for what may outlive its binding.
 
 use super::{
-    variant::Variant,
-    variant_device::VariantDevice, //
+    Flavour,
+    Host,
+    VfioDevice, //
 };
 use crate::bindings;
 
@@ -13,32 +14,32 @@ use crate::bindings;
 /// # Invariants
 ///
 /// The pointer owns a reference to the device.
-pub(super) struct DeviceRef<T: Variant>(*const VariantDevice<T>);
+pub(super) struct DeviceRef<F: Flavour>(*const VfioDevice<F>);
 
 // SAFETY: The device may be used from any thread.
-unsafe impl<T: Variant> Send for DeviceRef<T> {}
+unsafe impl<F: Flavour> Send for DeviceRef<F> {}
 
 // SAFETY: As above.
-unsafe impl<T: Variant> Sync for DeviceRef<T> {}
+unsafe impl<F: Flavour> Sync for DeviceRef<F> {}
 
-impl<T: Variant> DeviceRef<T> {
+impl<F: Flavour> DeviceRef<F> {
     /// Gets a reference.
-    pub(super) fn new(device: &VariantDevice<T>) -> Self {
+    pub(super) fn new(device: &VfioDevice<F>) -> Self {
         // SAFETY: The device is valid. INVARIANT: The reference is owned from here on.
-        unsafe { bindings::rvfio_get_device(device.core().as_raw().cast()) };
+        unsafe { bindings::rvfio_get_device(device.host().vdev()) };
         Self(device)
     }
 
     /// Returns the device.
-    pub(super) fn get(&self) -> &VariantDevice<T> {
+    pub(super) fn get(&self) -> &VfioDevice<F> {
         // SAFETY: The reference keeps the device's memory by the type invariant.
         unsafe { &*self.0 }
     }
 }
 
-impl<T: Variant> Drop for DeviceRef<T> {
+impl<F: Flavour> Drop for DeviceRef<F> {
     fn drop(&mut self) {
         // SAFETY: The reference is owned by the type invariant.
-        unsafe { bindings::rvfio_put_device(self.get().core().as_raw().cast()) };
+        unsafe { bindings::rvfio_put_device(self.get().host().vdev()) };
     }
 }

@@ -48,8 +48,9 @@ use migration::{
 
 use super::{
     device_ref::DeviceRef,
-    variant::Variant,
-    variant_device::VariantDevice, //
+    Flavour,
+    Host,
+    VfioDevice, //
 };
 use crate::bindings;
 
@@ -64,8 +65,8 @@ pub(super) enum Direction {
 
 /// What stands behind an open data file.
 #[pin_data]
-struct DataFile<T: Variant> {
-    device: DeviceRef<T>,
+struct DataFile<F: Flavour> {
+    device: DeviceRef<F>,
     session: u64,
     /// Serialises reads and writes. User memory is copied while it is held, which the state lock
     /// must never be; nothing that a page fault takes is ever waited for with this one.
@@ -73,13 +74,13 @@ struct DataFile<T: Variant> {
     bounce: Mutex<KVec<u8>>,
 }
 
-impl<T: Variant> VariantDevice<T> {
+impl<F: Flavour> VfioDevice<F> {
     /// Creates the data file of a session.
     ///
     /// `ENOMEM` or `ENFILE` when there is no memory or no file to be had. The file belongs to the
     /// caller.
     pub(super) fn data_file(&self, session: u64, direction: Direction) -> Result<OwnedFile> {
-        let data: Pin<KBox<DataFile<T>>> = KBox::try_pin_init(
+        let data: Pin<KBox<DataFile<F>>> = KBox::try_pin_init(
             try_pin_init!(DataFile {
                 device: DeviceRef::new(self),
                 session,
@@ -95,7 +96,7 @@ impl<T: Variant> VariantDevice<T> {
         let file = from_err_ptr(unsafe {
             bindings::rvfio_stream_file(
                 c"rvfio-migration".as_char_ptr(),
-                &FileOps::<T>::OPS,
+                &FileOps::<F>::OPS,
                 (&raw const *data).cast_mut().cast(),
                 // CAST: The flags are small.
                 flags as c_int,
@@ -132,7 +133,7 @@ impl Drop for OwnedFile {
     }
 }
 
-impl<T: Variant> DataFile<T> {
+impl<F: Flavour> DataFile<F> {
     /// The user reads up to `count` bytes.
     fn read(&self, buf: UserPtr, count: usize) -> Result<usize> {
         let device = self.device.get();
@@ -142,7 +143,7 @@ impl<T: Variant> DataFile<T> {
         while !to.is_empty() {
             let staged = {
                 let mut state = device.state();
-                match v2::stage(state.engine_mut(), device.core(), self.session) {
+                match v2::stage(state.engine_mut(), device.host(), self.session) {
                     Ok(Found::Bytes(bytes)) => {
                         let count = bytes.len().min(bounce.len()).min(to.len());
                         let from = bytes.get(..count).ok_or(EIO)?;
@@ -161,7 +162,7 @@ impl<T: Variant> DataFile<T> {
                     .and_then(|()| {
                         v2::consume(
                             device.state().engine_mut(),
-                            device.core(),
+                            device.host(),
                             self.session,
                             count,
                         )?;
@@ -196,7 +197,7 @@ impl<T: Variant> DataFile<T> {
                 Ok(()) => {}
             }
             device
-                .load(|state| v2::write(state.engine_mut(), device.core(), self.session, bytes))?;
+                .load(|state| v2::write(state.engine_mut(), device.host(), self.session, bytes))?;
             taken += part;
         }
         Ok(taken)
@@ -214,7 +215,7 @@ impl<T: Variant> DataFile<T> {
         if engine.state() == State::Resuming {
             return POLLOUT | POLLWRNORM;
         }
-        match v2::is_readable(engine, device.core(), self.session) {
+        match v2::is_readable(engine, device.host(), self.session) {
             true => POLLIN | POLLRDNORM,
             false => 0,
         }
@@ -223,12 +224,12 @@ impl<T: Variant> DataFile<T> {
     /// `VFIO_MIG_GET_PRECOPY_INFO`, the only ioctl of the file.
     fn ioctl(&self, cmd: c_uint, arg: c_ulong) -> Result {
         let device = self.device.get();
-        let vdev = device.core().as_raw().cast();
+        let vdev = device.host().vdev();
         let mut info = bindings::vfio_precopy_info::default();
         // SAFETY: The device is valid; the function checks the user's arguments.
         to_result(unsafe { bindings::rvfio_check_precopy_ioctl(vdev, cmd, arg, &mut info) })?;
 
-        let left = v2::precopy_info(device.state().engine(), device.core(), self.session)?;
+        let left = v2::precopy_info(device.state().engine(), device.host(), self.session)?;
         info.initial_bytes = left.initial_bytes;
         info.dirty_bytes = left.dirty_bytes;
         // CAST: The fields lie one after the other, and all of them are plain numbers.
@@ -248,13 +249,13 @@ const PRECOPY_INFO_SIZE: usize =
     core::mem::offset_of!(bindings::vfio_precopy_info, dirty_bytes) + 8;
 
 /// The operations of a data file.
-struct FileOps<T>(PhantomData<T>);
+struct FileOps<F>(PhantomData<F>);
 
-impl<T: Variant> FileOps<T> {
+impl<F: Flavour> FileOps<F> {
     /// What the kernel calls.
     const OPS: file_operations = {
         let mut ops: file_operations = pin_init::zeroed();
-        ops.owner = this_module::<T::OwnerModule>().as_ptr();
+        ops.owner = this_module::<F::OwnerModule>().as_ptr();
         ops.read = Some(Self::read);
         ops.write = Some(Self::write);
         ops.poll = Some(Self::poll);
@@ -269,8 +270,8 @@ impl<T: Variant> FileOps<T> {
     /// # Safety
     ///
     /// `file` must be an open data file of this driver.
-    unsafe fn data<'a>(file: *mut file) -> &'a DataFile<T> {
-        // SAFETY: The file's private data was set to a `DataFile<T>` when it was made, and is valid
+    unsafe fn data<'a>(file: *mut file) -> &'a DataFile<F> {
+        // SAFETY: The file's private data was set to a `DataFile<F>` when it was made, and is valid
         // until its release.
         unsafe { &*(*file).private_data.cast() }
     }
@@ -331,7 +332,7 @@ impl<T: Variant> FileOps<T> {
     unsafe extern "C" fn release(_inode: *mut inode, file: *mut file) -> c_int {
         // SAFETY: The box was given to the file when it was made, pinned.
         drop(unsafe {
-            Pin::new_unchecked(KBox::from_raw((*file).private_data.cast::<DataFile<T>>()))
+            Pin::new_unchecked(KBox::from_raw((*file).private_data.cast::<DataFile<F>>()))
         });
         0
     }

@@ -9,8 +9,9 @@ use migration::device::{
 };
 
 use super::{
-    variant::Variant,
-    variant_device::VariantDevice, //
+    Flavour,
+    Host,
+    VfioDevice, //
 };
 use crate::user::Call;
 
@@ -24,7 +25,7 @@ fn width_at(offset: u64, left: usize) -> Width {
         .map_or(Width::B1, |(width, _)| width)
 }
 
-impl<T: Variant> VariantDevice<T> {
+impl<F: Flavour> VfioDevice<F> {
     /// Moves bytes between the user and a trapped BAR, access by access.
     ///
     /// `access` gets each one with the value that the user writes, and returns the value that the
@@ -37,7 +38,7 @@ impl<T: Variant> VariantDevice<T> {
     ) -> (usize, Result) {
         let start = call.offset();
         let Some(room) = self
-            .core()
+            .host()
             .bar_len(bar)
             .checked_sub(start)
             .filter(|room| *room > 0)
@@ -61,7 +62,7 @@ impl<T: Variant> VariantDevice<T> {
     }
 
     /// The user reads a trapped BAR.
-    pub(super) fn trapped_read(&self, bar: u8, mut call: Call) -> isize {
+    pub(crate) fn trapped_read(&self, bar: u8, mut call: Call) -> isize {
         let mut to = call.writer();
         let (moved, result) = self.for_each_access(bar, &mut call, |this, access| {
             let value = this.read_register(access)?.to_le_bytes();
@@ -72,7 +73,7 @@ impl<T: Variant> VariantDevice<T> {
     }
 
     /// The user writes a trapped BAR.
-    pub(super) fn trapped_write(&self, bar: u8, mut call: Call) -> isize {
+    pub(crate) fn trapped_write(&self, bar: u8, mut call: Call) -> isize {
         let mut from = call.reader();
         let (moved, result) = self.for_each_access(bar, &mut call, |this, access| {
             let mut value = [0; 8];

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A migratable VFIO device of any flavour: what its flavour keeps, and the migration state beside it.
+
+mod data_file;
+mod device_ref;
+mod flavour;
+mod migration_ops;
+mod region;
+mod status;
+mod trace;
+mod trap;
+
+use core::ops::{
+    Deref,
+    DerefMut, //
+};
+
+use kernel::{
+    debugfs::Dir,
+    new_poll_condvar,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        lock::mutex::MutexGuard,
+        new_mutex,
+        poll::PollCondVar,
+        Mutex, //
+    }, //
+};
+use migration::{
+    device::Access,
+    migratable::Migratable, //
+};
+
+pub(crate) use self::{
+    flavour::{
+        Flavour,
+        Host, //
+    },
+    region::{
+        Kabi2018,
+        RegionKind,
+        RegionV1, //
+    }, //
+};
+use self::{
+    status::Status,
+    trace::Snapshot, //
+};
+use crate::{
+    bindings,
+    data_section::DataSection,
+    dev_warn_ratelimited, //
+};
+
+pub use self::flavour::Protocols;
+
+/// A device that a driver of a flavour has bound.
+///
+/// # Invariants
+///
+/// `host` is initialised from the start, `inner` from the end of the `init` operation to `release`;
+/// the allocation is owned by the VFIO core.
+#[repr(C)]
+pub(crate) struct VfioDevice<F: Flavour> {
+    host: F::Host,
+    inner: Inner<F>,
+}
+
+/// The part of a device that is the same in every flavour.
+#[pin_data]
+pub(crate) struct Inner<F: Flavour> {
+    /// Data section of the migration region.
+    #[pin]
+    section: DataSection,
+    /// State of the device and of the migration. Taken before any lock of VFIO or the IOMMU but the
+    /// device set's, which the VFIO core holds around open and close. Never held while user memory
+    /// is copied.
+    #[pin]
+    state: Mutex<Migratable<F::Device>>,
+    /// What debugfs shows while the device is bound. It holds a reference to the device, so the
+    /// driver takes it away when it unbinds.
+    #[pin]
+    status: Mutex<Option<Status<F>>>,
+    /// Notified when a data file may have become readable.
+    #[pin]
+    progress: PollCondVar,
+    /// The function was reset by others (hot reset, error recovery), under locks that come after
+    /// the state lock; whoever takes that next catches up.
+    reset_pending: Atomic<bool>,
+    /// A user has the device open. Data files come here when none has, when the function may even be
+    /// another driver's or gone: there is nothing to catch up then. Changes under the state lock.
+    is_open: Atomic<bool>,
+}
+
+impl<F: Flavour> Inner<F> {
+    /// Returns an initialiser; `section_size` is in bytes, a multiple of the page size.
+    fn new(device: F::Device, section_size: usize) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            section <- DataSection::new(section_size),
+            state <- new_mutex!(Migratable::new(device), "rvfio_state"),
+            status <- new_mutex!(None, "rvfio_status"),
+            progress <- new_poll_condvar!("rvfio_progress"),
+            reset_pending: Atomic::new(false),
+            is_open: Atomic::new(false),
+        })
+    }
+}
+
+impl<F: Flavour> VfioDevice<F> {
+    /// Borrows the device from the VFIO core's pointer.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` must be embedded in a `VfioDevice<F>` whose `init` operation has succeeded and that
+    /// stays valid for `'a`.
+    pub(crate) unsafe fn from_vdev<'a>(vdev: *mut bindings::vfio_device) -> &'a Self {
+        const {
+            assert!(core::mem::offset_of!(Self, host) == 0);
+            // The VFIO core allocates with kvzalloc().
+            assert!(align_of::<Self>() <= 8);
+        }
+        // SAFETY: `host` is at offset 0, and the VFIO core's structure at offset 0 of that, as
+        // `Host` demands.
+        unsafe { &*vdev.cast() }
+    }
+
+    /// Returns what the flavour keeps.
+    pub(crate) fn host(&self) -> &F::Host {
+        &self.host
+    }
+
+    /// Returns the data section of the migration region.
+    pub(crate) fn section(&self) -> &DataSection {
+        &self.inner.section
+    }
+
+    /// Initialises all but `host`: the last part of the `init` operation.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` must be embedded in an allocation of the size of `Self` that is being initialised and
+    /// whose `host` is.
+    pub(crate) unsafe fn init(
+        vdev: *mut bindings::vfio_device,
+        device: F::Device,
+        section_size: usize,
+    ) -> Result {
+        if F::protocols().v2 {
+            // SAFETY: The structure is being initialised, and nobody else knows it.
+            unsafe { Self::offer_v2(vdev) };
+        }
+        let this = vdev.cast::<Self>();
+        // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.
+        unsafe { pin_init::raw_try_init(&raw mut (*this).inner, Inner::new(device, section_size)) }
+    }
+
+    /// Ends what [`Self::init`] has initialised.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::from_vdev`]; nobody else may use the device any more.
+    pub(crate) unsafe fn release(vdev: *mut bindings::vfio_device) {
+        // SAFETY: The caller vouches for the device, and `init` has initialised `inner`.
+        unsafe { core::ptr::drop_in_place(&raw mut (*vdev.cast::<Self>()).inner) };
+    }
+
+    /// Takes the state lock.
+    pub(crate) fn state(&self) -> State<'_, F> {
+        let mut guard = self.inner.state.lock();
+        if self.inner.is_open.load(Relaxed) && self.inner.reset_pending.xchg(false, Relaxed) {
+            if let Err(error) = guard.reset(self.host()) {
+                dev_warn_ratelimited!(
+                    self.host().as_ref(),
+                    "the device cannot be used after a reset by others: {:?}\n",
+                    error
+                );
+            }
+        }
+        State {
+            before: Snapshot::of(guard.engine()),
+            host: self.host(),
+            guard,
+        }
+    }
+
+    /// Takes the state lock to look, whatever is to be caught up with.
+    pub(crate) fn peek(&self) -> MutexGuard<'_, Migratable<F::Device>> {
+        self.inner.state.lock()
+    }
+
+    /// Shows the device in the driver's directory of debugfs; `ENOMEM` without memory.
+    pub(crate) fn show_status(&self, driver: &Dir) -> Result {
+        let status = Status::new(self, driver)?;
+        *self.inner.status.lock() = Some(status);
+        Ok(())
+    }
+
+    /// Takes away what [`Self::show_status`] shows.
+    pub(crate) fn hide_status(&self) {
+        let status = self.inner.status.lock().take();
+        drop(status);
+    }
+
+    /// Does `work` under the state lock; says in the kernel log why an image was refused by it.
+    pub(crate) fn load(&self, work: impl FnOnce(&mut Migratable<F::Device>) -> Result) -> Result {
+        let mut state = self.state();
+        let (before, session) = (state.engine().last_refusal(), state.engine().session());
+        let result = work(&mut state);
+        let after = state.engine().last_refusal();
+        if state.engine().session() != session {
+            self.host().session_changed();
+        }
+        drop(state);
+
+        if let Some(refusal) = after.filter(|_| result.is_err() && after != before) {
+            dev_warn_ratelimited!(
+                self.host().as_ref(),
+                "migration image refused: {}\n",
+                format_args!("{}", refusal)
+            );
+        }
+        result
+    }
+
+    /// Returns what is notified when a data file may have become readable.
+    pub(crate) fn progress(&self) -> &PollCondVar {
+        &self.inner.progress
+    }
+
+    /// Notes that others have reset the function.
+    pub(crate) fn was_reset(&self) {
+        self.inner.reset_pending.store(true, Relaxed);
+    }
+
+    /// Begins a user's time with the device: gives the section memory and scrubs the device.
+    ///
+    /// The flavour has enabled the device. On an error the flavour frees the section.
+    pub(crate) fn begin_use(&self) -> Result {
+        self.section().allocate()?;
+        // Enabling has reset the function where it can be; that is no news any more.
+        self.inner.reset_pending.store(false, Relaxed);
+        let mut state = self.state();
+        state.open(self.host()).inspect_err(|error| {
+            dev_warn!(
+                self.host().as_ref(),
+                "cannot be given to a user, its state could not be cleared: {:?}\n",
+                error
+            );
+        })?;
+        self.inner.is_open.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Ends a user's time with the device: scrubs it so that nothing is left for the next user.
+    pub(crate) fn end_use(&self) {
+        let mut state = self.state();
+        let result = state.close(self.host());
+        self.inner.is_open.store(false, Relaxed);
+        drop(state);
+        if let Err(error) = result {
+            dev_warn!(
+                self.host().as_ref(),
+                "could not be cleared on close, the next open tries again: {:?}\n",
+                error
+            );
+        }
+        self.progress().notify_all();
+    }
+
+    /// Resets the device: `VFIO_DEVICE_RESET`.
+    pub(crate) fn reset(&self) -> Result {
+        let result = self.state().reset(self.host());
+        self.progress().notify_all();
+        result
+    }
+
+    /// The guest reads a trapped register.
+    pub(crate) fn read_register(&self, access: Access) -> Result<u64> {
+        F::read_unlocked(self.host(), access)
+            .unwrap_or_else(|| self.state().read_register(self.host(), access))
+    }
+
+    /// The guest writes a trapped register.
+    pub(crate) fn write_register(&self, access: Access, value: u64) -> Result {
+        let mut state = self.state();
+        let result = state
+            .write_register(self.host(), access, value)
+            .inspect_err(|error| trace::refused(self.host().as_ref(), access, value, *error));
+        let is_saving = state.engine().session().is_some();
+        drop(state);
+        if is_saving {
+            // The write may have changed what is to be saved.
+            self.progress().notify_all();
+        }
+        result
+    }
+}
+
+/// The state of a device while its lock is held; emits trace events for what was done with it.
+pub(crate) struct State<'a, F: Flavour> {
+    guard: MutexGuard<'a, Migratable<F::Device>>,
+    before: Snapshot,
+    host: &'a F::Host,
+}
+
+impl<F: Flavour> Deref for State<'_, F> {
+    type Target = Migratable<F::Device>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.guard
+    }
+}
+
+impl<F: Flavour> DerefMut for State<'_, F> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.guard
+    }
+}
+
+impl<F: Flavour> Drop for State<'_, F> {
+    fn drop(&mut self) {
+        self.before.trace(self.host.as_ref(), self.guard.engine());
+    }
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Migration regions: device-specific regions with a trapped header and a data section.
+//!
+//! The two region protocols differ in the header only, see [`RegionKind`]. Their regions share the
+//! data section: one protocol at a time owns the device.
+//!
+//! uAPI: `include/uapi/linux/vfio_migration_region.h` and `struct vfio_device_migration_info` in
+//! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h)
+
+use core::mem::size_of;
+
+use kernel::{
+    error::to_result,
+    mm::virt::VmaNew,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+use migration::{
+    kabi2018,
+    migratable::Migratable,
+    region_v1,
+    window::DataWindow, //
+};
+
+use super::{
+    Flavour,
+    VfioDevice, //
+};
+use crate::{
+    bindings,
+    data_section::DataSection,
+    user::Call, //
+};
+
+/// Bytes of the longest header.
+const MAX_HEADER: usize = kabi2018::layout::HEADER_LEN;
+
+/// A region protocol: how its region is found, and what its header does.
+pub(crate) trait RegionKind<F: Flavour> {
+    /// Type and subtype in the region's type capability.
+    const TYPE: (u32, u32);
+
+    /// Bytes of the header that are decoded; the rest of its page is not there.
+    const HEADER: usize;
+
+    /// Reads fields of the header.
+    fn read(
+        state: &mut Migratable<F::Device>,
+        device: &VfioDevice<F>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result;
+
+    /// Writes fields of the header.
+    fn write(
+        state: &mut Migratable<F::Device>,
+        device: &VfioDevice<F>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result;
+}
+
+/// The region of November 2018.
+pub(crate) struct Kabi2018;
+
+impl<F: Flavour> RegionKind<F> for Kabi2018 {
+    const TYPE: (u32, u32) = (
+        bindings::VFIO_REGION_TYPE_MIGRATION_2018,
+        bindings::VFIO_REGION_SUBTYPE_MIGRATION_2018,
+    );
+
+    const HEADER: usize = size_of::<bindings::vfio_migration_region_header>();
+
+    fn read(
+        state: &mut Migratable<F::Device>,
+        device: &VfioDevice<F>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result {
+        state.kabi2018_read(device.host(), device.section(), offset, out)
+    }
+
+    fn write(
+        state: &mut Migratable<F::Device>,
+        device: &VfioDevice<F>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result {
+        state.kabi2018_write(device.host(), device.section(), offset, bytes)
+    }
+}
+
+/// The region of Linux 5.8 to 5.17.
+pub(crate) struct RegionV1;
+
+impl<F: Flavour> RegionKind<F> for RegionV1 {
+    const TYPE: (u32, u32) = (
+        bindings::VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+        bindings::VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+    );
+
+    const HEADER: usize = size_of::<bindings::vfio_device_migration_info>();
+
+    fn read(
+        state: &mut Migratable<F::Device>,
+        device: &VfioDevice<F>,
+        offset: usize,
+        out: &mut [u8],
+    ) -> Result {
+        state.region_v1_read(device.host(), device.section(), offset, out)
+    }
+
+    fn write(
+        state: &mut Migratable<F::Device>,
+        device: &VfioDevice<F>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result {
+        state.region_v1_write(device.host(), device.section(), offset, bytes)
+    }
+}
+
+impl<F: Flavour> VfioDevice<F> {
+    /// Reads from the region.
+    pub(crate) fn region_read<K: RegionKind<F>>(&self, mut call: Call) -> isize {
+        let result = self.locate::<K>(&mut call).and_then(|part| match part {
+            Part::Header(offset) => {
+                let mut header = [0; MAX_HEADER];
+                let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
+                K::read(&mut self.state(), self, offset, fields)?;
+                call.writer().write_slice(fields)?;
+                Ok(call.len())
+            }
+            Part::Data(offset) => {
+                let mut to = call.writer();
+                self.for_each_page(offset, call.len(), |section, at, bounce| {
+                    section.read(at, bounce)?;
+                    to.write_slice(bounce)
+                })
+            }
+        });
+        finish(call, result)
+    }
+
+    /// Writes to the region.
+    pub(crate) fn region_write<K: RegionKind<F>>(&self, mut call: Call) -> isize {
+        let result = self.locate::<K>(&mut call).and_then(|part| match part {
+            Part::Header(offset) => {
+                let mut header = [0; MAX_HEADER];
+                let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
+                call.reader().read_slice(fields)?;
+                self.load(|state| K::write(state, self, offset, fields))?;
+                Ok(call.len())
+            }
+            Part::Data(offset) => {
+                let mut from = call.reader();
+                self.for_each_page(offset, call.len(), |section, at, bounce| {
+                    from.read_slice(bounce)?;
+                    section.write(at, bounce)
+                })
+            }
+        });
+        finish(call, result)
+    }
+
+    /// Finds what a call is about, and shortens one that goes beyond the end of the region.
+    ///
+    /// `EINVAL` for a call that begins beyond it, touches what lies between header and data section,
+    /// or touches more than the header from within.
+    fn locate<K: RegionKind<F>>(&self, call: &mut Call) -> Result<Part> {
+        let offset = usize::try_from(call.offset())?;
+        if let Some(offset) = offset.checked_sub(DataSection::OFFSET) {
+            let room = self
+                .section()
+                .size()
+                .checked_sub(offset)
+                .filter(|room| *room > 0)
+                .ok_or(EINVAL)?;
+            call.truncate(room);
+            return Ok(Part::Data(offset));
+        }
+        match offset.checked_add(call.len()) {
+            Some(end) if end <= K::HEADER => Ok(Part::Header(offset)),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Moves `len` bytes of the data section from `offset` on, a page at a time.
+    ///
+    /// No lock is held: the section is only memory, and what is moved while the user maps it is the
+    /// user's own affair.
+    fn for_each_page(
+        &self,
+        offset: usize,
+        len: usize,
+        mut copy: impl FnMut(&dyn DataWindow, usize, &mut [u8]) -> Result,
+    ) -> Result<usize> {
+        let mut bounce = KVec::from_elem(0u8, len.min(PAGE_SIZE), GFP_KERNEL)?;
+        let mut moved = 0;
+        while moved < len {
+            let part = bounce.get_mut(..PAGE_SIZE.min(len - moved)).ok_or(EINVAL)?;
+            let size = part.len();
+            if let Err(error) = copy(self.section(), offset + moved, part) {
+                if moved == 0 {
+                    return Err(error);
+                }
+                break;
+            }
+            moved += size;
+        }
+        Ok(moved)
+    }
+
+    /// Returns the size of the regions in bytes.
+    pub(crate) fn region_size(&self) -> Result<usize> {
+        DataSection::OFFSET
+            .checked_add(self.section().size())
+            .ok_or(EINVAL)
+    }
+
+    /// Maps a part of the data section; `EINVAL` where the area goes beyond it.
+    ///
+    /// # Safety
+    ///
+    /// `vma` must be an area that is being set up in an mmap operation of the device.
+    pub(crate) unsafe fn region_mmap(&self, vma: *mut kernel::bindings::vm_area_struct) -> Result {
+        // SAFETY: The caller vouches for the area.
+        let area = unsafe { VmaNew::from_raw(vma) };
+        // SAFETY: As above.
+        let page = unsafe { (*vma).vm_pgoff };
+        // The page offset tells the region as well, in its upper bits.
+        let first = (page & REGION_PAGES_MASK)
+            .checked_sub(DataSection::OFFSET / PAGE_SIZE)
+            .ok_or(EINVAL)?;
+        self.section().map(area, first)
+    }
+
+    /// Tells which part of a region can be mapped: all but the trapped header.
+    ///
+    /// `ENOMEM` without memory.
+    ///
+    /// # Safety
+    ///
+    /// `caps` must be a list of capabilities that is being built.
+    pub(crate) unsafe fn add_sparse_mmap(&self, caps: *mut bindings::vfio_info_cap) -> Result {
+        // CAST: The constants are small.
+        let mut capability = SparseMmap {
+            header: bindings::vfio_info_cap_header {
+                id: bindings::VFIO_REGION_INFO_CAP_SPARSE_MMAP as u16,
+                version: 1,
+                next: 0,
+            },
+            nr_areas: 1,
+            reserved: 0,
+            area: bindings::vfio_region_sparse_mmap_area {
+                offset: DataSection::OFFSET as u64,
+                size: self.section().size() as u64,
+            },
+        };
+        // SAFETY: The caller vouches for the list, and `capability` is laid out as the uAPI says,
+        // with one area.
+        to_result(unsafe {
+            bindings::vfio_info_add_capability(
+                caps,
+                &raw mut capability.header,
+                size_of::<SparseMmap>(),
+            )
+        })
+    }
+}
+
+/// Bits of a page offset that are the offset within a region.
+const REGION_PAGES_MASK: usize = (1 << (bindings::VFIO_PCI_OFFSET_SHIFT as usize - PAGE_SHIFT)) - 1;
+
+/// What a call to the region is about.
+enum Part {
+    /// Fields of the header, from this offset on.
+    Header(usize),
+    /// Bytes of the data section, from this offset in it on.
+    Data(usize),
+}
+
+/// Ends a call to the region.
+fn finish(call: Call, result: Result<usize>) -> isize {
+    match result {
+        Ok(moved) => call.finish(moved, Ok(())),
+        Err(error) => call.finish(0, Err(error)),
+    }
+}
+
+/// `struct vfio_region_info_cap_sparse_mmap` with one area.
+#[repr(C)]
+struct SparseMmap {
+    header: bindings::vfio_info_cap_header,
+    nr_areas: u32,
+    reserved: u32,
+    area: bindings::vfio_region_sparse_mmap_area,
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(
+        offset_of!(SparseMmap, area) == size_of::<bindings::vfio_region_info_cap_sparse_mmap>(),
+        "the capability is not laid out as in the uAPI"
+    );
+    assert!(
+        size_of::<bindings::vfio_migration_region_header>() == kabi2018::layout::HEADER_LEN,
+        "the header of 2018 is not laid out as in the uAPI"
+    );
+    assert!(
+        size_of::<bindings::vfio_device_migration_info>() == region_v1::HEADER_LEN,
+        "the header of v1 is not laid out as in the uAPI"
+    );
+};
