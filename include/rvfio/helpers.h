@@ -46,6 +46,9 @@ void rvfio_page_read(struct page *page, size_t offset, void *to, size_t len);
 void rvfio_page_write(struct page *page, size_t offset, const void *from,
 		      size_t len);
 
+int rvfio_put_user(void *to, u64 value, u32 width);
+int rvfio_get_user(const void *from, u64 *value, u32 width);
+
 bool rvfio_log_allowed(void);
 
 void rvfio_trace_state(struct device *dev, u32 protocol, u32 from, u32 to);

@@ -169,18 +169,35 @@ impl<F: Flavour> VfioDevice<F> {
         unsafe { core::ptr::drop_in_place(&raw mut (*vdev.cast::<Self>()).inner) };
     }
 
+    /// Takes the state lock for what no trace event tells of.
+    fn lock(&self) -> MutexGuard<'_, Migratable<F::Device>> {
+        let mut guard = self.inner.state.lock();
+        if self.inner.reset_pending.load(Relaxed) && self.inner.is_open.load(Relaxed) {
+            self.catch_up(&mut guard);
+        }
+        guard
+    }
+
+    /// Does what is left to do after a reset by others.
+    #[cold]
+    fn catch_up(&self, device: &mut Migratable<F::Device>) {
+        if !self.inner.reset_pending.xchg(false, Relaxed) {
+            return;
+        }
+        let before = Snapshot::of(device.engine());
+        if let Err(error) = device.reset(self.host()) {
+            dev_warn_ratelimited!(
+                self.host().as_ref(),
+                "the device cannot be used after a reset by others: {:?}\n",
+                error
+            );
+        }
+        before.trace(self.host().as_ref(), device.engine());
+    }
+
     /// Takes the state lock.
     pub(crate) fn state(&self) -> State<'_, F> {
-        let mut guard = self.inner.state.lock();
-        if self.inner.is_open.load(Relaxed) && self.inner.reset_pending.xchg(false, Relaxed) {
-            if let Err(error) = guard.reset(self.host()) {
-                dev_warn_ratelimited!(
-                    self.host().as_ref(),
-                    "the device cannot be used after a reset by others: {:?}\n",
-                    error
-                );
-            }
-        }
+        let guard = self.lock();
         State {
             before: Snapshot::of(guard.engine()),
             host: self.host(),
@@ -281,13 +298,12 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// The guest reads a trapped register.
     pub(crate) fn read_register(&self, access: Access) -> Result<u64> {
-        F::read_unlocked(self.host(), access)
-            .unwrap_or_else(|| self.state().read_register(self.host(), access))
+        self.lock().read_register(self.host(), access)
     }
 
     /// The guest writes a trapped register.
     pub(crate) fn write_register(&self, access: Access, value: u64) -> Result {
-        let mut state = self.state();
+        let mut state = self.lock();
         let result = state
             .write_register(self.host(), access, value)
             .inspect_err(|error| trace::refused(self.host().as_ref(), access, value, *error));

@@ -11,6 +11,7 @@
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/ratelimit.h>
+#include <linux/uaccess.h>
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
 
@@ -140,6 +141,42 @@ void rvfio_page_write(struct page *page, size_t offset, const void *from,
 		      size_t len)
 {
 	memcpy_to_page(page, offset, from, len);
+}
+
+/*
+ * Registers' values to and from the user, little-endian; @width in bytes. The
+ * sizes are constants, so that the copies are single instructions.
+ */
+int rvfio_put_user(void *to, u64 value, u32 width)
+{
+	switch (width) {
+	case 1:
+		return put_user((u8)value, (u8 __user *)to);
+	case 2:
+		return put_user((u16)value, (u16 __user *)to);
+	case 4:
+		return put_user((u32)value, (u32 __user *)to);
+	case 8:
+		return put_user(value, (u64 __user *)to);
+	default:
+		return -EINVAL;
+	}
+}
+
+int rvfio_get_user(const void *from, u64 *value, u32 width)
+{
+	switch (width) {
+	case 1:
+		return get_user(*value, (const u8 __user *)from);
+	case 2:
+		return get_user(*value, (const u16 __user *)from);
+	case 4:
+		return get_user(*value, (const u32 __user *)from);
+	case 8:
+		return get_user(*value, (const u64 __user *)from);
+	default:
+		return -EINVAL;
+	}
 }
 
 /* For messages that a guest or a client can provoke at will. */

@@ -3,6 +3,7 @@
 //! The user's side of a read or write on a VFIO device.
 
 use kernel::{
+    error::to_result,
     prelude::*,
     uaccess::{
         UserPtr,
@@ -11,6 +12,7 @@ use kernel::{
         UserSliceWriter, //
     }, //
 };
+use migration::device::Width;
 
 use crate::bindings;
 
@@ -66,8 +68,14 @@ impl Call {
     }
 
     /// Shortens the call to `len` bytes.
+    #[inline]
     pub(crate) fn truncate(&mut self, len: usize) {
         self.count = self.count.min(len);
+    }
+
+    /// Returns the user's buffer, to move single values.
+    pub(crate) fn user(&self) -> UserBuffer {
+        UserBuffer(self.buf)
     }
 
     /// Returns where the user wants bytes to go.
@@ -101,6 +109,34 @@ impl Call {
         // CAST: The file position of a VFIO device is never negative; were it, no region matches.
         // SAFETY: `ppos` is valid by the type invariant.
         unsafe { *self.ppos as u64 }
+    }
+}
+
+/// The buffer of a user who moves values of a register's width.
+///
+/// Copies of a constant size need fewer checks than one of any size.
+#[derive(Clone, Copy)]
+pub(crate) struct UserBuffer(UserPtr);
+
+impl UserBuffer {
+    /// Stores a value at byte `at` of the buffer; `EFAULT` where that cannot be written.
+    #[inline]
+    pub(crate) fn put(self, at: usize, width: Width, value: u64) -> Result {
+        let to = self.0.wrapping_byte_add(at).as_mut_ptr();
+        // CAST: The enum's values are the widths in bytes.
+        // SAFETY: The function checks the address and catches faults.
+        to_result(unsafe { bindings::rvfio_put_user(to, value, width as u32) })
+    }
+
+    /// Loads the value at byte `at` of the buffer; `EFAULT` where that cannot be read.
+    #[inline]
+    pub(crate) fn get(self, at: usize, width: Width) -> Result<u64> {
+        let from = self.0.wrapping_byte_add(at).as_const_ptr();
+        let mut value = 0;
+        // CAST: The enum's values are the widths in bytes.
+        // SAFETY: The function checks the address and catches faults; `value` is valid.
+        to_result(unsafe { bindings::rvfio_get_user(from, &mut value, width as u32) })?;
+        Ok(value)
     }
 }
 

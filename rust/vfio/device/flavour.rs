@@ -2,14 +2,8 @@
 
 //! What the flavours of VFIO devices differ in.
 
-use kernel::{
-    prelude::*,
-    ModuleMetadata, //
-};
-use migration::device::{
-    Access,
-    Device, //
-};
+use kernel::ModuleMetadata;
+use migration::device::Device;
 
 use crate::bindings;
 
@@ -44,9 +38,6 @@ pub(crate) trait Flavour: Sized + 'static {
 
     /// Returns the migration protocols that are offered.
     fn protocols() -> Protocols;
-
-    /// Reads a trapped register without the state lock, where the driver can.
-    fn read_unlocked(host: &Self::Host, access: Access) -> Option<Result<u64>>;
 }
 
 /// Which migration protocols a driver offers.

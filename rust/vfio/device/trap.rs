@@ -18,6 +18,7 @@ use crate::user::Call;
 /// Returns the widest naturally aligned access at `offset` that moves at most `left` bytes.
 ///
 /// The same split as `vfio_pci_core_do_io_rw()`.
+#[inline]
 fn width_at(offset: u64, left: usize) -> Width {
     [(Width::B8, 8), (Width::B4, 4), (Width::B2, 2)]
         .into_iter()
@@ -28,13 +29,13 @@ fn width_at(offset: u64, left: usize) -> Width {
 impl<F: Flavour> VfioDevice<F> {
     /// Moves bytes between the user and a trapped BAR, access by access.
     ///
-    /// `access` gets each one with the value that the user writes, and returns the value that the
-    /// user reads. Returns how many bytes were moved and why no more.
+    /// `access` gets each one and its place in the user's buffer. Returns how many bytes were moved
+    /// and why no more.
     fn for_each_access(
         &self,
         bar: u8,
         call: &mut Call,
-        mut access: impl FnMut(&Self, Access) -> Result,
+        mut access: impl FnMut(&Self, usize, Access) -> Result,
     ) -> (usize, Result) {
         let start = call.offset();
         let Some(room) = self
@@ -52,7 +53,7 @@ impl<F: Flavour> VfioDevice<F> {
             // CAST: Widening.
             let offset = start + moved as u64;
             let width = width_at(offset, call.len() - moved);
-            if let Err(error) = access(self, Access { bar, offset, width }) {
+            if let Err(error) = access(self, moved, Access { bar, offset, width }) {
                 return (moved, Err(error));
             }
             // CAST: The enum's values are the widths in bytes.
@@ -63,23 +64,18 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// The user reads a trapped BAR.
     pub(crate) fn trapped_read(&self, bar: u8, mut call: Call) -> isize {
-        let mut to = call.writer();
-        let (moved, result) = self.for_each_access(bar, &mut call, |this, access| {
-            let value = this.read_register(access)?.to_le_bytes();
-            // CAST: The enum's values are the widths in bytes, at most eight.
-            to.write_slice(value.get(..access.width as usize).ok_or(EINVAL)?)
+        let user = call.user();
+        let (moved, result) = self.for_each_access(bar, &mut call, |this, at, access| {
+            user.put(at, access.width, this.read_register(access)?)
         });
         call.finish(moved, result)
     }
 
     /// The user writes a trapped BAR.
     pub(crate) fn trapped_write(&self, bar: u8, mut call: Call) -> isize {
-        let mut from = call.reader();
-        let (moved, result) = self.for_each_access(bar, &mut call, |this, access| {
-            let mut value = [0; 8];
-            // CAST: The enum's values are the widths in bytes, at most eight.
-            from.read_slice(value.get_mut(..access.width as usize).ok_or(EINVAL)?)?;
-            this.write_register(access, u64::from_le_bytes(value))
+        let user = call.user();
+        let (moved, result) = self.for_each_access(bar, &mut call, |this, at, access| {
+            this.write_register(access, user.get(at, access.width)?)
         });
         call.finish(moved, result)
     }

@@ -88,13 +88,41 @@ impl CoreDevice {
         unsafe { (*self.pdev()).revision }
     }
 
+    /// Checks that the function answers the guest's memory accesses: `EIO` while it does not.
+    ///
+    /// For a register that the driver answers for; [`CoreDevice::guest_read`] and
+    /// [`CoreDevice::guest_write`] check by themselves.
+    #[inline]
+    pub fn check_decoding(&self) -> Result {
+        if self.is_decoding() {
+            return Ok(());
+        }
+        // It may only be asleep.
+        let _awake = self.wake()?;
+        match self.is_decoding() {
+            true => Ok(()),
+            false => Err(EIO),
+        }
+    }
+
+    /// Returns whether the function answers the guest's memory accesses, if it is awake.
+    #[inline]
+    fn is_decoding(&self) -> bool {
+        // The lock that belongs to it keeps the answer true while the hardware is accessed. It is
+        // not here.
+        // SAFETY: By the type invariant.
+        unsafe { bindings::__vfio_pci_memory_enabled(self.as_raw()) }
+    }
+
     /// Reads a register as the guest does: `EIO` while memory decoding is off.
     pub fn guest_read(&self, access: Access) -> Result<u64> {
+        let _awake = self.wake()?;
         self.read(access, true)
     }
 
     /// Writes a register as the guest does: `EIO` while memory decoding is off.
     pub fn guest_write(&self, access: Access, value: u64) -> Result {
+        let _awake = self.wake()?;
         self.write(access, value, true)
     }
 
@@ -193,8 +221,16 @@ unsafe impl Host for CoreDevice {
         if bar >= BARS {
             return 0;
         }
-        // SAFETY: `pdev` is valid and `bar` names a standard BAR.
-        unsafe { kernel::bindings::pci_resource_len(self.pdev(), bar.into()) }
+        // As `pci_resource_len()`, without the call.
+        // SAFETY: `pdev` is valid for the life of the device, and its resources do not change
+        // while it has a driver.
+        let Some(resource) = (unsafe { &(*self.pdev()).resource }).get(usize::from(bar)) else {
+            return 0;
+        };
+        match resource.end {
+            0 => 0,
+            end => end.wrapping_sub(resource.start).wrapping_add(1),
+        }
     }
 
     fn session_changed(&self) {

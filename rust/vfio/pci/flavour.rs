@@ -8,7 +8,6 @@ use kernel::{
     error::to_result,
     prelude::*, //
 };
-use migration::device::Access;
 
 use super::{
     CoreDevice,
@@ -20,7 +19,8 @@ use crate::{
         Flavour,
         Protocols,
         VfioDevice, //
-    }, //
+    },
+    user::Call, //
 };
 
 /// The flavour of vfio-pci variant drivers.
@@ -41,14 +41,6 @@ impl<T: Variant> Flavour for Pci<T> {
             T::protocols()
         } else {
             Protocols::ALL
-        }
-    }
-
-    fn read_unlocked(core: &CoreDevice, access: Access) -> Option<Result<u64>> {
-        if T::HAS_READ_UNLOCKED {
-            T::read_unlocked(core, access)
-        } else {
-            None
         }
     }
 }
@@ -126,13 +118,9 @@ impl<T: Variant> VariantDevice<T> {
     /// Closes the device: scrubs it so that nothing is left for the next user.
     pub(super) fn close(&self) {
         // The user may have left the device in a low-power state.
-        // SAFETY: By the type invariant.
-        let awake = unsafe { bindings::rvfio_pm_get(self.host().as_raw()) } == 0;
+        let awake = self.host().wake();
         self.end_use();
-        if awake {
-            // SAFETY: Balances `rvfio_pm_get()`.
-            unsafe { bindings::rvfio_pm_put(self.host().as_raw()) };
-        }
+        drop(awake);
         // SAFETY: By the type invariant; the VFIO core calls this once for each `open`.
         unsafe { bindings::vfio_pci_core_close_device(self.host().as_raw().cast()) };
         self.section().free();
@@ -144,5 +132,12 @@ impl<T: Variant> VariantDevice<T> {
             .iter()
             .copied()
             .find(|bar| u64::from(*bar) == region)
+    }
+
+    /// Returns whether a read of a trapped BAR is none of the driver's business.
+    pub(super) fn reads_through(bar: u8, call: &Call) -> bool {
+        let start = call.offset();
+        // CAST: Widening. No overflow: an offset has 40 bits, a length less than 32.
+        T::HAS_READS_THROUGH && T::reads_through(bar, start..start + call.len() as u64)
     }
 }

@@ -10,7 +10,10 @@ use migration::device::{
     Width, //
 };
 
-use super::CoreDevice;
+use super::{
+    power::Awake,
+    CoreDevice, //
+};
 use crate::bindings;
 
 /// PCI_COMMAND: the function answers to memory accesses.
@@ -21,7 +24,7 @@ pub(super) const COMMAND_MASTER: u16 = 0x4;
 
 /// Access to one BAR for the driver itself.
 ///
-/// While it lives memory decoding is on and the guest can neither reach the registers nor change
+/// While it lives the function is awake, memory decoding is on, and the guest can neither reach the registers nor change
 /// PCI_COMMAND; when it goes, the command bits that it set are clear again. Take it for a short
 /// time: the guest's register accesses wait for it.
 ///
@@ -33,14 +36,16 @@ pub struct Registers<'a> {
     bar: u8,
     /// Bits of PCI_COMMAND to be cleared in the end.
     set: Cell<u16>,
+    _awake: Awake<'a>,
 }
 
 impl CoreDevice {
     /// Takes the registers of a BAR for the driver.
     ///
-    /// `EIO` while the device is in a low-power state. Must not be called with `memory_lock` held,
-    /// so not from within another [`Registers`].
+    /// `EIO` while the guest has the device in a low-power state. Must not be called with
+    /// `memory_lock` held, so not from within another [`Registers`].
     pub fn registers(&self, bar: u8) -> Result<Registers<'_>> {
+        let awake = self.wake()?;
         // SAFETY: By the type invariant of `CoreDevice`.
         unsafe { bindings::rvfio_memory_lock(self.as_raw()) };
 
@@ -49,6 +54,7 @@ impl CoreDevice {
             core: self,
             bar,
             set: Cell::new(0),
+            _awake: awake,
         };
 
         // SAFETY: `pdev` is valid; the power state changes under `memory_lock` only.

@@ -2,14 +2,13 @@
 
 //! What a vfio-pci variant driver says of itself.
 
+use core::ops::Range;
+
 use kernel::{
     error::VTABLE_DEFAULT_ERROR,
     prelude::*, //
 };
-use migration::device::{
-    Access,
-    Device, //
-};
+use migration::device::Device;
 
 use super::{
     CoreDevice,
@@ -43,9 +42,11 @@ pub trait Variant: Sized + 'static {
     /// Creates the state of a device that was just found. Must not access the hardware.
     fn new(core: &CoreDevice) -> Result<Self::Device>;
 
-    /// Reads a trapped register without the state lock, where that is safe: `None` where the
-    /// register is to be read by [`Device::read`].
-    fn read_unlocked(_core: &CoreDevice, _access: Access) -> Option<Result<u64>> {
+    /// Returns whether reads of these bytes of a trapped BAR need no decoding.
+    ///
+    /// They are then read from the hardware as vfio-pci does it, by vfio-pci and without the state
+    /// lock. All others are read by [`Device::read`].
+    fn reads_through(_bar: u8, _bytes: Range<u64>) -> bool {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }

@@ -123,11 +123,12 @@ impl<T: Variant> VTable<T> {
         // SAFETY: The VFIO core passes the file position, which outlives the call.
         let call = unsafe { Call::new(buf, count, ppos) };
         match VariantDevice::<T>::trapped_bar(call.region()) {
-            // SAFETY: The caller vouches for the device.
-            Some(bar) => unsafe { VariantDevice::<T>::from_vdev(vdev) }
-                .awake(|this| this.trapped_read(bar, call)),
+            Some(bar) if !VariantDevice::<T>::reads_through(bar, &call) => {
+                // SAFETY: The caller vouches for the device.
+                unsafe { VariantDevice::<T>::from_vdev(vdev) }.trapped_read(bar, call)
+            }
             // SAFETY: The caller vouches for the arguments.
-            None => unsafe { bindings::vfio_pci_core_read(vdev, buf, count, ppos) },
+            _ => unsafe { bindings::vfio_pci_core_read(vdev, buf, count, ppos) },
         }
     }
 
@@ -144,8 +145,7 @@ impl<T: Variant> VTable<T> {
         let call = unsafe { Call::new(buf.cast_mut(), count, ppos) };
         match VariantDevice::<T>::trapped_bar(call.region()) {
             // SAFETY: The caller vouches for the device.
-            Some(bar) => unsafe { VariantDevice::<T>::from_vdev(vdev) }
-                .awake(|this| this.trapped_write(bar, call)),
+            Some(bar) => unsafe { VariantDevice::<T>::from_vdev(vdev) }.trapped_write(bar, call),
             // SAFETY: The caller vouches for the arguments.
             None => unsafe { bindings::vfio_pci_core_write(vdev, buf, count, ppos) },
         }
@@ -180,19 +180,4 @@ impl<T: Variant> VTable<T> {
     ///
     /// None.
     unsafe extern "C" fn dma_unmap(_vdev: *mut bindings::vfio_device, _iova: u64, _length: u64) {}
-}
-
-impl<T: Variant> VariantDevice<T> {
-    /// Runs `call` with the device awake, as vfio-pci does around its own accesses.
-    fn awake(&self, call: impl FnOnce(&Self) -> isize) -> isize {
-        let raw = self.host().as_raw();
-        // SAFETY: The device is open.
-        if unsafe { bindings::rvfio_pm_get(raw) } != 0 {
-            return errno(EIO);
-        }
-        let result = call(self);
-        // SAFETY: Balances `rvfio_pm_get()`.
-        unsafe { bindings::rvfio_pm_put(raw) };
-        result
-    }
 }

@@ -165,3 +165,27 @@ def test_dma_with_bus_mastering_off_moves_nothing(guest, rng):
     assert not any(guest.memory.bytes[:BUFFER_SIZE])
     guest.device.enable(COMMAND_MASTER)
     assert guest.buffer() == content
+
+
+def test_a_sleeping_device_is_woken_for_every_access(guest, rng):
+    """As vfio-pci does it; a register that the driver answers for is no exception."""
+
+    def sleep():
+        guest.device.feature(vfio.FEATURE_SET | vfio.FEATURE_LOW_POWER_ENTRY)
+
+    def wake():
+        guest.device.feature(vfio.FEATURE_SET | vfio.FEATURE_LOW_POWER_EXIT)
+
+    content = rng.randbytes(BUFFER_SIZE)
+    guest.fill(content)
+    sleep()
+    guest.edu.write64(edu.DMA_SOURCE, 0x1234)
+    assert guest.edu.read64(edu.DMA_SOURCE) == 0x1234
+    guest.edu.write32(edu.LIVENESS, 7)
+    assert guest.edu.read32(edu.LIVENESS) == 0xFFFFFFF8
+    wake()
+    sleep()
+    assert guest.buffer() == content
+    guest.device.reset()
+    wake()
+    is_fresh(guest)
