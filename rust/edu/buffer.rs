@@ -20,8 +20,7 @@ use crate::{
         self,
         Direction, //
     },
-    registers::BUFFER_SIZE,
-    transfer::DmaRegisters, //
+    registers::BUFFER_SIZE, //
 };
 
 /// The internal buffer of one device.
@@ -50,13 +49,9 @@ impl InternalBuffer {
     }
 
     /// Returns the content, read from the idle device where it is not known.
-    pub(crate) fn read(
-        &mut self,
-        core: &CoreDevice,
-        dma: &DmaRegisters,
-    ) -> Result<&[u8], PassError> {
+    pub(crate) fn read(&mut self, core: &CoreDevice) -> Result<&[u8], PassError> {
         if !self.is_known {
-            hardware::move_buffer(core, &mut self.page, Direction::Read, dma)?;
+            hardware::move_buffer(core, &mut self.page, Direction::Read)?;
             self.page
                 .read(self.content.as_mut_slice())
                 .map_err(PassError::Failed)?;
@@ -70,14 +65,13 @@ impl InternalBuffer {
         &mut self,
         core: &CoreDevice,
         content: &[u8; BUFFER_SIZE],
-        dma: &DmaRegisters,
     ) -> Result<(), PassError> {
         if self.is_known && *self.content == *content {
             return Ok(());
         }
         self.page.write(content).map_err(PassError::Failed)?;
         self.is_known = false;
-        hardware::move_buffer(core, &mut self.page, Direction::Write, dma)?;
+        hardware::move_buffer(core, &mut self.page, Direction::Write)?;
         *self.content = *content;
         self.is_known = true;
         Ok(())

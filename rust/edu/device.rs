@@ -65,7 +65,7 @@ pub(crate) struct EduDevice {
     buffer_saved: bool,
     /// The registers are in the image that is being saved.
     registers_saved: bool,
-    /// The DMA registers as the guest sees them; the hardware's are the driver's at times.
+    /// The DMA registers as the guest sees them; the hardware's are the driver's.
     dma: DmaRegisters,
     /// The guest's last transfer, until it is seen to be done.
     transfer: Option<Transfer>,
@@ -138,11 +138,16 @@ impl EduDevice {
     }
 
     /// Returns whether the guest's transfer still runs.
+    #[inline]
     fn is_transferring(&mut self, core: &CoreDevice) -> Result<bool> {
-        if self.transfer.is_some() && !hardware::is_transferring(&core.registers(BAR)?)? {
+        if self.transfer.is_none() {
+            return Ok(false);
+        }
+        let runs = hardware::is_transferring(&core.registers(BAR)?)?;
+        if !runs {
             self.end_transfer(core)?;
         }
-        Ok(self.transfer.is_some())
+        Ok(runs)
     }
 
     /// Takes the result of a pass: a device that is lost stays so.
@@ -162,13 +167,13 @@ impl EduDevice {
 
     /// Fills the internal buffer of the idle device.
     fn write_buffer(&mut self, core: &CoreDevice, content: &[u8; BUFFER_SIZE]) -> Result {
-        let result = self.buffer.write(core, content, &self.dma);
+        let result = self.buffer.write(core, content);
         Self::passed(&mut self.lost, core, result)
     }
 
     /// Saves the internal buffer of the idle device.
     fn save_buffer(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
-        let result = self.buffer.read(core, &self.dma);
+        let result = self.buffer.read(core);
         payload.put_slice(Self::passed(&mut self.lost, core, result)?)?;
         self.buffer_saved = true;
         Ok(SectionHead::mandatory(image::BUFFER, 0))

@@ -149,13 +149,11 @@ pub(crate) enum Direction {
 
 /// Moves the whole internal buffer of an idle device from or to a page, by the device's own DMA.
 ///
-/// Leaves `dma` in the registers, which belong to the guest. Takes the device 100 ms. The errors
-/// are those of [`CoreDevice::with_private_dma`].
+/// Takes the device 100 ms. The errors are those of [`CoreDevice::with_private_dma`].
 pub(crate) fn move_buffer(
     core: &CoreDevice,
     page: &mut ScratchPage,
     direction: Direction,
-    dma: &DmaRegisters,
 ) -> Result<(), vfio::pci::PassError> {
     core.with_private_dma(BAR, page, |registers, iova| {
         let (source, destination, command) = match direction {
@@ -176,7 +174,6 @@ pub(crate) fn move_buffer(
         wait::until(Signals::Ignore, INTERVAL, TRANSFER_TIMEOUT, || {
             is_transferring(registers).map(|runs| !runs)
         })?;
-        check_presence(registers)?;
-        write_dma(registers, dma)
+        check_presence(registers)
     })
 }

@@ -28,23 +28,28 @@ use crate::{
 impl EduDevice {
     /// The guest reads a register that is not read without the state lock.
     pub(super) fn guest_read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
-        let value = core.guest_read(access)?;
-        let shadow = match access.offset {
+        let is_shadowed = matches!(
+            access.offset,
+            DMA_SOURCE | DMA_DESTINATION | DMA_COUNT | DMA_COMMAND
+        );
+        if !is_shadowed || matches!(access.width, Width::B1 | Width::B2) {
+            return core.guest_read(access);
+        }
+        core.check_decoding()?;
+        let value = match access.offset {
             DMA_SOURCE => self.dma.source,
             DMA_DESTINATION => self.dma.destination,
             DMA_COUNT => self.dma.count,
-            DMA_COMMAND => {
+            _ => {
                 let runs = self.is_transferring(core)?;
                 self.dma.command | if runs { COMMAND_RUN } else { 0 }
             }
-            _ => return Ok(value),
         };
-        match access.width {
+        Ok(match access.width {
             // CAST: What a 32-bit access reads of a 64-bit register.
-            Width::B4 => Ok(u64::from(shadow as u32)),
-            Width::B8 => Ok(shadow),
-            Width::B1 | Width::B2 => Ok(value),
-        }
+            Width::B4 => u64::from(value as u32),
+            _ => value,
+        })
     }
 
     /// The guest writes a register.
@@ -67,12 +72,14 @@ impl EduDevice {
     }
 
     /// The guest writes one of the DMA registers that start nothing.
+    ///
+    /// The hardware gets to know with the command: until then its registers are the driver's.
     fn write_dma_register(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
         if self.is_transferring(core)? {
             // The device ignores it.
             return Ok(());
         }
-        core.guest_write(access, value)?;
+        core.check_decoding()?;
         match access.offset {
             DMA_SOURCE => self.dma.source = value,
             DMA_DESTINATION => self.dma.destination = value,
@@ -93,8 +100,8 @@ impl EduDevice {
             // The device ignores it.
             return Ok(());
         }
-        // Fails where memory decoding is off, before anything is marked.
-        core.guest_read(access)?;
+        // Before anything is marked.
+        core.check_decoding()?;
 
         let dma = DmaRegisters {
             command: value & !COMMAND_RUN,
@@ -121,7 +128,21 @@ impl EduDevice {
                 self.buffer_saved = false;
             }
         }
-        core.guest_write(access, value)?;
+        for (offset, value) in [
+            (DMA_SOURCE, dma.source),
+            (DMA_DESTINATION, dma.destination),
+            (DMA_COUNT, dma.count),
+            (DMA_COMMAND, value),
+        ] {
+            core.guest_write(
+                Access {
+                    offset,
+                    width: Width::B8,
+                    ..access
+                },
+                value,
+            )?;
+        }
         self.dma = dma;
         self.transfer = Some(transfer);
         Ok(())
