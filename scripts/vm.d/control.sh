@@ -38,4 +38,6 @@ fill_control() {
 	done >"$control/environment"
 
 	find "$CLONE" -name tools -prune -o -name '*.ko' -exec cp -t "$control/modules" {} +
+	# Not one of the project's, but tests and benchmarks compare with it.
+	cp "$RVFIO_MTTY/mtty.ko" "$control/modules/"
 }
