@@ -86,6 +86,24 @@ TRACE_EVENT(rvfio_dirty_query,
 	TP_printk("%s pages=%llu", __get_str(dev), __entry->pages)
 );
 
+/* The device was made to read or write memory of the driver's own. */
+TRACE_EVENT(rvfio_private_dma,
+	TP_PROTO(struct device *dev, s64 microseconds, int error),
+	TP_ARGS(dev, microseconds, error),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(dev))
+		__field(s64, microseconds)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->microseconds = microseconds;
+		__entry->error = error;
+	),
+	TP_printk("%s microseconds=%lld error=%d", __get_str(dev),
+		  __entry->microseconds, __entry->error)
+);
+
 /* A write to a trapped register failed or was refused. */
 TRACE_EVENT(rvfio_refused,
 	TP_PROTO(struct device *dev, u8 bar, u64 offset, u64 value, int error),

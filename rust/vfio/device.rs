@@ -8,7 +8,7 @@ mod flavour;
 mod migration_ops;
 mod region;
 mod status;
-mod trace;
+pub(crate) mod trace;
 mod trap;
 
 use core::ops::{

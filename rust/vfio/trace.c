@@ -23,6 +23,11 @@ void rvfio_trace_dirty_query(struct device *dev, u64 pages)
 	trace_rvfio_dirty_query(dev, pages);
 }
 
+void rvfio_trace_private_dma(struct device *dev, s64 microseconds, int error)
+{
+	trace_rvfio_private_dma(dev, microseconds, error);
+}
+
 void rvfio_trace_refused(struct device *dev, u8 bar, u64 offset, u64 value,
 			 int error)
 {

@@ -8,7 +8,8 @@
 use kernel::{
     bindings,
     device,
-    prelude::*, //
+    prelude::*,
+    time::Delta, //
 };
 use migration::{
     device::{
@@ -26,6 +27,7 @@ use migration::{
 use crate::bindings::{
     rvfio_trace_buffer,
     rvfio_trace_dirty_query,
+    rvfio_trace_private_dma,
     rvfio_trace_refused,
     rvfio_trace_state, //
 };
@@ -72,6 +74,13 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// Emits the event of a pass of private DMA that took `time`.
+pub(crate) fn private_dma(dev: &device::Device, time: Delta, result: Result) {
+    let error = result.err().map_or(0, |error| error.to_errno());
+    // SAFETY: The device is valid for the life of `dev`.
+    unsafe { rvfio_trace_private_dma(raw(dev), time.as_micros_ceil(), error) };
 }
 
 /// Emits the event of a register write that failed.

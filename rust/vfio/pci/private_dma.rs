@@ -26,7 +26,11 @@ use kernel::{
         to_result, //
     },
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 use super::{
@@ -35,6 +39,7 @@ use super::{
 };
 use crate::{
     bindings,
+    device::trace,
     scratch::ScratchPage, //
 };
 
@@ -165,6 +170,23 @@ impl CoreDevice {
     /// Before that the errors are `ENODEV` (no IOMMU, or the device was cut off before), `EOPNOTSUPP` (the device shares its IOMMU
     /// group), `EIO` (low-power state) and `ENOMEM`.
     pub fn with_private_dma<R>(
+        &self,
+        bar: u8,
+        page: &mut ScratchPage,
+        pass: impl FnOnce(&Registers<'_>, u64) -> Result<R>,
+    ) -> Result<R, PassError> {
+        let begun = Instant::<Monotonic>::now();
+        let result = self.swap_domains(bar, page, pass);
+        let outcome = match &result {
+            Ok(_) => Ok(()),
+            Err(PassError::Failed(error) | PassError::Lost(error)) => Err(*error),
+        };
+        trace::private_dma(self.as_ref(), begun.elapsed(), outcome);
+        result
+    }
+
+    /// Gives the device the private domain for the time of `pass`; see [`Self::with_private_dma`].
+    fn swap_domains<R>(
         &self,
         bar: u8,
         page: &mut ScratchPage,

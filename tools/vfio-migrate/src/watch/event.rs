@@ -148,6 +148,10 @@ mod tests {
                 json!({"pages": 17}),
             ),
             (
+                "rvfio_private_dma: 0000:00:10.0 microseconds=101234 error=0",
+                json!({"microseconds": 101_234, "error": 0}),
+            ),
+            (
                 "rvfio_refused: 0000:00:10.0 bar=0 offset=0x98 value=0xffffffffffffffff error=-16",
                 json!({"bar": 0, "offset": 0x98, "value": u64::MAX, "error": -16}),
             ),
