@@ -29,9 +29,19 @@ INTERRUPT_LINE = 11
 class Machine:
     """A QEMU whose guest is driven by its qtest socket, and itself by QMP."""
 
-    def __init__(self, bdfs, version=QEMU_11, incoming=False, firmware=None, memory=64 * MIB):
+    def __init__(
+        self,
+        bdfs,
+        version=QEMU_11,
+        incoming=False,
+        firmware=None,
+        memory=64 * MIB,
+        properties=(),
+    ):
         """Starts QEMU with a device for each address; with `incoming` it waits for a guest.
 
+        In the place of an address there may be the path of a device in sysfs. `properties` are
+        more of each vfio-pci, as NAME=VALUE.
         Without a program in `firmware` the guest has none, and the test is the guest.
         """
         self.version = version
@@ -52,7 +62,7 @@ class Machine:
                     *("-chardev", f"socket,id=qmp,fd={fds['qmp']}", "-qmp", "chardev:qmp"),
                     *("-chardev", f"socket,id=qtest,fd={fds['qtest']}"),
                     *("-qtest", "chardev:qtest", "-qtest-log", "none"),
-                    *self._devices(bdfs),
+                    *self._devices(bdfs, (version.migration, *properties)),
                     *(("-incoming", "defer") if incoming else ()),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -72,11 +82,15 @@ class Machine:
             raise AssertionError(f"QEMU did not start:\n{self.output()}") from error
         self.edus = [GuestEdu(self.qtest, FIRST_SLOT + number) for number in range(len(bdfs))]
 
-    def _devices(self, bdfs):
-        for number, bdf in enumerate(bdfs):
+    @staticmethod
+    def _devices(places, properties):
+        for number, place in enumerate(places):
+            name = "sysfsdev" if place.startswith("/") else "host"
             yield "-device"
-            yield (f"vfio-pci,host={bdf},id=edu{number},addr={FIRST_SLOT + number:x}.0,"
-                   f"{self.version.migration}")
+            yield ",".join(
+                ("vfio-pci", f"{name}={place}", f"id=edu{number}")
+                + (f"addr={FIRST_SLOT + number:x}.0", *properties)
+            )
 
     @property
     def edu(self):
@@ -223,8 +237,9 @@ figures = []
 
 
 def migrate(source, target):
-    """Moves the guest to another QEMU."""
+    """Moves the guest to another QEMU; returns what the source says of it."""
     source.migrate_to(target.listen())
     info = source.wait_end()
     target.wait_status()
     figures.append((str(source.version), info["total-time"], info["downtime"]))
+    return info

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What takes the device long is done before it is stopped.
+
+Not measured but counted: each pass of the internal buffer takes the device 100 ms and is a trace
+event, whatever else the machine does meanwhile.
+"""
+
+import pytest
+
+import migration_v2 as v2
+from clients import IMAGE_PRECOPY, PROTOCOLS
+from edu import BUFFER_SIZE
+from trace_events import trace
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("precopy", [True, False], ids=["precopy", "stopped"])
+def test_the_buffer_is_read_once(bdfs, guest, rng, protocol, precopy):
+    guest.fill(rng.randbytes(BUFFER_SIZE))
+    with trace() as events:
+        guest.save(protocol, precopy)
+        found = events()
+    stopped = found.first(bdfs[0], "state", "to=STOP_COPY")
+    passes = [
+        len(found.private_dma(bdfs[0], until=stopped)),
+        len(found.private_dma(bdfs[0], since=stopped)),
+    ]
+    assert passes == ([1, 0] if precopy else [0, 1]), found
+
+
+def test_the_buffer_is_written_when_it_arrives(bdfs, pair, rng):
+    source, target = pair
+    content = rng.randbytes(BUFFER_SIZE)
+    source.fill(content)
+    image = source.v2.save()
+    with trace() as events, target.v2.set(v2.RESUMING) as file:
+        file.write(image[:IMAGE_PRECOPY])
+        assert len(events().private_dma(bdfs[1])) == 1
+        file.write(image[IMAGE_PRECOPY:])
+        target.v2.set(v2.RUNNING)
+        assert len(events().private_dma(bdfs[1])) == 1
+    assert target.buffer() == content
+
+
+def test_a_buffer_used_again_is_read_again(bdfs, guest, rng):
+    """Also where the client has taken all that was to be had."""
+    with trace() as events, guest.v2.set(v2.PRE_COPY) as file:
+        guest.fill(rng.randbytes(BUFFER_SIZE))
+        file.drain()
+        assert len(events().private_dma(bdfs[0])) == 1
+        file.drain()
+        assert len(events().private_dma(bdfs[0])) == 1
+        guest.fill(rng.randbytes(BUFFER_SIZE))
+        file.drain()
+        assert len(events().private_dma(bdfs[0])) == 2
+        guest.v2.set(v2.STOP_COPY)
+        file.drain()
+        assert len(events().private_dma(bdfs[0])) == 2
