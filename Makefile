@@ -47,8 +47,12 @@ clean:				## delete all that builds and tests have made here
 ##@ Running
 
 .PHONY: demo
-demo:				## migrate a device in a virtual machine, from nothing
+demo:				## migrate a device in a virtual machine, then a guest of QEMU 11
 	$(Q)scripts/demo
+
+.PHONY: demo-qemu7
+demo-qemu7:			## migrate a guest of QEMU 7.2 in a virtual machine
+	$(Q)scripts/demo qemu7
 
 .PHONY: bench
 bench:				## run a benchmark (B=NAME; without it, list them)
@@ -69,7 +73,7 @@ lint:				## format, clippy, shellcheck, licence lines
 help:				## this list
 	@awk -F ':[^#]*## *' \
 		'/^##@/ { print "\n" substr($$0, 5) ":" } \
-		/^[a-z]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9-]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Groups of 'make check': $$(scripts/check --list | xargs)"
 	@echo "Variables: V=1 (show commands), RVFIO_CACHE (default ~/.cache/rvfio), RVFIO_MIRROR"
