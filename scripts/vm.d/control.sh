@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154 # the variables are those of vm
 #
-# Fills the directory through which the virtual machine learns what to do.
+# Fills the directory through which a virtual machine learns what to do.
 # Sourced by vm.
 
 # Does the guest see this path?
@@ -13,10 +13,14 @@ is_shared() {
 	return 1
 }
 
+# fill_control NAME COMMAND [ARGUMENT]...
 fill_control() {
-	local i name directory=/src
+	local control=$run/$1/control i name directory=/src
 	mkdir -p "$control/modules"
 	cp "$SCRIPTS/vm.d/guest-init" "$control/init"
+	cp "$SCRIPTS/vm.d/serve" "$control/"
+	echo "$1" >"$control/name"
+	shift
 	printf '%s\0' "$@" >"$control/command"
 
 	if is_shared "$PWD"; then

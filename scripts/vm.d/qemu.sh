@@ -16,11 +16,12 @@ share_arguments() {
 		-device "virtio-9p-pci,fsdev=$tag,mount_tag=$tag")
 }
 
-# Sets 'arguments' and 'toolchain_binds'.
+# machine_arguments NAME: sets 'arguments' and 'toolchain_binds'.
 machine_arguments() {
-	local i
+	local name=$1 kernel_log i
+	kernel_log=$(log_of "$name")
 	arguments=(-nodefaults -no-user-config -display none -no-reboot
-		-pidfile "$run/pid" -smp 2 -m "${RVFIO_VM_MEM:-2560}")
+		-pidfile "$run/$name/pid" -smp 2 -m "${RVFIO_VM_MEM:-2560}")
 	if has_kvm; then
 		arguments+=(-machine q35,kernel-irqchip=split -accel kvm -cpu host)
 	else
@@ -29,17 +30,20 @@ machine_arguments() {
 	# no_timer_check: the kernel's test of the timer at boot fails when this
 	# machine is busy and the emulated one gets too little of it.
 	# The IOMMU has to come before the devices it is for.  The two edu devices
-	# of the tests differ in what they can address: 28 bits (QEMU's default) and 64.
+	# that most tests take differ in what they can address: 28 bits (QEMU's default)
+	# and 64.  The other two come after them, by address too, and differ likewise.
 	arguments+=(
 		-device intel-iommu,intremap=on,device-iotlb=on
 		-device edu,addr=10.0
 		-device edu,addr=11.0,dma_mask=0xffffffffffffffff
-		# One that its bus can reset, which is no device of the tests' pair.
-		-device "pcie-root-port,id=rp0,addr=12.0"
+		# One that its bus can reset.
+		-device pcie-root-port,id=rp0,addr=12.0
 		-device edu,bus=rp0
+		-device pcie-root-port,id=rp1,chassis=1,addr=13.0
+		-device edu,bus=rp1,dma_mask=0xffffffffffffffff
 		-kernel "$RVFIO_IMAGE/vmlinuz" -initrd "$RVFIO_IMAGE/initramfs"
 		-append "console=ttyS0 ignore_loglevel panic=-1 intel_iommu=on iommu=pt oops=panic no_timer_check"
-		-serial "file:${log//,/,,}"
+		-serial "file:${kernel_log//,/,,}"
 		-drive "if=none,id=root,file=${RVFIO_IMAGE//,/,,}/root.ext4,format=raw,readonly=on"
 		-device virtio-blk-pci,drive=root
 		-device virtio-serial-pci
@@ -50,9 +54,10 @@ machine_arguments() {
 	else
 		arguments+=(-device virtserialport,chardev=terminal,name=rvfio.output)
 	fi
-	share_arguments control "$control"
+	((${#machines[@]} == 1)) || link_arguments "$name"
+	share_arguments control "$run/$name/control"
 	share_arguments src "$CLONE" on
-	toolchain_binds=(--bind "$(dirname "$log")")
+	toolchain_binds=(--bind "$(dirname "$kernel_log")")
 	for i in "${!shares[@]}"; do
 		share_arguments "share$i" "${shares[i]}"
 		toolchain_binds+=(--bind "${shares[i]}")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2034,SC2154 # the variables are those of vm
+#
+# Watches the machines from their start to their end.  Sourced by vm.
+
+# Seconds for a machine to end once all is said.
+readonly GRACE=30
+
+# Has the time of the whole run passed, counted from the last boot?
+out_of_time() {
+	((timeout && EPOCHSECONDS - begun >= timeout))
+}
+
+# Starts the machines and waits until each has reached its command.  A boot that
+# does not is tried once more; after a second one the run is over.  Returns 1 at
+# the run's time-out.
+boot_machines() {
+	local name why ready
+	local -A again=()
+	begun=$EPOCHSECONDS
+	for name in "${machines[@]}"; do
+		start_machine "$name"
+	done
+	until [[ ${ready:-} ]]; do
+		sleep 0.1
+		ready=yes
+		for name in "${machines[@]}"; do
+			! said "$name" started || continue
+			ready=
+			if ! is_running "$name"; then
+				# It may have said so in the last moment.
+				! said "$name" started || continue
+				why='its own end'
+			elif ((EPOCHSECONDS - begun >= boot_timeout)); then
+				why='boot time-out'
+			elif out_of_time; then
+				return 1
+			else
+				continue
+			fi
+			stop_machine "$name"
+			cat "$run/$name/qemu.log" >&2
+			if [[ ${again[$name]:-} ]]; then
+				note "$name does not reach the command ($why)"
+				show_console "$name" 40
+				exit "$NOT_BOOTED"
+			fi
+			note "the boot of $name failed ($why); trying once more"
+			show_console "$name" 5
+			note "its whole log: $(log_of "$name").first"
+			again[$name]=yes
+			begun=$EPOCHSECONDS
+			start_machine "$name"
+		done
+	done
+}
+
+any_is_running() {
+	local name
+	for name in "${machines[@]}"; do
+		! is_running "$name" || return 0
+	done
+	return 1
+}
+
+# Has the machines begin, and waits until they have ended; the first one's end is
+# that of the run.  Sets 'lost' to a machine that ended too early or not at all.
+# Returns 1 at the run's time-out.
+run_machines() {
+	local name finished=''
+	for name in "${machines[@]}"; do
+		: >"$run/$name/control/go"
+	done
+	while any_is_running; do
+		sleep 0.1
+		if said "${machines[0]}" status; then
+			: "${finished:=$EPOCHSECONDS}"
+			for name in "${machines[@]:1}"; do
+				: >"$run/$name/control/end"
+			done
+			((EPOCHSECONDS - finished < GRACE)) || break
+			continue
+		fi
+		for name in "${machines[@]}"; do
+			if ! is_running "$name" && ! said "$name" status; then
+				lost=$name
+				return
+			elif [[ $name != "${machines[0]}" ]] && said "$name" status; then
+				# What it serves with has failed.
+				return
+			fi
+		done
+		! out_of_time || return 1
+	done
+	for name in "${machines[@]}"; do
+		said "$name" status || lost=$name
+	done
+}
