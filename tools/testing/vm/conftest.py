@@ -14,7 +14,6 @@ import modules
 from kernel_log import KernelLog
 
 CLONE = pathlib.Path(__file__).resolve().parents[3]
-EDU = ("0x1234", "0x11e8")
 
 # No test takes half as long.
 HANG_SECONDS = 300
@@ -38,33 +37,35 @@ def script(name, *arguments):
     assert result.returncode == 0, result.stdout
 
 
-def find_devices():
-    """Returns the addresses of all edu devices, in order."""
-    return sorted(
-        device.name
-        for device in pathlib.Path("/sys/bus/pci/devices").iterdir()
-        if ((device / "vendor").read_text().strip(), (device / "device").read_text().strip()) == EDU
-    )
-
-
 @pytest.fixture(scope="session", name="edu_devices")
 def _edu_devices():
-    """The addresses of both devices: 28-bit DMA mask first, then 64-bit."""
-    devices = find_devices()
+    """The addresses of all devices: the first has a DMA mask of 28 bits, the second of 64."""
+    devices = modules.find_devices()
     if len(devices) < 2:
         pytest.exit(f"two edu devices are needed, there are {len(devices)}", returncode=3)
-    return devices[:2]
+    return devices
+
+
+def bound(devices):
+    """Binds devices to the driver, whatever a test before has done; returns them."""
+    if not modules.is_loaded():
+        modules.load()
+    for bdf in devices:
+        if modules.driver_of(bdf) != modules.DRIVER:
+            script("bind", bdf)
+    return devices
 
 
 @pytest.fixture
 def bdfs(edu_devices):
-    """Both addresses, bound to the driver whatever a test before has done."""
-    if not modules.is_loaded():
-        modules.load()
-    for bdf in edu_devices:
-        if modules.driver_of(bdf) != modules.DRIVER:
-            script("bind", bdf)
-    return edu_devices
+    """The addresses of the first two devices, bound to the driver."""
+    return bound(edu_devices[:2])
+
+
+@pytest.fixture
+def all_bdfs(edu_devices):
+    """The addresses of all devices, bound to the driver."""
+    return bound(edu_devices)
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,21 @@
 """Loading the modules and binding devices through sysfs."""
 
 import os
+import pathlib
 import subprocess
 
 DRIVER = "edu_vfio_pci"
 PCI = "/sys/bus/pci"
+EDU = ("0x1234", "0x11e8")
+
+
+def find_devices():
+    """Returns the addresses of all edu devices, in order."""
+    return sorted(
+        device.name
+        for device in pathlib.Path(PCI, "devices").iterdir()
+        if ((device / "vendor").read_text().strip(), (device / "device").read_text().strip()) == EDU
+    )
 
 
 def run(*command):

@@ -21,12 +21,12 @@ def version(request):
 
 
 @pytest.fixture
-def start(bdfs, version):
+def start(all_bdfs, version):
     """Starts a QEMU with one device or more, by number; see Machine for the options."""
     machines = []
 
     def start_one(*devices, **options):
-        machines.append(machine.Machine([bdfs[n] for n in devices], version, **options))
+        machines.append(machine.Machine([all_bdfs[n] for n in devices], version, **options))
         return machines[-1]
 
     yield start_one

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Migration while the device is at work."""
 
+import pathlib
+
 import pytest
 
 import versions
@@ -8,6 +10,8 @@ from edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY
 from machine import migrate
 
 PAGE = 0x300000
+
+PROGRAM = pathlib.Path(__file__).with_name("busy.S")
 
 # The control block of busy.S.
 CONTROL = 0x1000
@@ -62,7 +66,7 @@ class BusyGuest:
 
 def test_a_busy_guest_converges(start):
     """The device never rests, and the guest checks each of its answers."""
-    firmware = versions.assemble("busy")
+    firmware = versions.assemble(PROGRAM)
     source = start(0, firmware=firmware)
     guest = BusyGuest(source)
     guest.go()

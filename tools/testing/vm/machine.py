@@ -3,11 +3,9 @@
 
 import contextlib
 import os
-import socket
-import subprocess
-import tempfile
 import time
 
+from host import HERE, PATIENCE
 from pci import GuestEdu, route_interrupts
 from qemu.qmp.legacy import QEMUMonitorProtocol
 from qtest import Qtest
@@ -15,7 +13,6 @@ from versions import QEMU_11
 
 MIB = 1 << 20
 FIRST_SLOT = 4
-PATIENCE = 60
 
 # Memory of the guest that only makes a migration long.
 BALLAST = 0x2000000
@@ -37,6 +34,7 @@ class Machine:
         firmware=None,
         memory=64 * MIB,
         properties=(),
+        host=HERE,
     ):
         """Starts QEMU with a device for each address; with `incoming` it waits for a guest.
 
@@ -45,33 +43,24 @@ class Machine:
         Without a program in `firmware` the guest has none, and the test is the guest.
         """
         self.version = version
-        self.log = tempfile.TemporaryFile()
+        self.host = host
         self.written = None
-        with contextlib.ExitStack() as theirs:
-            ours, fds = {}, {}
-            for name in ("qmp", "qtest"):
-                ours[name], end = socket.socketpair()
-                fds[name] = theirs.enter_context(end).fileno()
-            # pylint: disable-next=consider-using-with
-            self.process = subprocess.Popen(
+        with host.listen() as (qmp, qmp_at), host.listen() as (qtest, qtest_at):
+            self.process = host.start(
                 [
                     *version.command,
                     *("-nodefaults", "-no-user-config", "-display", "none"),
                     *("-machine", "pc", "-m", f"size={memory}b"),
                     *version.processor(firmware),
-                    *("-chardev", f"socket,id=qmp,fd={fds['qmp']}", "-qmp", "chardev:qmp"),
-                    *("-chardev", f"socket,id=qtest,fd={fds['qtest']}"),
+                    *("-chardev", f"socket,id=qmp,{qmp_at}", "-qmp", "chardev:qmp"),
+                    *("-chardev", f"socket,id=qtest,{qtest_at}"),
                     *("-qtest", "chardev:qtest", "-qtest-log", "none"),
                     *self._devices(bdfs, (version.migration, *properties)),
                     *(("-incoming", "defer") if incoming else ()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=self.log,
-                stderr=subprocess.STDOUT,
-                pass_fds=list(fds.values()),
+                ]
             )
-        self.qtest = Qtest(ours["qtest"])
-        self.qmp = QEMUMonitorProtocol(ours["qmp"])
+            self.qmp = QEMUMonitorProtocol(self._accept(qmp))
+            self.qtest = Qtest(self._accept(qtest))
         try:
             self.qmp.connect()
             # By it the source learns that the target has refused.
@@ -81,6 +70,18 @@ class Machine:
             self.kill()
             raise AssertionError(f"QEMU did not start:\n{self.output()}") from error
         self.edus = [GuestEdu(self.qtest, FIRST_SLOT + number) for number in range(len(bdfs))]
+
+    def _accept(self, listener):
+        """Returns the connection that QEMU makes."""
+        listener.settimeout(0.5)
+        end = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                connection.settimeout(None)
+                return connection
+        self.kill()
+        raise AssertionError(f"QEMU did not start:\n{self.output()}")
 
     @staticmethod
     def _devices(places, properties):
@@ -109,8 +110,7 @@ class Machine:
 
     def output(self):
         """Returns what QEMU wrote."""
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")
+        return self.process.output()
 
     def cmd(self, name, **arguments):
         """Runs a QMP command; in the name of an argument _ stands for -."""
@@ -138,14 +138,14 @@ class Machine:
     def listen(self):
         """Has QEMU, which must be one that waits for a guest, take it from a TCP port.
 
-        Returns the port.
+        Returns the address, with the port.
         """
-        self.cmd("migrate-incoming", uri="tcp:127.0.0.1:0")
+        self.cmd("migrate-incoming", uri=f"tcp:{self.host.address}:0")
         (address,) = self.cmd("query-migrate")["socket-address"]
-        return int(address["port"])
+        return self.host.address, int(address["port"])
 
-    def migrate_to(self, port):
-        self.cmd("migrate", uri=f"tcp:127.0.0.1:{port}")
+    def migrate_to(self, address):
+        self.cmd("migrate", uri="tcp:{}:{}".format(*address))
 
     def capability(self, name, state):
         self.cmd(
@@ -213,11 +213,10 @@ class Machine:
 
     def kill(self):
         self.process.kill()
-        self.process.wait()
 
     def close(self):
         """Ends QEMU as its user does, if it was not; returns what it wrote."""
-        if self.log.closed:
+        if self.written is not None:
             return self.written
         if self.process.poll() is None:
             with contextlib.suppress(Exception):
@@ -228,7 +227,6 @@ class Machine:
         with contextlib.suppress(Exception):
             self.qmp.close()
         self.written = self.output()
-        self.log.close()
         return self.written
 
 
@@ -243,3 +241,10 @@ def migrate(source, target):
     target.wait_status()
     figures.append((str(source.version), info["total-time"], info["downtime"]))
     return info
+
+
+def check_runs(machine, content):
+    """The guest runs, its device computes, and has its buffer's content."""
+    machine.wait_status()
+    assert machine.edu.factorial(6) == 720
+    assert machine.edu.buffer() == content

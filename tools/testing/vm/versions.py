@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 
-HERE = pathlib.Path(__file__).parent
 CHROOT = pathlib.Path("/opt/qemu7")
 
 # Where firmware is for all QEMUs; it is seen in the chroot too.
@@ -66,11 +65,11 @@ def idle():
 
 
 @functools.cache
-def assemble(name):
+def assemble(source):
     """Returns firmware made of a source file."""
-    path = FILES / f"{name}.bin"
+    path = FILES / f"{source.stem}.bin"
     with tempfile.NamedTemporaryFile(suffix=".o") as unlinked:
-        subprocess.run(["as", "--32", "-o", unlinked.name, HERE / f"{name}.S"], check=True)
+        subprocess.run(["as", "--32", "-o", unlinked.name, source], check=True)
         subprocess.run(
             ["ld", "-m", "elf_i386", "-Ttext=0xffff0000", "-e", "0xffff0000"]
             + ["--oformat", "binary", "-o", path, unlinked.name],

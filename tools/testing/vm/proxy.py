@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A connection between two QEMUs that changes what goes over it."""
+"""A connection between two ends of a migration that changes what goes over it."""
 
 import socket
 import threading
@@ -8,8 +8,8 @@ import threading
 class Proxy:
     """Takes one connection, and changes the first bytes in it that begin with a pattern."""
 
-    def __init__(self, port, pattern, length, change):
-        """Leads to a local port.
+    def __init__(self, address, pattern, length, change):
+        """Leads to an address with its port, from a local one.
 
         `change` gets `length` bytes, of which the pattern is the first part, and returns
         what takes their place: nothing ends the connection there.
@@ -17,8 +17,8 @@ class Proxy:
         self.pattern, self.length, self.change = pattern, length, change
         self.hit = False
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.target = socket.create_connection(("127.0.0.1", port))
+        self.address = self.listener.getsockname()
+        self.target = socket.create_connection(address)
         self.source = None
         self.threads = [threading.Thread(target=self._run, daemon=True)]
         self.threads[0].start()

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Changes of a device's image on its way, which the target must notice."""
+
+import struct
+
+from image import CRC, HEAD, HEADER, MAGIC, MANDATORY, REGISTERS, crc32c
+
+DEVICE_ID, MAJOR = 18, 8
+REGISTERS_SECTION = struct.pack("<HHIQ", REGISTERS, MANDATORY, 1, 0)
+
+
+def flip(data):
+    """Changes the last byte."""
+    return data[:-1] + bytes([data[-1] ^ 0x10])
+
+
+def header_with(offset):
+    """Returns a change of a field of the image's header that its checksum does not show."""
+
+    def change(header):
+        data = bytearray(header[:-CRC])
+        data[offset] += 1
+        return bytes(data) + struct.pack("<I", crc32c(data))
+
+    return change
+
+
+# Where the bytes are that change, how many they are, and how they change: what Proxy wants.
+DAMAGES = {
+    "device": (MAGIC, HEADER, header_with(DEVICE_ID)),
+    "version": (MAGIC, HEADER, header_with(MAJOR)),
+    "buffer": (MAGIC, HEADER + HEAD + CRC + 1000, flip),
+    "registers": (REGISTERS_SECTION, HEAD + CRC + 30, flip),
+    "cut": (REGISTERS_SECTION, HEAD + CRC, lambda data: b""),
+}
