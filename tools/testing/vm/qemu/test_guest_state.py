@@ -4,13 +4,17 @@
 import pytest
 
 from edu import (
+    BUFFER,
     BUFFER_SIZE,
+    DMA_COMMAND,
     FACTORIAL_INTERRUPT,
     INTERRUPT_ACKNOWLEDGE,
     INTERRUPT_RAISE,
     INTERRUPT_STATUS,
     LIVENESS,
+    RUN,
     STATUS,
+    TO_MEMORY,
 )
 from machine import migrate
 from vfio import COMMAND_MASTER, COMMAND_MEMORY
@@ -185,3 +189,37 @@ def test_two_devices_in_one_guest(start, tmp_path, rng):
     assert [edu.state() for edu in second.edus] == states
     assert second.qtest.read(PAGE, 2 * BUFFER_SIZE) == b"".join(contents)
     assert [edu.buffer() for edu in second.edus] == contents
+
+
+def test_two_devices_move_live(start, rng):
+    """One has an interrupt pending, the other moves data while the guest is being stopped."""
+    contents = [rng.randbytes(BUFFER_SIZE) for _ in range(2)]
+    source = start(0, 1)
+    source.enable()
+    first, second = source.edus
+    for edu, content in zip(source.edus, contents):
+        edu.fill(content)
+    first.function.enable_msi(MSI_PAGE, MSI_DATA)
+    first.factorial(6)
+    first.write32(INTERRUPT_RAISE, 0x40)
+    source.wait(lambda: source.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
+    source.qtest.write32(MSI_PAGE, 0)
+    state = first.state()
+
+    target = start(2, 3, incoming=True)
+    source.hold()
+    source.migrate_to(target.listen())
+    source.wait_sent()
+    second.start(BUFFER, PAGE, BUFFER_SIZE, TO_MEMORY)
+    source.cmd("stop")  # as a switch-over does, but at a time that the test knows
+    assert not second.read64(DMA_COMMAND) & RUN
+    source.release()
+    source.wait_end()
+    target.wait_status("paused")
+    target.cmd("cont")
+
+    target.wait(lambda: target.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
+    assert target.edus[0].state() == state
+    assert target.qtest.read(PAGE, BUFFER_SIZE) == contents[1]
+    assert [edu.buffer() for edu in target.edus] == contents
+    assert [edu.factorial(5) for edu in target.edus] == [120, 120]
