@@ -7,6 +7,7 @@ import pathlib
 import random
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -17,6 +18,7 @@ CLONE = pathlib.Path(__file__).resolve().parents[3]
 
 # No test takes half as long.
 HANG_SECONDS = 300
+STDERR = pytest.StashKey()
 
 # The kernel's own words for trouble; scripts/check-kernel-log looks closer after the run.
 TROUBLE = re.compile(
@@ -99,10 +101,16 @@ def vfio_migrate():
     return path
 
 
+def pytest_configure(config):
+    """Keeps standard error, which pytest replaces while a test runs."""
+    config.stash[STDERR] = os.dup(sys.stderr.fileno())
+
+
 @pytest.fixture(autouse=True)
-def no_hang():
+def no_hang(request):
     """Ends the run with a traceback when a test hangs."""
-    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+    stderr = request.config.stash[STDERR]
+    faulthandler.dump_traceback_later(HANG_SECONDS, file=stderr, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
