@@ -2,6 +2,10 @@
 """A client of QEMU's qtest protocol: the hands of a guest without a program."""
 
 import base64
+import contextlib
+import queue
+import socket
+import threading
 
 
 class QtestError(Exception):
@@ -9,17 +13,35 @@ class QtestError(Exception):
 
 
 class Qtest:
-    """Commands are lines of text; an interrupt is a line that comes in between."""
+    """Commands are lines of text; an interrupt is a line that comes in between.
+
+    A thread takes the lines as they come: QEMU stands still while it cannot send one, and
+    interrupts of its clock never end.
+    """
 
     def __init__(self, sock):
         self.sock = sock
-        self.file = sock.makefile("rwb", buffering=0)
         self.levels = {}
         self.raised = {}
+        self.answers = queue.SimpleQueue()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def close(self):
-        self.file.close()
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.reader.join()
         self.sock.close()
+
+    def _read(self):
+        with contextlib.suppress(OSError), self.sock.makefile("rb") as file:
+            for line in file:
+                words = line.split()
+                if words[0] == b"IRQ":
+                    self._note_interrupt(words)
+                else:
+                    self.answers.put(words)
+        self.answers.put(None)
 
     def _note_interrupt(self, words):
         level, line = words[1] == b"raise", int(words[2])
@@ -30,20 +52,16 @@ class Qtest:
     def command(self, text):
         """Returns the words of the answer."""
         try:
-            self.file.write(text.encode() + b"\n")
-            while True:
-                line = self.file.readline()
-                if not line.endswith(b"\n"):
-                    raise QtestError(f"QEMU ended at '{text}'")
-                words = line.split()
-                if words[0] == b"IRQ":
-                    self._note_interrupt(words)
-                    continue
-                if words[0] != b"OK":
-                    raise QtestError(f"{text}: {line.decode().strip()}")
-                return words[1:]
-        except (BrokenPipeError, ConnectionResetError) as error:
+            self.sock.sendall(text.encode() + b"\n")
+        except OSError as error:
             raise QtestError(f"QEMU ended at '{text}'") from error
+        words = self.answers.get()
+        if words is None:
+            self.answers.put(None)  # for the commands after this one
+            raise QtestError(f"QEMU ended at '{text}'")
+        if words[0] != b"OK":
+            raise QtestError(f"{text}: {b' '.join(words).decode()}")
+        return words[1:]
 
     def intercept(self, path):
         """Has changes of the input lines of an interrupt controller reported."""
