@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the target of a pair does for the tests: it starts programs beside its own devices."""
+
+import host
+import modules
+import versions
+
+
+def main():
+    modules.load()
+    for bdf in modules.find_devices():
+        modules.bind(bdf)
+    versions.prepare()
+    versions.idle()
+    host.Manager(("", host.PORT), host.KEY).get_server().serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU migrates a guest to another host, which has a device and a driver of its own."""
+
+import contextlib
+import subprocess
+
+import pytest
+
+from damage import DAMAGES
+from edu import (
+    BUFFER,
+    BUFFER_SIZE,
+    DMA_COMMAND,
+    INTERRUPT_RAISE,
+    INTERRUPT_STATUS,
+    LIVENESS,
+    RUN,
+    TO_MEMORY,
+)
+from machine import check_runs, migrate
+from proxy import Proxy
+
+# Pages of guest memory: for the device to write, and for its MSI.
+PAGE, MSI_PAGE = 0x300000, 0x400000
+MSI_DATA = 0x4A17
+
+
+def raise_msi(machine, edu):
+    """Has the device raise an interrupt, which the guest takes but does not acknowledge."""
+    edu.function.enable_msi(MSI_PAGE, MSI_DATA)
+    edu.write32(INTERRUPT_RAISE, 0x40)
+    machine.wait(lambda: machine.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
+    machine.qtest.write32(MSI_PAGE, 0)
+
+
+def check_msi(machine, edu):
+    """The interrupt of `raise_msi` is still raised, and has been delivered again."""
+    machine.wait(lambda: machine.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
+    assert edu.read32(INTERRUPT_STATUS) == 0x40
+
+
+@pytest.fixture
+def content(rng):
+    """What the source's device has in its buffer."""
+    return rng.randbytes(BUFFER_SIZE)
+
+
+@pytest.fixture
+def source(start, content):
+    """A guest on the source."""
+    machine = start("source", 0)
+    machine.enable()
+    machine.edu.fill(content)
+    return machine
+
+
+@pytest.fixture
+def target(start):
+    """A QEMU on the target that waits for a guest."""
+    return start("target", 0, incoming=True)
+
+
+def test_a_guest_moves(start, way, content):
+    here, there = way
+    source = start(here, 0)
+    source.enable()
+    source.edu.fill(content)
+    source.edu.to_memory(PAGE, 4000, at=96)
+    source.edu.write32(LIVENESS, 0x12345678)
+    assert source.edu.factorial(10) == 3628800
+    raise_msi(source, source.edu)
+    state = source.edu.state()
+
+    target = start(there, 0, incoming=True)
+    migrate(source, target)
+    check_msi(target, target.edu)
+    assert target.edu.state() == state
+    assert target.qtest.read(PAGE, 4000) == content[96:]
+    check_runs(target, content)
+
+
+def test_there_and_back(start, source, content):
+    source.edu.to_memory(PAGE)
+    for number, place in enumerate(("target", "source", "target", "source")):
+        source.edu.write32(LIVENESS, number)
+        state = source.edu.state()
+        target = start(place, 0, incoming=True)
+        migrate(source, target)
+        assert target.edu.state() == state
+        assert target.qtest.read(PAGE, BUFFER_SIZE) == content
+        source.close()
+        source = target
+    check_runs(source, content)
+
+
+def test_memory_written_during_precopy(source, target, content, rng):
+    new = rng.randbytes(BUFFER_SIZE)
+    source.hold()
+    source.migrate_to(target.listen())
+    source.wait_sent()
+    source.edu.to_memory(PAGE)
+    source.edu.fill(new)
+    assert source.migration()["status"] == "active"
+    source.release()
+    source.wait_end()
+    target.wait_status()
+    assert target.qtest.read(PAGE, BUFFER_SIZE) == content
+    check_runs(target, new)
+
+
+def test_two_devices_of_which_one_is_at_work(start, rng):
+    contents = [rng.randbytes(BUFFER_SIZE) for _ in range(2)]
+    source = start("source", 0, 1)
+    source.enable()
+    for edu, content in zip(source.edus, contents):
+        edu.fill(content)
+    first, second = source.edus
+    raise_msi(source, first)
+
+    # The devices change places.
+    target = start("target", 1, 0, incoming=True)
+    source.hold()
+    source.migrate_to(target.listen())
+    source.wait_sent()
+    second.start(BUFFER, PAGE, BUFFER_SIZE, TO_MEMORY)
+    source.cmd("stop")  # as a switch-over does, but at a time that the test knows
+    assert not second.read64(DMA_COMMAND) & RUN
+    source.release()
+    source.wait_end()
+    target.wait_status("paused")
+    target.cmd("cont")
+    check_msi(target, target.edus[0])
+    assert target.qtest.read(PAGE, BUFFER_SIZE) == contents[1]
+    assert [edu.buffer() for edu in target.edus] == contents
+    assert [edu.factorial(5) for edu in target.edus] == [120, 120]
+
+
+def test_target_killed(start, source, target, content):
+    source.hold()
+    source.migrate_to(target.listen())
+    source.wait_sent()
+    target.kill()
+    source.wait_end("failed")
+    check_runs(source, content)
+
+    another = start("target", 0, incoming=True)
+    source.release()
+    migrate(source, another)
+    check_runs(another, content)
+
+
+def test_source_killed(start, source, target):
+    source.hold()
+    source.migrate_to(target.listen())
+    source.wait_sent()
+    source.kill()
+    assert target.wait_exit() != 0
+
+    # The target's device is there for others, and nothing is left of the guest.
+    fresh = start("target", 0)
+    fresh.enable()
+    check_runs(fresh, bytes(BUFFER_SIZE))
+
+
+@contextlib.contextmanager
+def no_network():
+    """Takes the link between the hosts down."""
+    subprocess.run(["ip", "link", "set", "eth0", "down"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "link", "set", "eth0", "up"], check=True)
+
+
+def test_the_link_is_lost_and_the_migration_cancelled(start, source, target, content):
+    source.hold()
+    source.migrate_to(target.listen())
+    source.wait_sent()
+    with no_network():
+        check_runs(source, content)
+        assert source.migration()["status"] == "active"
+        source.cmd("migrate_cancel")
+        # QEMU 7.2 may take the write that it interrupts for a failure.
+        source.wait_migration("cancelled", "failed")
+        check_runs(source, content)
+    # Whether the network ever tells the target is a matter of luck; its user ends it.
+    target.kill()
+
+    another = start("target", 0, incoming=True)
+    source.release()
+    migrate(source, another)
+    check_runs(another, content)
+
+
+@pytest.mark.parametrize("damage", ["device", "registers"])
+def test_the_target_refuses(start, source, target, content, damage):
+    with Proxy(target.listen(), *DAMAGES[damage]) as proxy:
+        source.migrate_to(proxy.address)
+        assert target.wait_exit() not in (0, None)
+        source.wait_end("failed")
+        assert proxy.hit
+    check_runs(source, content)
+
+    another = start("target", 0, incoming=True)
+    migrate(source, another)
+    check_runs(another, content)
