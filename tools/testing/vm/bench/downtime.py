@@ -17,7 +17,7 @@ import migration_v2 as v2
 import modules
 import mtty
 import versions
-from conftest import find_devices, script
+from conftest import script
 from edu import BUFFER_SIZE
 from guest import Guest
 from machine import MIB, Machine, migrate
@@ -206,7 +206,7 @@ def print_qemu(bdfs, rounds):
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     modules.load()
-    bdfs = find_devices()[:2]
+    bdfs = modules.find_devices()[:2]
     for bdf in bdfs:
         script("bind", bdf)
     print_driver_part(bdfs, rounds)

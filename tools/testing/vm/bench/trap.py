@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 
+import modules
+
 ROUNDS = 6
 OURS, STOCK = "edu_vfio_pci", "vfio-pci"
 SCRIPTS = pathlib.Path(__file__).resolve().parents[4] / "scripts"
@@ -20,17 +22,6 @@ SCRIPTS = pathlib.Path(__file__).resolve().parents[4] / "scripts"
 # The most that a ratio should be. A write that the hardware gets to know at once has none: it
 # waits for the device's lock besides.
 AIMS = {"read-liveness": 1.05, "read-dma-source": 1.05, "write-dma-source": 0.9}
-
-
-def find_edus():
-    """Returns the addresses of two edu devices."""
-    found = [
-        device.name
-        for device in sorted(pathlib.Path("/sys/bus/pci/devices").iterdir())
-        if [(device / name).read_text().strip() for name in ("vendor", "device")]
-        == ["0x1234", "0x11e8"]
-    ]
-    return found[:2] if len(found) >= 2 else sys.exit("two edu devices are needed")
 
 
 def measure(program, ours, stock):
@@ -43,7 +34,7 @@ def measure(program, ours, stock):
 
 def main():
     (program,) = sys.argv[1:]
-    edus = find_edus()
+    edus = modules.find_devices()[:2]
     for driver in (OURS, STOCK):
         subprocess.run(["modprobe", driver], check=True)
     rounds = [measure(program, *edus[:: (-1) ** turn]) for turn in range(ROUNDS)]
