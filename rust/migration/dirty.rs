@@ -2,6 +2,7 @@
 
 //! Which pages of guest memory the device has written.
 
+pub mod snapshot;
 pub mod table;
 
 use kernel::prelude::*;

@@ -13,7 +13,10 @@ use kernel::{
     fmt,
     prelude::*, //
 };
-use migration::engine::Protocol;
+use migration::{
+    dirty::snapshot::Snapshot,
+    engine::Protocol, //
+};
 
 use super::{
     device_ref::DeviceRef,
@@ -25,6 +28,8 @@ use super::{
 pub(super) struct Status<F: Flavour> {
     /// `migration`.
     _migration: Pin<KBox<File<View<F>>>>,
+    /// `dirty`.
+    _dirty: Pin<KBox<File<Dirty<F>>>>,
 }
 
 impl<F: Flavour> Status<F> {
@@ -34,8 +39,10 @@ impl<F: Flavour> Status<F> {
     pub(super) fn new(device: &VfioDevice<F>, driver: &Dir) -> Result<Self> {
         let directory = driver.subdir(device.host().as_ref().name());
         let view = View(DeviceRef::new(device));
+        let dirty = Dirty(DeviceRef::new(device));
         Ok(Self {
             _migration: KBox::pin_init(directory.read_only_file(c"migration", view), GFP_KERNEL)?,
+            _dirty: KBox::pin_init(directory.read_only_file(c"dirty", dirty), GFP_KERNEL)?,
         })
     }
 }
@@ -78,5 +85,17 @@ impl<F: Flavour> Writer for View<F> {
             (None, Some(error)) => writeln!(to, "last_error: {:?}", error),
             (None, None) => writeln!(to, "last_error: none"),
         }
+    }
+}
+
+/// What the file `dirty` shows.
+struct Dirty<F: Flavour>(DeviceRef<F>);
+
+impl<F: Flavour> Writer for Dirty<F> {
+    fn write(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The text goes to memory of the kernel's, under one hold of the lock; the user gets it later.
+        let state = self.0.get().peek();
+        let pages = Snapshot(state.engine().log());
+        write!(to, "{}", format_args!("{}", pages))
     }
 }
