@@ -71,6 +71,24 @@ TRACE_EVENT(rvfio_buffer,
 		  __entry->load ? "load" : "save", __entry->bytes)
 );
 
+/* The device is told to write guest memory, whoever tracks the pages. */
+TRACE_EVENT(rvfio_dirty,
+	TP_PROTO(struct device *dev, u64 iova, u64 bytes),
+	TP_ARGS(dev, iova, bytes),
+	TP_STRUCT__entry(
+		__string(dev, dev_name(dev))
+		__field(u64, iova)
+		__field(u64, bytes)
+	),
+	TP_fast_assign(
+		__assign_str(dev);
+		__entry->iova = iova;
+		__entry->bytes = bytes;
+	),
+	TP_printk("%s iova=0x%llx bytes=%llu", __get_str(dev), __entry->iova,
+		  __entry->bytes)
+);
+
 /* A query has reported dirty pages of 4096 bytes. */
 TRACE_EVENT(rvfio_dirty_query,
 	TP_PROTO(struct device *dev, u64 pages),

@@ -18,6 +18,11 @@ void rvfio_trace_buffer(struct device *dev, bool load, u64 bytes)
 	trace_rvfio_buffer(dev, load, bytes);
 }
 
+void rvfio_trace_dirty(struct device *dev, u64 iova, u64 bytes)
+{
+	trace_rvfio_dirty(dev, iova, bytes);
+}
+
 void rvfio_trace_dirty_query(struct device *dev, u64 pages)
 {
 	trace_rvfio_dirty_query(dev, pages);

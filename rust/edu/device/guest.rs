@@ -120,7 +120,7 @@ impl EduDevice {
 
         match transfer {
             Transfer::ToMemory(range) => {
-                core.mark_written(range)?;
+                core.mark_writing(range)?;
                 log.mark(range);
             }
             Transfer::FromMemory => {

@@ -21,11 +21,13 @@ use migration::{
         Engine,
         Protocol, //
     },
+    iova::IovaRange,
     state::State, //
 };
 
 use crate::bindings::{
     rvfio_trace_buffer,
+    rvfio_trace_dirty,
     rvfio_trace_dirty_query,
     rvfio_trace_private_dma,
     rvfio_trace_refused,
@@ -87,6 +89,12 @@ pub(crate) fn private_dma(dev: &device::Device, time: Delta, result: Result) {
 pub(super) fn refused(dev: &device::Device, access: Access, value: u64, error: Error) {
     // SAFETY: The device is valid for the life of `dev`.
     unsafe { rvfio_trace_refused(raw(dev), access.bar, access.offset, value, error.to_errno()) };
+}
+
+/// Emits the event of guest memory that the device is told to write.
+pub(crate) fn dirty(dev: &device::Device, range: IovaRange) {
+    // SAFETY: The device is valid for the life of `dev`.
+    unsafe { rvfio_trace_dirty(raw(dev), range.start(), range.len()) };
 }
 
 /// Returns the number that stands for a protocol in the events.

@@ -26,18 +26,30 @@ use migration::iova::{
 };
 
 use super::CoreDevice;
-use crate::bindings;
+use crate::{
+    bindings,
+    device::trace, //
+};
 
 /// Pages pinned in one call; the VFIO core allows 512.
 const CHUNK: usize = 32;
 
 impl CoreDevice {
-    /// Tells the user's container that the device writes `range`, or has written it.
+    /// Tells the user's container, and whoever traces, that the device is about to write `range`.
     ///
-    /// To be called before the device is told to write, and again when it has done so: the client
-    /// may have asked, and copied the pages, in between. What the user has not mapped for the
-    /// device to write cannot be written, and is left out. Other errors, such as `ENOMEM`, mean that
-    /// the container does not know: the device must not write then.
+    /// To be called before the device is told to write. What the user has not mapped for the device
+    /// to write cannot be written, and the container is not told of it. Other errors, such as
+    /// `ENOMEM`, mean that the container does not know: the device must not write then.
+    pub fn mark_writing(&self, range: IovaRange) -> Result {
+        self.mark_written(range)?;
+        trace::dirty(self.as_ref(), range);
+        Ok(())
+    }
+
+    /// Tells the user's container that the device has written `range`.
+    ///
+    /// To be called when the device has done what [`CoreDevice::mark_writing`] announced: the client
+    /// may have asked, and copied the pages, in between. Errors as there.
     pub fn mark_written(&self, range: IovaRange) -> Result {
         let pages = range.pages();
         let mut at = pages.first();
