@@ -21,6 +21,7 @@ Examples:
   vfio-migrate recv 0000:00:04.0 --listen 0.0.0.0:7000 --once
   vfio-migrate send 0000:00:04.0 --to other.host:7000
   vfio-migrate watch 0000:00:04.0 --events
+  vfio-migrate dirty 0000:00:04.0 --for 30 -o pages.png
 
 Exit codes:
   0  done
@@ -31,8 +32,8 @@ Exit codes:
   4  refused by the driver, by the other side, or because the image is damaged or foreign
   5  done, but what arrived differs from what was sent
 
-With --json each command prints one JSON object on standard output, also for an error, and watch
-one a line; progress and messages go to standard error.";
+With --json each command prints one JSON object on standard output, also for an error; watch
+and dirty print one a line; progress and messages go to standard error.";
 
 /// Saves, restores and migrates VFIO devices whose driver supports it.
 #[derive(Debug, Parser)]
@@ -63,6 +64,7 @@ pub enum Command {
     Recv(commands::recv::Recv),
     Dump(commands::dump::Dump),
     Watch(commands::watch::Watch),
+    Dirty(commands::dirty::Dirty),
 }
 
 #[cfg(test)]
@@ -90,6 +92,9 @@ mod tests {
             "vfio-migrate dump f --full",
             "vfio-migrate watch 00:04.0",
             "vfio-migrate watch 00:04.0 --interval 100ms --count 3 --events --json",
+            "vfio-migrate dirty 00:04.0",
+            "vfio-migrate dirty 00:04.0 --for 10 --interval 100ms -o x/pages.svg --json",
+            "vfio-migrate dirty 00:04.0 --for 500ms -o pages.PNG",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }
@@ -104,6 +109,11 @@ mod tests {
             "vfio-migrate watch",
             "vfio-migrate watch 00:04.0 --interval 1ms",
             "vfio-migrate watch 00:04.0 --count 0",
+            "vfio-migrate dirty",
+            "vfio-migrate dirty 00:04.0 --for 0",
+            "vfio-migrate dirty 00:04.0 --for -1",
+            "vfio-migrate dirty 00:04.0 -o pages.jpg",
+            "vfio-migrate dirty 00:04.0 -o png",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

@@ -244,8 +244,8 @@ impl Error {
                 "bind it to a driver that migrates with 'scripts/bind {address}'; plain vfio-pci \
                  shows nothing"
             ),
-            Self::NoEvents => "watch without --events; the kernel needs CONFIG_EVENT_TRACING, and \
-                the modules to be built with it"
+            Self::NoEvents => "watch without --events; events need CONFIG_EVENT_TRACING in the \
+                kernel, and modules that were built with it and are not older than this program"
                 .into(),
             Self::Refused { .. } => "the kernel log says why: 'dmesg | tail'".into(),
             Self::TargetUnknown => {

@@ -5,7 +5,8 @@
 //! From the bottom to the top: [`sys`] makes the system calls, [`vfio`] opens devices, a
 //! [`migration::Migration`] speaks one migration protocol ([`region2018`]), [`live`] is the source's
 //! side of every migration and a [`target::Target`] the other one, and [`commands`] puts them
-//! together; [`watch`] looks at a device from outside. What a command knows about the edu device stands in [`edu`].
+//! together; [`watch`] looks at a device from outside,
+//! and [`heat`] makes pictures of that. What a command knows about the edu device stands in [`edu`].
 
 #![deny(unsafe_code)]
 
@@ -18,10 +19,12 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod guest;
+mod heat;
 mod image;
 mod live;
 mod memory;
 mod migration;
+mod new_file;
 mod output;
 mod pci;
 mod progress;
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Recv(recv) => recv.run(&output),
         Command::Dump(dump) => dump.run(&output),
         Command::Watch(watch) => watch.run(&output),
+        Command::Dirty(dirty) => dirty.run(&output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -250,6 +250,12 @@ pub fn monotonic() -> Duration {
     Duration::try_from(now).unwrap_or_default()
 }
 
+/// Columns and rows of a terminal; nothing where it is none, or does not know.
+pub fn terminal_size(terminal: BorrowedFd<'_>) -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
 /// Reads in one call; a short read is `EIO`.
 pub fn pread(fd: BorrowedFd<'_>, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
     match rustix::io::pread(fd, &mut *bytes, offset)? {

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Fixtures of the migration region's tests."""
 
+import contextlib
+
 import pytest
 
 from guest import Guest
+from watching import Watch
 
 
 @pytest.fixture
@@ -26,3 +29,17 @@ def blank(guest):
     image = guest.region.save()
     guest.device.reset()
     return image
+
+
+@pytest.fixture
+def looking_on(vfio_migrate):
+    """Starts commands that look on, and ends those that still run."""
+    with contextlib.ExitStack() as stack:
+
+        def start(command, *arguments):
+            started = Watch(vfio_migrate, command, *arguments)
+            stack.callback(started.process.wait)
+            stack.callback(started.process.kill)
+            return started
+
+        yield start

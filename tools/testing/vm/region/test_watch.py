@@ -1,78 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`vfio-migrate watch` looks at devices that another process migrates."""
 
-import contextlib
-import json
-import pathlib
 import signal
-import subprocess
 
 import pytest
 
 import migration2018 as m
 import modules
 from support import randomise
-
-INSTANCES = pathlib.Path("/sys/kernel/tracing/instances")
-
-
-class Watch:
-    """A running watch whose lines are JSON."""
-
-    def __init__(self, client, *arguments):
-        self.process = subprocess.Popen(
-            [client, "--json", "watch", *arguments], stdout=subprocess.PIPE, text=True
-        )
-        self.records = []
-        self.first = self.until(lambda record: record["type"] == "sample")
-
-    def __iter__(self):
-        for line in self.process.stdout:
-            self.records.append(json.loads(line))
-            yield self.records[-1]
-
-    def until(self, condition):
-        """Reads on to the first record of that kind and returns it."""
-        for record in self:
-            if condition(record):
-                return record
-        raise AssertionError(f"ended with {self.process.wait()} after {self.records[-3:]}")
-
-    def until_state(self, state):
-        return self.until(lambda record: record.get("state") == state)
-
-    def fields(self, event):
-        """Returns what the events of that name say, of the records read so far."""
-        return [record["fields"] for record in self.records if record.get("event") == event]
-
-    def end(self, number=signal.SIGTERM):
-        """Asks it to end, reads the rest, and returns the exit status."""
-        self.process.send_signal(number)
-        list(self)
-        return self.process.wait()
-
+from watching import INSTANCES, run
 
 @pytest.fixture
-def watch(vfio_migrate):
+def watch(looking_on):
     """Starts watches, and ends those that still run."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments):
-            started = Watch(vfio_migrate, *arguments)
-            stack.callback(started.process.wait)
-            stack.callback(started.process.kill)
-            return started
-
-        yield start
-
-
-def run(client, *arguments, within=(), **options):
-    """Runs a watch that ends; returns exit status, output and errors."""
-    result = subprocess.run(
-        [*within, client, "watch", *arguments], capture_output=True, text=True, check=False,
-        **options,
-    )
-    return result.returncode, result.stdout, result.stderr
+    return lambda *arguments: looking_on("watch", *arguments)
 
 
 def test_samples_follow_a_migration(bdfs, pair, rng, watch):
@@ -148,7 +89,7 @@ def test_an_instance_goes_when_nobody_reads(bdfs, watch, pair):
 
 
 def test_without_a_terminal_there_is_a_line_for_each_change(bdfs, guest, vfio_migrate):
-    status, output, errors = run(vfio_migrate, bdfs[0], "--interval", "10ms", "--count", "5")
+    status, output, errors = run(vfio_migrate, "watch", bdfs[0], "--interval", "10ms", "--count", "5")
     assert (status, errors) == (0, "")
     (line,) = output.splitlines()
     assert " state=RUNNING protocol=none " in line
@@ -163,7 +104,7 @@ def test_a_device_that_loses_its_driver_ends_it(bdfs, watch):
 
 def test_what_is_missing_is_said(bdfs, vfio_migrate):
     def refused(*arguments, **options):
-        status, output, errors = run(vfio_migrate, bdfs[0], *arguments, **options)
+        status, output, errors = run(vfio_migrate, "watch", bdfs[0], *arguments, **options)
         assert (status, output) == (3, "")
         return errors
 

@@ -3,17 +3,16 @@
 //! `vfio-migrate save`
 
 use std::fmt;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::dirty::PAGE;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::live::{self, Options, Statistics};
 use crate::migration::{Phase, Protocol};
+use crate::new_file::NewFile;
 use crate::output::Output;
 use crate::pci::Address;
 use crate::progress::Progress;
@@ -64,7 +63,7 @@ impl Save {
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
         let buffer = self.setup.load()?;
-        let mut file = FileTarget::new(&self.output)?;
+        let mut file = FileTarget(NewFile::create(&self.output)?);
         let session = Session::open(self.address)?;
         let mut migration = session.migration(!self.no_mmap)?;
         let registers = self.setup.apply(&session, buffer.as_deref())?;
@@ -81,7 +80,7 @@ impl Save {
         )?;
         drop(progress);
         migration.enter(Phase::Running)?;
-        file.persist()?;
+        file.0.persist()?;
         output.result(&Saved {
             address: self.address,
             file: self.output.clone(),
@@ -94,39 +93,12 @@ impl Save {
     }
 }
 
-/// A file that appears under its name only when it is complete.
-struct FileTarget {
-    file: NamedTempFile,
-    path: PathBuf,
-}
-
-impl FileTarget {
-    fn new(path: &Path) -> Result<Self> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let file = tempfile::Builder::new()
-            .prefix(".vfio-migrate-")
-            .tempfile_in(directory)
-            .map_err(Error::file(directory))?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-        })
-    }
-
-    fn persist(self) -> Result<()> {
-        self.file
-            .persist(&self.path)
-            .map(drop)
-            .map_err(|error| Error::file(&self.path)(error.error))
-    }
-}
+/// Takes the device's state into a file.
+struct FileTarget(NewFile);
 
 impl Target for FileTarget {
     fn device(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(Error::file(&self.path))
+        self.0.write(bytes)
     }
 
     fn page(&mut self, _: usize, _: &[u8; PAGE]) -> Result<()> {
@@ -134,10 +106,7 @@ impl Target for FileTarget {
     }
 
     fn ready(&mut self) -> Result<()> {
-        self.file
-            .as_file()
-            .sync_all()
-            .map_err(Error::file(&self.path))
+        self.0.sync()
     }
 
     fn start(&mut self) -> Result<()> {
@@ -163,27 +132,5 @@ impl fmt::Display for Saved {
             statistics.precopy_bytes,
             statistics.stopped_seconds * 1e3,
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_appears_complete_or_not_at_all() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("image");
-        let mut file = FileTarget::new(&path).unwrap();
-        file.device(b"abc").unwrap();
-        drop(file);
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-
-        let mut file = FileTarget::new(&path).unwrap();
-        file.device(b"abc").unwrap();
-        file.ready().unwrap();
-        assert!(!path.exists());
-        file.persist().unwrap();
-        assert_eq!(std::fs::read(path).unwrap(), b"abc");
     }
 }

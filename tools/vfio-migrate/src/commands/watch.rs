@@ -2,9 +2,9 @@
 
 //! `vfio-migrate watch`
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::ops::ControlFlow::{self, Break, Continue};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,12 +12,11 @@ use clap::Args;
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::pci::Address;
-use crate::sys;
-use crate::watch::clock::Clock;
 use crate::watch::interval;
 use crate::watch::sample::Sample;
 use crate::watch::source::Source;
-use crate::watch::tracefs::Trace;
+use crate::watch::ticker::{Ticker, Wake};
+use crate::watch::tracefs::{self, Trace};
 use crate::watch::view::View;
 
 /// Show live what the driver knows of a device that another process uses.
@@ -73,35 +72,30 @@ impl Watch {
         let source = Source::new(self.address);
         // What is missing is said before anything is set up.
         source.read()?;
-        let end = sys::end_requests().map_err(Error::step("taking over signals"))?;
+        // Signals are taken over before there is something to remove.
+        let mut ticker = Ticker::start(self.interval, None)?;
         let trace = match self.events {
-            true => Some(Trace::start(self.address)?),
+            true => Some(Trace::start(self.address, tracefs::ALL)?),
             false => None,
         };
-        let clock = Clock::start();
+        ticker.restart();
         let mut session = Session {
             address: self.address,
-            clock,
+            ticker,
             trace,
-            end,
             view: View::new(output),
         };
         let mut before: Option<Sample> = None;
-        let mut next = Duration::ZERO;
         let mut left = self.count;
         loop {
             let reading = source.read()?;
-            let sample = Sample::new(clock.now(), self.address, reading, before.as_ref());
+            let now = session.ticker.clock().now();
+            let sample = Sample::new(now, self.address, reading, before.as_ref());
             session.events()?;
             session.view.sample(&sample)?;
             before = Some(sample);
             left = left.map(|left| left - 1);
-            if left == Some(0) {
-                return Ok(());
-            }
-            // A reading may wait for the driver longer than the interval.
-            next = clock.now().elapsed.max(next + self.interval);
-            if session.wait_until(next)?.is_break() {
+            if left == Some(0) || session.wait()?.is_break() {
                 return Ok(());
             }
         }
@@ -111,27 +105,22 @@ impl Watch {
 /// What goes on between two samples.
 struct Session {
     address: Address,
-    clock: Clock,
+    ticker: Ticker,
     trace: Option<Trace>,
-    end: OwnedFd,
     view: View,
 }
 
 impl Session {
     /// Shows events until it is time for the next sample, or to end.
-    fn wait_until(&mut self, time: Duration) -> Result<ControlFlow<()>> {
+    fn wait(&mut self) -> Result<ControlFlow<()>> {
+        self.ticker.advance();
         loop {
-            let timeout = time.saturating_sub(self.clock.now().elapsed);
-            let mut readable: Vec<BorrowedFd<'_>> = vec![self.end.as_fd()];
-            readable.extend(self.trace.as_ref().map(Trace::as_fd));
-            let woken = sys::wait(&readable, io::stdout().as_fd(), timeout)
-                .map_err(Error::step("waiting"))?;
+            let woken = self.ticker.wait(self.trace.as_ref().map(Trace::as_fd))?;
             self.events()?;
-            if woken.readable[0] || woken.broken {
-                return Ok(Break(()));
-            }
-            if self.clock.now().elapsed >= time {
-                return Ok(Continue(()));
+            match woken {
+                Wake::Due => return Ok(Continue(())),
+                Wake::Readable => {}
+                Wake::End => return Ok(Break(())),
             }
         }
     }
@@ -140,7 +129,7 @@ impl Session {
     fn events(&mut self) -> Result<()> {
         if let Some(trace) = &mut self.trace {
             for line in trace.lines()? {
-                self.view.trace(self.address, &self.clock, &line)?;
+                self.view.trace(self.address, self.ticker.clock(), &line)?;
             }
         }
         Ok(())

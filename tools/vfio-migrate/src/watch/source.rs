@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::status::Status;
 use crate::error::{Error, Result};
+use crate::heat::snapshot::Snapshot;
 use crate::pci::{Address, Bus};
 use crate::sys;
 
@@ -58,10 +59,25 @@ impl Source {
     }
 
     /// Looks at the device.
+    pub fn read(&self) -> Result<Reading> {
+        let (driver, text) = self.file("migration")?;
+        Ok(Reading {
+            driver,
+            status: text.parse()?,
+        })
+    }
+
+    /// Looks at the device's dirty pages; returns the driver's name too.
+    pub fn dirty(&self) -> Result<(String, Snapshot)> {
+        let (driver, text) = self.file("dirty")?;
+        Ok((driver, text.parse()?))
+    }
+
+    /// Returns the name of the device's driver, and what one of its files says.
     ///
     /// The driver is looked for anew each time, so that a device which is bound again meanwhile is
     /// still found, and one which is not is no riddle.
-    pub fn read(&self) -> Result<Reading> {
+    fn file(&self, name: &str) -> Result<(String, String)> {
         let address = self.address;
         let function = self.bus.function(address).ok_or(Error::NoDevice(address))?;
         let driver = match function.driver() {
@@ -72,12 +88,9 @@ impl Source {
             .debugfs
             .join(&driver)
             .join(address.to_string())
-            .join("migration");
+            .join(name);
         match fs::read_to_string(&path) {
-            Ok(text) => Ok(Reading {
-                driver,
-                status: text.parse()?,
-            }),
+            Ok(text) => Ok((driver, text)),
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(path, error)),
             Err(_) if is_mounted(&self.debugfs, DEBUGFS_TYPE) => {
                 Err(Error::NoStatus { address, driver })
@@ -148,6 +161,8 @@ mod tests {
         let reading = machine.source.read().unwrap();
         assert_eq!(reading.driver, "e1000");
         assert_eq!(reading.status, SAMPLE.parse().unwrap());
+        // A driver that does not have the other file.
+        assert_eq!(machine.source.dirty().unwrap_err().exit_code(), 3);
         machine.show("e1000", "something else\n");
         assert_eq!(machine.source.read().unwrap_err().exit_code(), 1);
     }

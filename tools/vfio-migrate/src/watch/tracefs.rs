@@ -17,6 +17,11 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 /// `TRACEFS_MAGIC`
 const TRACEFS_TYPE: u64 = 0x7472_6163;
 
+/// All events of the driver's.
+pub const ALL: &str = "rvfio";
+/// Those that tell which guest memory the device writes.
+pub const DIRTY: &str = "rvfio/rvfio_dirty";
+
 /// Bytes that are read at once; the kernel hands out at most a page.
 const CHUNK: usize = 4096;
 
@@ -31,16 +36,20 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Begins to trace a device.
-    pub fn start(address: Address) -> Result<Self> {
-        Self::start_in(Path::new(TRACEFS), address)
+    /// Begins to trace a device: [`ALL`] events of the driver's, or one of them.
+    pub fn start(address: Address, events: &str) -> Result<Self> {
+        Self::start_in(Path::new(TRACEFS), address, events)
     }
 
-    fn start_in(tracefs: &Path, address: Address) -> Result<Self> {
+    fn start_in(tracefs: &Path, address: Address, events: &str) -> Result<Self> {
         let instance = Instance::make(tracefs)?;
+        let events = format!("events/{events}");
         instance.write("trace_clock", "mono")?;
-        instance.write("events/rvfio/filter", &format!("dev == \"{address}\""))?;
-        instance.write("events/rvfio/enable", "1")?;
+        instance.write(
+            &format!("{events}/filter"),
+            &format!("dev == \"{address}\""),
+        )?;
+        instance.write(&format!("{events}/enable"), "1")?;
         let path = instance.path.join("trace_pipe");
         let pipe = sys::open_nonblocking(&path).map_err(|errno| failed(path, errno.into()))?;
         Ok(Self {
@@ -163,7 +172,7 @@ mod tests {
     #[test]
     fn a_trace_without_tracefs_says_so() {
         let root = tempfile::tempdir().unwrap();
-        let error = Trace::start_in(root.path(), "00:04.0".parse().unwrap()).unwrap_err();
+        let error = Trace::start_in(root.path(), "00:04.0".parse().unwrap(), ALL).unwrap_err();
         assert_eq!(error.exit_code(), 3);
         assert!(error.remedy().unwrap().contains("mount -t tracefs tracefs"));
     }
