@@ -2,7 +2,8 @@
 # shellcheck shell=bash disable=SC2034 # setup reads the variables
 #
 # What the virtual machine boots: the stock kernel, an initramfs and the disk
-# image.  A run never writes to any of them.
+# image; and modules for a Linux guest of QEMU in it.  A run never writes to any
+# of them.
 
 title='VM image'
 after=(rootfs qemu7)
@@ -17,13 +18,16 @@ image_modules=(
 	drivers/net/veth drivers/net/dummy drivers/net/mdio drivers/net/phy/libphy
 	drivers/net/ethernet/intel/igb drivers/net/ethernet/intel/igbvf
 	drivers/net/ethernet/intel/e1000e drivers/i2c/algos drivers/dca drivers/ptp
-	drivers/pps drivers/hwmon/hwmon
+	drivers/pps drivers/hwmon/hwmon drivers/uio/uio drivers/uio/uio_pci_generic
 	fs/ext4 fs/jbd2 fs/mbcache fs/9p fs/netfs fs/overlayfs fs/fuse fs/configfs
 	net/9p net/core/failover net/bridge net/llc net/802
 )
 
 # Loaded before there is a root file system.
 boot_modules=(virtio_blk ext4 overlay 9p 9pnet_virtio)
+
+# By these a program in a guest reaches the edu that is passed through to it.
+guest_modules=(uio_pci_generic)
 
 artefact() {
 	name_of "$RELEASE" "$KERNEL_VERSION" "$(basename "$(result rootfs)")" \
@@ -52,20 +56,28 @@ unpack_kernel() {
 	done
 }
 
-# The initramfs: busybox, some modules in the order of need, and early-init.
-make_initramfs() {
-	local root=$1 out=$2 dir=$3 module
-	mkdir -p "$dir"/{bin,dev,proc,sys,modules,lower,rw,root}
-	cp "$root/bin/busybox" "$dir/bin/"
-	install -m 755 "$SCRIPTS/vm.d/early-init" "$dir/init"
-	for module in "${boot_modules[@]}"; do
+# put_modules ROOT DIR MODULE...: copies modules and what they need to DIR, and
+# lists them in DIR/order in the order of need.
+put_modules() {
+	local root=$1 dir=$2 module
+	mkdir -p "$dir"
+	for module in "${@:3}"; do
 		modprobe -d "$root" -S "$RELEASE" --show-depends "$module"
 	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
 		while read -r module; do
-			cp "$module" "$dir/modules/"
+			cp "$module" "$dir/"
 			basename "$module"
-		done >"$dir/modules/order"
-	[[ -s $dir/modules/order ]] || die "modprobe lists no modules for the initramfs"
+		done >"$dir/order"
+	[[ -s $dir/order ]] || die "modprobe lists no modules for $dir"
+}
+
+# The initramfs: busybox, some modules, and early-init.
+make_initramfs() {
+	local root=$1 out=$2 dir=$3
+	mkdir -p "$dir"/{bin,dev,proc,sys,lower,rw,root}
+	cp "$root/bin/busybox" "$dir/bin/"
+	install -m 755 "$SCRIPTS/vm.d/early-init" "$dir/init"
+	put_modules "$root" "$dir/modules" "${boot_modules[@]}"
 	(cd "$dir" && find . | cpio -o -H newc --quiet) >"$out"
 }
 
@@ -87,6 +99,7 @@ build() {
 		"$root/usr/lib/modules/"
 	as_root depmod -b "$root" "$RELEASE"
 	make_initramfs "$root" "$1/initramfs" "$1/early"
+	put_modules "$root" "$1/guest-modules" "${guest_modules[@]}"
 
 	# A read-only image needs no journal and no room to spare.
 	as_root mke2fs -q -t ext4 -O ^has_journal -m 0 -L rvfio -d "$root" "$1/root.ext4" \
