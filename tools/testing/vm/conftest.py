@@ -16,7 +16,7 @@ from kernel_log import KernelLog
 
 CLONE = pathlib.Path(__file__).resolve().parents[3]
 
-# No test takes half as long.
+# No test takes half as long but those that say so by the mark 'hang'.
 HANG_SECONDS = 300
 STDERR = pytest.StashKey()
 
@@ -109,8 +109,10 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def no_hang(request):
     """Ends the run with a traceback when a test hangs."""
+    mark = request.node.get_closest_marker("hang")
+    seconds = mark.args[0] if mark else HANG_SECONDS
     stderr = request.config.stash[STDERR]
-    faulthandler.dump_traceback_later(HANG_SECONDS, file=stderr, exit=True)
+    faulthandler.dump_traceback_later(seconds, file=stderr, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 

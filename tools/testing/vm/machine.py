@@ -35,27 +35,34 @@ class Machine:
         memory=64 * MIB,
         properties=(),
         host=HERE,
+        system=None,
     ):
         """Starts QEMU with a device for each address; with `incoming` it waits for a guest.
 
         In the place of an address there may be the path of a device in sysfs. `properties` are
         more of each vfio-pci, as NAME=VALUE.
         Without a program in `firmware` the guest has none, and the test is the guest.
+        `system` are the arguments for a guest that sets its devices up itself, in place
+        of the two before.
         """
         self.version = version
         self.host = host
+        self.properties = properties
         self.written = None
         with host.listen() as (qmp, qmp_at), host.listen() as (qtest, qtest_at):
             self.process = host.start(
                 [
                     *version.command,
                     *("-nodefaults", "-no-user-config", "-display", "none"),
-                    *("-machine", "pc", "-m", f"size={memory}b"),
-                    *version.processor(firmware),
+                    *(system or self._bare(firmware, memory)),
                     *("-chardev", f"socket,id=qmp,{qmp_at}", "-qmp", "chardev:qmp"),
                     *("-chardev", f"socket,id=qtest,{qtest_at}"),
                     *("-qtest", "chardev:qtest", "-qtest-log", "none"),
-                    *self._devices(bdfs, (version.migration, *properties)),
+                    *(
+                        argument
+                        for number, place in enumerate(bdfs)
+                        for argument in ("-device", self._device(number, place))
+                    ),
                     *(("-incoming", "defer") if incoming else ()),
                 ]
             )
@@ -65,7 +72,8 @@ class Machine:
             self.qmp.connect()
             # By it the source learns that the target has refused.
             self.capability("return-path", True)
-            self.qtest.intercept("ioapic")
+            if not system:
+                self.qtest.intercept("ioapic")
         except Exception as error:
             self.kill()
             raise AssertionError(f"QEMU did not start:\n{self.output()}") from error
@@ -83,15 +91,23 @@ class Machine:
         self.kill()
         raise AssertionError(f"QEMU did not start:\n{self.output()}")
 
-    @staticmethod
-    def _devices(places, properties):
-        for number, place in enumerate(places):
-            name = "sysfsdev" if place.startswith("/") else "host"
-            yield "-device"
-            yield ",".join(
-                ("vfio-pci", f"{name}={place}", f"id=edu{number}")
-                + (f"addr={FIRST_SLOT + number:x}.0", *properties)
-            )
+    def _bare(self, firmware, memory):
+        yield from ("-machine", "pc", "-m", f"size={memory}b")
+        yield from self.version.processor(firmware)
+
+    def _device(self, number, place):
+        name = "sysfsdev" if place.startswith("/") else "host"
+        return ",".join(
+            ("vfio-pci", f"{name}={place}", f"id=edu{number}")
+            + (f"addr={FIRST_SLOT + number:x}.0", self.version.migration, *self.properties)
+        )
+
+    def plug(self, place):
+        """Gives the guest, which must have none yet, a device while it runs."""
+        answer = self.cmd(
+            "human-monitor-command", command_line=f"device_add {self._device(0, place)}"
+        )
+        assert "Error" not in answer, answer
 
     @property
     def edu(self):
@@ -122,9 +138,9 @@ class Machine:
     def wait_status(self, wanted="running"):
         self.wait(lambda: self.status() == wanted, f"the status {wanted}")
 
-    def wait(self, condition, what):
+    def wait(self, condition, what, patience=PATIENCE):
         """Waits until `condition` returns something, and returns it."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while not (result := condition()):
             assert time.monotonic() < end, f"{what} does not come:\n{self.output()}"
             time.sleep(0.02)
