@@ -15,6 +15,7 @@
 /* vfio_pci_core.h declares its 64-bit accessors only where these are macros. */
 #include <linux/io-64-nonatomic-lo-hi.h>
 
+#include <linux/mdev.h>
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
 

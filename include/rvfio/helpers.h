@@ -10,6 +10,7 @@
 #include <linux/types.h>
 
 struct device;
+struct eventfd_ctx;
 struct file;
 struct file_operations;
 struct iommu_domain;
@@ -19,6 +20,7 @@ struct pci_dev;
 struct vfio_device;
 struct vfio_pci_core_device;
 struct vfio_precopy_info;
+struct workqueue_struct;
 
 void rvfio_get_device(struct vfio_device *vdev);
 void rvfio_put_device(struct vfio_device *vdev);
@@ -48,6 +50,14 @@ void rvfio_page_write(struct page *page, size_t offset, const void *from,
 
 int rvfio_put_user(void *to, u64 value, u32 width);
 int rvfio_get_user(const void *from, u64 *value, u32 width);
+
+ssize_t rvfio_sysfs_emit(char *buf, const char *text);
+
+struct eventfd_ctx *rvfio_eventfd_get(int fd);
+void rvfio_eventfd_put(struct eventfd_ctx *ctx);
+void rvfio_eventfd_signal(struct eventfd_ctx *ctx);
+
+struct workqueue_struct *rvfio_workqueue_alloc(const char *name);
 
 bool rvfio_log_allowed(void);
 

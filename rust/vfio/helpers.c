@@ -5,6 +5,7 @@
  */
 
 #include <linux/anon_inodes.h>
+#include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
@@ -12,8 +13,10 @@
 #include <linux/pm_runtime.h>
 #include <linux/ratelimit.h>
 #include <linux/uaccess.h>
+#include <linux/sysfs.h>
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
+#include <linux/workqueue.h>
 
 #include <rvfio/helpers.h>
 
@@ -177,6 +180,32 @@ int rvfio_get_user(const void *from, u64 *value, u32 width)
 	default:
 		return -EINVAL;
 	}
+}
+
+ssize_t rvfio_sysfs_emit(char *buf, const char *text)
+{
+	return sysfs_emit(buf, "%s\n", text);
+}
+
+struct eventfd_ctx *rvfio_eventfd_get(int fd)
+{
+	return eventfd_ctx_fdget(fd);
+}
+
+void rvfio_eventfd_put(struct eventfd_ctx *ctx)
+{
+	eventfd_ctx_put(ctx);
+}
+
+void rvfio_eventfd_signal(struct eventfd_ctx *ctx)
+{
+	eventfd_signal(ctx);
+}
+
+/* A queue whose items may sleep for long and run beside each other. */
+struct workqueue_struct *rvfio_workqueue_alloc(const char *name)
+{
+	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
 }
 
 /* For messages that a guest or a client can provoke at will. */

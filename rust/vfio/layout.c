@@ -6,6 +6,7 @@
  */
 
 #include <linux/kbuild.h>
+#include <linux/mdev.h>
 #include <linux/pci.h>
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
@@ -28,6 +29,15 @@ int main(void)
 
 	SIZE(VFIO_DEVICE, vfio_device);
 	FIELD(VFIO_DEVICE, vfio_device, ops);
+
+	SIZE(MDEV_DEVICE, mdev_device);
+	FIELD(MDEV_DEVICE, mdev_device, dev);
+	FIELD(MDEV_DEVICE, mdev_device, type);
+	SIZE(MDEV_TYPE, mdev_type);
+	FIELD(MDEV_TYPE, mdev_type, parent);
+	SIZE(MDEV_PARENT, mdev_parent);
+	SIZE(MDEV_DRIVER, mdev_driver);
+	FIELD(MDEV_DRIVER, mdev_driver, driver);
 
 	SIZE(DEVICE_OPS, vfio_device_ops);
 	FIELD(DEVICE_OPS, vfio_device_ops, open_device);

@@ -73,6 +73,15 @@ assert_offset!(
 assert_size!(VFIO_DEVICE_SIZE, bindings::vfio_device);
 assert_offset!(VFIO_DEVICE_ops, bindings::vfio_device, ops);
 
+assert_size!(MDEV_DEVICE_SIZE, bindings::mdev_device);
+assert_offset!(MDEV_DEVICE_dev, bindings::mdev_device, dev);
+assert_offset!(MDEV_DEVICE_type, bindings::mdev_device, type_);
+assert_size!(MDEV_TYPE_SIZE, bindings::mdev_type);
+assert_offset!(MDEV_TYPE_parent, bindings::mdev_type, parent);
+assert_size!(MDEV_PARENT_SIZE, bindings::mdev_parent);
+assert_size!(MDEV_DRIVER_SIZE, bindings::mdev_driver);
+assert_offset!(MDEV_DRIVER_driver, bindings::mdev_driver, driver);
+
 assert_size!(DEVICE_OPS_SIZE, bindings::vfio_device_ops);
 assert_offset!(
     DEVICE_OPS_open_device,

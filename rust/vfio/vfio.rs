@@ -3,17 +3,22 @@
 //! Safe abstractions over VFIO for drivers that make a device live-migratable.
 //!
 //! The only crate of the project with `unsafe` code and raw bindings. A driver implements
-//! [`pci::Variant`] and the migration core's `Device` trait and needs neither.
+//! [`pci::Variant`] or [`mdev::Mediated`] and the migration core's `Device` trait and needs neither.
 //!
 //! C headers: [`include/linux/vfio.h`](srctree/include/linux/vfio.h),
-//! [`include/linux/vfio_pci_core.h`](srctree/include/linux/vfio_pci_core.h)
+//! [`include/linux/vfio_pci_core.h`](srctree/include/linux/vfio_pci_core.h),
+//! [`include/linux/mdev.h`](srctree/include/linux/mdev.h)
 
 mod bindings;
 mod data_section;
 mod device;
+mod eventfd;
 mod layout;
 pub mod log;
+pub mod mdev;
 pub mod pci;
+pub mod physical;
 pub mod scratch;
 mod user;
 pub mod wait;
+pub mod workqueue;

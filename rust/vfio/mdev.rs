@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Mediated devices: several virtual PCI functions on one physical device.
+//!
+//! C header: [`include/linux/mdev.h`](srctree/include/linux/mdev.h)
+
+mod config_space;
+mod driver;
+mod flavour;
+mod interrupts;
+mod ioctl;
+mod mediated;
+mod memory;
+mod parent;
+mod regions;
+mod virtual_device;
+mod vtable;
+
+pub use self::{
+    config_space::Function,
+    driver::{
+        Driver,
+        DriverRegistration, //
+    },
+    mediated::{
+        Mediated,
+        Type, //
+    },
+    parent::Registration,
+    virtual_device::VirtualDevice, //
+};
+pub use crate::device::Protocols;

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The emulated PCI configuration space of a virtual device.
+//!
+//! A conventional function with one 32-bit memory BAR, INTx and an MSI capability of one vector with
+//! 64-bit addresses. What the guest writes to the capability is kept; interrupts go where
+//! `VFIO_DEVICE_SET_IRQS` says, as vfio-pci has it.
+
+/// Bytes of a conventional configuration space.
+pub(super) const SIZE: usize = 256;
+
+/// Offset of the command register.
+const COMMAND: usize = 0x04;
+
+/// [`COMMAND`]: the function answers to memory accesses.
+pub(super) const COMMAND_MEMORY: u16 = 1 << 1;
+
+/// [`COMMAND`]: the function may start DMA.
+pub(super) const COMMAND_MASTER: u16 = 1 << 2;
+
+/// [`COMMAND`]: the function does not assert INTx.
+pub(super) const COMMAND_INTX_DISABLE: u16 = 1 << 10;
+
+/// [`COMMAND`]: what can be written; beside the above parity error response and SERR#, which do
+/// nothing.
+const COMMAND_WRITABLE: u16 =
+    COMMAND_MEMORY | COMMAND_MASTER | COMMAND_INTX_DISABLE | (1 << 6) | (1 << 8);
+
+/// Offset of the status register.
+const STATUS: usize = 0x06;
+
+/// [`STATUS`]: INTx is asserted, whether the function may or not.
+const STATUS_INTERRUPT: u8 = 1 << 3;
+
+/// [`STATUS`]: there is a list of capabilities.
+const STATUS_CAPABILITIES: u16 = 1 << 4;
+
+/// Offset of the revision, with the class code after it.
+const REVISION: usize = 0x08;
+
+/// Offset of BAR 0.
+const BAR0: usize = 0x10;
+
+/// Offset of the subsystem's vendor, with its device number after it.
+const SUBSYSTEM: usize = 0x2c;
+
+/// Offset of the pointer to the first capability.
+const CAPABILITIES: usize = 0x34;
+
+/// Offset of the interrupt line, which is the guest's own, with the pin after it.
+const INTERRUPT_LINE: usize = 0x3c;
+
+/// Offset of the MSI capability.
+const MSI: usize = 0x40;
+
+/// Identifier of the MSI capability.
+const MSI_ID: u8 = 0x05;
+
+/// MSI control: 64-bit addresses.
+const MSI_64BIT: u16 = 1 << 7;
+
+/// MSI control: what can be written, the enable bit and the number of vectors, of which there is one.
+const MSI_WRITABLE: u16 = (1 << 0) | (7 << 4);
+
+/// What tells a PCI function from others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Function {
+    /// Vendor.
+    pub vendor: u16,
+    /// Device number.
+    pub device: u16,
+    /// Subsystem's vendor.
+    pub subsystem_vendor: u16,
+    /// Subsystem's device number.
+    pub subsystem_device: u16,
+    /// Revision.
+    pub revision: u8,
+    /// Class code: base class, subclass and programming interface, 24 bits.
+    pub class: u32,
+    /// Size of BAR 0 in bytes, a power of two, 16 or more.
+    pub bar_size: u32,
+}
+
+/// The configuration space of one virtual device.
+pub(super) struct ConfigSpace {
+    /// What it reads.
+    bytes: [u8; SIZE],
+    /// Bits that can be written.
+    writable: [u8; SIZE],
+}
+
+impl ConfigSpace {
+    /// Returns the space of a function after a reset.
+    pub(super) fn new(function: &Function) -> Self {
+        let mut space = Self {
+            bytes: [0; SIZE],
+            writable: [0; SIZE],
+        };
+        space.set(0, &function.vendor.to_le_bytes(), &[]);
+        space.set(2, &function.device.to_le_bytes(), &[]);
+        space.set(COMMAND, &[0, 0], &COMMAND_WRITABLE.to_le_bytes());
+        space.set(STATUS, &STATUS_CAPABILITIES.to_le_bytes(), &[]);
+        let class = (function.class << 8) | u32::from(function.revision);
+        space.set(REVISION, &class.to_le_bytes(), &[]);
+        space.set(0x0c, &[0], &[0xff]);
+        let mask = !function.bar_size.wrapping_sub(1);
+        space.set(BAR0, &[0; 4], &mask.to_le_bytes());
+        space.set(SUBSYSTEM, &function.subsystem_vendor.to_le_bytes(), &[]);
+        space.set(SUBSYSTEM + 2, &function.subsystem_device.to_le_bytes(), &[]);
+        // CAST: A small constant.
+        space.set(CAPABILITIES, &[MSI as u8], &[]);
+        space.set(INTERRUPT_LINE, &[0, 1], &[0xff, 0]);
+        space.set(MSI, &[MSI_ID, 0], &[]);
+        space.set(
+            MSI + 2,
+            &MSI_64BIT.to_le_bytes(),
+            &MSI_WRITABLE.to_le_bytes(),
+        );
+        space.set(
+            MSI + 4,
+            &[0; 10],
+            &[0xfc, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        );
+        space
+    }
+
+    /// Defines neighbouring bytes: what they read, and which bits can be written.
+    fn set(&mut self, offset: usize, bytes: &[u8], writable: &[u8]) {
+        let places = self.bytes.iter_mut().skip(offset);
+        places.zip(bytes).for_each(|(place, byte)| *place = *byte);
+        let places = self.writable.iter_mut().skip(offset);
+        places
+            .zip(writable)
+            .for_each(|(place, bits)| *place = *bits);
+    }
+
+    /// Reads from `offset` on; `asserted` is the state of INTx.
+    ///
+    /// What lies beyond the end reads as 0.
+    pub(super) fn read(&self, offset: usize, asserted: bool, out: &mut [u8]) {
+        for (at, byte) in (offset..).zip(out) {
+            *byte = self.bytes.get(at).copied().unwrap_or(0);
+            if at == STATUS && asserted {
+                *byte |= STATUS_INTERRUPT;
+            }
+        }
+    }
+
+    /// Writes from `offset` on the bits that can be written.
+    pub(super) fn write(&mut self, offset: usize, data: &[u8]) {
+        let places = self.bytes.iter_mut().zip(&self.writable).skip(offset);
+        for ((byte, writable), new) in places.zip(data) {
+            *byte = (*byte & !writable) | (new & writable);
+        }
+    }
+
+    /// Returns the command register.
+    pub(super) fn command(&self) -> u16 {
+        let byte = |at| self.bytes.get(at).copied().unwrap_or(0);
+        u16::from_le_bytes([byte(COMMAND), byte(COMMAND + 1)])
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The user's memory, as a virtual device's DMA reaches it.
+//!
+//! The container finds what is mapped, and counts what is written as dirty. So its bitmap is exact
+//! for a virtual device, and nothing has to be pinned.
+
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+use super::VirtualDevice;
+use crate::{
+    bindings,
+    device::Host, //
+};
+
+impl VirtualDevice {
+    /// Reads the user's memory at an I/O virtual address.
+    ///
+    /// `EINVAL` where it is not mapped, `EPERM` where it may not be read, `EFAULT` where the user's
+    /// memory is gone; bytes before that may have been read. The device must be open, and the caller
+    /// must hold no lock that a page fault takes.
+    pub fn read_memory(&self, iova: u64, to: &mut [u8]) -> Result {
+        // SAFETY: The device is valid, and `to` is valid for writes of its length.
+        to_result(unsafe {
+            bindings::vfio_dma_rw(self.vdev(), iova, to.as_mut_ptr().cast(), to.len(), false)
+        })
+    }
+
+    /// Writes the user's memory at an I/O virtual address.
+    ///
+    /// Errors and rules are those of [`Self::read_memory`].
+    pub fn write_memory(&self, iova: u64, from: &[u8]) -> Result {
+        let data = from.as_ptr().cast_mut().cast();
+        // SAFETY: The device is valid, and `from` is valid for reads of its length; a write to the
+        // user's memory only reads it.
+        to_result(unsafe { bindings::vfio_dma_rw(self.vdev(), iova, data, from.len(), true) })
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The regions of a mediated device: BAR 0, the configuration space, and those of migration.
+
+use core::mem::size_of;
+
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+use super::{
+    config_space,
+    flavour::{
+        Mdev,
+        MediatedDevice, //
+    },
+    mediated::Mediated, //
+};
+use crate::{
+    bindings::{
+        self,
+        VFIO_PCI_BAR0_REGION_INDEX,
+        VFIO_PCI_CONFIG_REGION_INDEX,
+        VFIO_PCI_NUM_REGIONS,
+        VFIO_PCI_OFFSET_SHIFT,
+        VFIO_PCI_ROM_REGION_INDEX,
+        VFIO_REGION_INFO_FLAG_MMAP,
+        VFIO_REGION_INFO_FLAG_READ,
+        VFIO_REGION_INFO_FLAG_WRITE, //
+    },
+    device::{
+        Flavour,
+        Host,
+        Kabi2018,
+        Protocols,
+        RegionKind,
+        RegionV1, //
+    },
+    user::Call, //
+};
+
+/// The only BAR.
+const BAR: u8 = 0;
+
+/// What an index stands for.
+enum Region {
+    /// BAR 0.
+    Bar,
+    /// The configuration space.
+    Config,
+    /// The migration region of November 2018.
+    Kabi2018,
+    /// The migration region of Linux 5.8 to 5.17.
+    RegionV1,
+    /// A region of vfio-pci that the device does not have.
+    Absent,
+}
+
+/// The migration regions in the order of their indices.
+fn migration_regions(offered: Protocols) -> impl Iterator<Item = Region> {
+    [
+        offered.region_2018.then_some(Region::Kabi2018),
+        offered.region_v1.then_some(Region::RegionV1),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+impl<T: Mediated> MediatedDevice<T> {
+    /// Returns the number of regions.
+    pub(super) fn regions() -> u32 {
+        migration_regions(Mdev::<T>::protocols()).fold(VFIO_PCI_NUM_REGIONS, |count, _| count + 1)
+    }
+
+    /// Returns the region of an index; `EINVAL` where there is none.
+    fn region(index: u64) -> Result<Region> {
+        match u32::try_from(index)? {
+            VFIO_PCI_BAR0_REGION_INDEX => Ok(Region::Bar),
+            VFIO_PCI_CONFIG_REGION_INDEX => Ok(Region::Config),
+            index if index <= VFIO_PCI_ROM_REGION_INDEX => Ok(Region::Absent),
+            index => {
+                let number = index.checked_sub(VFIO_PCI_NUM_REGIONS).ok_or(EINVAL)?;
+                migration_regions(Mdev::<T>::protocols())
+                    .nth(usize::try_from(number)?)
+                    .ok_or(EINVAL)
+            }
+        }
+    }
+
+    /// Fills in what `VFIO_DEVICE_GET_REGION_INFO` tells; `EINVAL` for an index that there is not.
+    ///
+    /// # Safety
+    ///
+    /// `caps` must be a list of capabilities that is being built.
+    pub(super) unsafe fn region_info(
+        &self,
+        info: &mut bindings::vfio_region_info,
+        caps: *mut bindings::vfio_info_cap,
+    ) -> Result {
+        let region = Self::region(info.index.into())?;
+        let type_ = match region {
+            Region::Kabi2018 => Some(<Kabi2018 as RegionKind<Mdev<T>>>::TYPE),
+            Region::RegionV1 => Some(<RegionV1 as RegionKind<Mdev<T>>>::TYPE),
+            _ => None,
+        };
+        info.offset = u64::from(info.index) << VFIO_PCI_OFFSET_SHIFT;
+        info.size = match region {
+            Region::Bar => self.host().bar_len(BAR),
+            // CAST: A small constant.
+            Region::Config => config_space::SIZE as u64,
+            Region::Absent => 0,
+            // CAST: A size in memory fits.
+            Region::Kabi2018 | Region::RegionV1 => self.region_size()? as u64,
+        };
+        info.flags = 0;
+        if info.size != 0 {
+            info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+        }
+        if let Some((type_, subtype)) = type_ {
+            info.flags |= VFIO_REGION_INFO_FLAG_MMAP;
+            // SAFETY: The caller vouches for the list.
+            unsafe {
+                self.add_sparse_mmap(caps)?;
+                add_type(caps, type_, subtype)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The user reads.
+    pub(super) fn user_read(&self, call: Call) -> isize {
+        match Self::region(call.region()) {
+            Ok(Region::Bar) if self.host().is_memory_enabled() => self.trapped_read(BAR, call),
+            Ok(Region::Bar) => call.finish(0, Err(EIO)),
+            Ok(Region::Config) => self.config_read(call),
+            Ok(Region::Kabi2018) => self.region_read::<Kabi2018>(call),
+            Ok(Region::RegionV1) => self.region_read::<RegionV1>(call),
+            Ok(Region::Absent) | Err(_) => call.finish(0, Err(EINVAL)),
+        }
+    }
+
+    /// The user writes.
+    pub(super) fn user_write(&self, call: Call) -> isize {
+        match Self::region(call.region()) {
+            Ok(Region::Bar) if self.host().is_memory_enabled() => self.trapped_write(BAR, call),
+            Ok(Region::Bar) => call.finish(0, Err(EIO)),
+            Ok(Region::Config) => self.config_write(call),
+            Ok(Region::Kabi2018) => self.region_write::<Kabi2018>(call),
+            Ok(Region::RegionV1) => self.region_write::<RegionV1>(call),
+            Ok(Region::Absent) | Err(_) => call.finish(0, Err(EINVAL)),
+        }
+    }
+
+    /// The user maps a part of a region; `EINVAL` for all but data sections.
+    ///
+    /// # Safety
+    ///
+    /// `vma` must be an area that is being set up in an mmap operation of the device.
+    pub(super) unsafe fn user_mmap(&self, vma: *mut kernel::bindings::vm_area_struct) -> Result {
+        let shift = VFIO_PCI_OFFSET_SHIFT - kernel::page::PAGE_SHIFT as u32;
+        // SAFETY: The caller vouches for the area.
+        // CAST: Both are 64 bits wide.
+        let index = unsafe { (*vma).vm_pgoff } as u64 >> shift;
+        match Self::region(index)? {
+            // SAFETY: The caller vouches for the area.
+            Region::Kabi2018 | Region::RegionV1 => unsafe { self.region_mmap(vma) },
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Returns where in the configuration space a call begins; shortens one that goes beyond its end.
+    fn config_offset(call: &mut Call) -> Result<usize> {
+        let offset = usize::try_from(call.offset())?;
+        let room = config_space::SIZE
+            .checked_sub(offset)
+            .filter(|room| *room > 0)
+            .ok_or(EINVAL)?;
+        call.truncate(room);
+        Ok(offset)
+    }
+
+    /// The user reads the configuration space.
+    fn config_read(&self, mut call: Call) -> isize {
+        let mut bytes = [0; config_space::SIZE];
+        let result = Self::config_offset(&mut call).and_then(|offset| {
+            let part = bytes.get_mut(..call.len()).ok_or(EINVAL)?;
+            self.host().config_read(offset, part);
+            call.writer().write_slice(part)
+        });
+        let moved = result.map_or(0, |()| call.len());
+        call.finish(moved, result)
+    }
+
+    /// The user writes the configuration space.
+    fn config_write(&self, mut call: Call) -> isize {
+        let mut bytes = [0; config_space::SIZE];
+        let result = Self::config_offset(&mut call).and_then(|offset| {
+            let part = bytes.get_mut(..call.len()).ok_or(EINVAL)?;
+            call.reader().read_slice(part)?;
+            self.host().config_write(offset, part);
+            Ok(())
+        });
+        let moved = result.map_or(0, |()| call.len());
+        call.finish(moved, result)
+    }
+}
+
+/// Tells the type of a device-specific region; `ENOMEM` without memory.
+///
+/// # Safety
+///
+/// `caps` must be a list of capabilities that is being built.
+unsafe fn add_type(caps: *mut bindings::vfio_info_cap, type_: u32, subtype: u32) -> Result {
+    let mut capability = bindings::vfio_region_info_cap_type {
+        header: bindings::vfio_info_cap_header {
+            // CAST: A small constant.
+            id: bindings::VFIO_REGION_INFO_CAP_TYPE as u16,
+            version: 1,
+            next: 0,
+        },
+        type_,
+        subtype,
+    };
+    // SAFETY: The caller vouches for the list, and the capability is of the size given.
+    to_result(unsafe {
+        bindings::vfio_info_add_capability(
+            caps,
+            &raw mut capability.header,
+            size_of::<bindings::vfio_region_info_cap_type>(),
+        )
+    })
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A virtual device as its driver sees it.
+
+use core::ptr::NonNull;
+
+use kernel::{
+    device,
+    prelude::*,
+    sync::{
+        aref::AlwaysRefCounted,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        new_mutex,
+        Mutex, //
+    },
+    types::Opaque, //
+};
+
+use super::{
+    config_space::{
+        ConfigSpace,
+        Function,
+        COMMAND_INTX_DISABLE,
+        COMMAND_MASTER,
+        COMMAND_MEMORY, //
+    },
+    interrupts::{
+        Data,
+        Interrupts, //
+    }, //
+};
+use crate::{
+    bindings,
+    device::Host, //
+};
+
+/// A virtual device: what it takes to be a PCI function to its user.
+///
+/// What a driver's migration code works with: the function's interrupt
+/// ([`VirtualDevice::raise_interrupt`]) and the user's memory ([`VirtualDevice::read_memory`],
+/// [`VirtualDevice::write_memory`]). All of it may be used from any thread that may sleep, with or
+/// without the state lock.
+///
+/// # Invariants
+///
+/// `vdev` is a `struct vfio_device` that the VFIO core has allocated, at the start of the allocation.
+#[repr(C)]
+pub struct VirtualDevice {
+    vdev: Opaque<bindings::vfio_device>,
+    parts: Parts,
+}
+
+// SAFETY: The VFIO core allows its functions to be called from any thread.
+unsafe impl Send for VirtualDevice {}
+
+// SAFETY: As above; what is Rust's is synchronised.
+unsafe impl Sync for VirtualDevice {}
+
+/// The Rust part.
+#[pin_data]
+struct Parts {
+    function: Function,
+    /// Taken before `interrupts`.
+    #[pin]
+    config: Mutex<ConfigSpace>,
+    /// The command register, to be looked at without the lock.
+    command: Atomic<u32>,
+    #[pin]
+    interrupts: Mutex<Interrupts>,
+}
+
+impl VirtualDevice {
+    /// Initialises all but the VFIO core's structure, and returns the device.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` must be at the start of an allocation that is being initialised and holds a `Self`.
+    pub(super) unsafe fn init<'a>(
+        vdev: *mut bindings::vfio_device,
+        function: Function,
+    ) -> Result<&'a Self> {
+        let this = vdev.cast::<Self>();
+        let parts = try_pin_init!(Parts {
+            config <- new_mutex!(ConfigSpace::new(&function), "rvfio_config"),
+            command: Atomic::new(0),
+            interrupts <- new_mutex!(Interrupts::new(), "rvfio_interrupts"),
+            function,
+        }? Error);
+        // SAFETY: `parts` is uninitialised memory of the allocation, which never moves.
+        unsafe { pin_init::raw_try_init(&raw mut (*this).parts, parts) }?;
+        // INVARIANT: The caller vouches for `vdev`.
+        // SAFETY: All of it is initialised now.
+        Ok(unsafe { &*this })
+    }
+
+    /// Ends what [`Self::init`] has initialised.
+    ///
+    /// # Safety
+    ///
+    /// Nobody may use the device any more.
+    pub(super) unsafe fn release(vdev: *mut bindings::vfio_device) {
+        // SAFETY: `init` has initialised the part, and the caller vouches that it is not used.
+        unsafe { core::ptr::drop_in_place(&raw mut (*vdev.cast::<Self>()).parts) };
+    }
+
+    /// Makes configuration space and interrupts those of a device that nobody uses.
+    pub(super) fn clear(&self) {
+        *self.parts.config.lock() = ConfigSpace::new(&self.parts.function);
+        self.parts.command.store(0, Relaxed);
+        *self.parts.interrupts.lock() = Interrupts::new();
+    }
+
+    /// Reads the configuration space.
+    pub(super) fn config_read(&self, offset: usize, out: &mut [u8]) {
+        let config = self.parts.config.lock();
+        let asserted = self.parts.interrupts.lock().is_asserted();
+        config.read(offset, asserted, out);
+    }
+
+    /// Writes the configuration space.
+    pub(super) fn config_write(&self, offset: usize, data: &[u8]) {
+        let mut config = self.parts.config.lock();
+        config.write(offset, data);
+        let command = config.command();
+        self.parts.command.store(command.into(), Relaxed);
+        self.parts
+            .interrupts
+            .lock()
+            .disable_intx(command & COMMAND_INTX_DISABLE != 0);
+    }
+
+    /// Does what `VFIO_DEVICE_SET_IRQS` asks, see [`Interrupts::set`].
+    pub(super) fn set_interrupts(&self, index: u32, action: u32, count: u32, data: Data) -> Result {
+        self.parts.interrupts.lock().set(index, action, count, data)
+    }
+
+    /// Asks the user to give the device up.
+    pub(super) fn request(&self) {
+        self.parts.interrupts.lock().request();
+    }
+
+    /// Returns the PCI function that the device is.
+    pub fn function(&self) -> Function {
+        self.parts.function
+    }
+
+    /// Returns whether the guest lets the function answer to memory accesses.
+    pub fn is_memory_enabled(&self) -> bool {
+        self.has_command(COMMAND_MEMORY)
+    }
+
+    /// Returns whether the guest lets the function start DMA.
+    pub fn is_master(&self) -> bool {
+        self.has_command(COMMAND_MASTER)
+    }
+
+    /// Returns whether a bit of the command register is set.
+    fn has_command(&self, bit: u16) -> bool {
+        self.parts.command.load(Relaxed) & u32::from(bit) != 0
+    }
+
+    /// The device has an interrupt: asserts INTx or sends a message, whichever is set up.
+    pub fn raise_interrupt(&self) {
+        self.parts.interrupts.lock().raise();
+    }
+
+    /// The device has no interrupt any more.
+    pub fn lower_interrupt(&self) {
+        self.parts.interrupts.lock().lower();
+    }
+}
+
+// SAFETY: The structure begins with the `struct vfio_device`.
+unsafe impl Host for VirtualDevice {
+    fn bar_len(&self, bar: u8) -> u64 {
+        match bar {
+            0 => self.parts.function.bar_size.into(),
+            _ => 0,
+        }
+    }
+}
+
+impl AsRef<device::Device> for VirtualDevice {
+    fn as_ref(&self) -> &device::Device {
+        // SAFETY: By the type invariant; `dev` is the mediated device's, which is there as long as
+        // the device is registered.
+        unsafe { device::Device::from_raw((*self.vdev.get()).dev) }
+    }
+}
+
+// SAFETY: The VFIO core counts references in the structure's device.
+unsafe impl AlwaysRefCounted for VirtualDevice {
+    fn inc_ref(&self) {
+        // SAFETY: By the type invariant, and there is a reference.
+        unsafe { bindings::rvfio_get_device(self.vdev.get()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller vouches for the reference.
+        unsafe { bindings::rvfio_put_device(obj.as_ptr().cast()) };
+    }
+}

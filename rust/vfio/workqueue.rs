@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A work queue of a driver's own, which is empty before the driver goes.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    bindings::{
+        destroy_workqueue,
+        drain_workqueue,
+        workqueue_struct, //
+    },
+    prelude::*,
+    workqueue::Queue, //
+};
+
+use crate::bindings;
+
+/// A work queue; when it goes, it waits for all its items, and for what they enqueue.
+///
+/// Its items may sleep and run beside each other, each of them once at a time.
+///
+/// # Invariants
+///
+/// The pointer owns a work queue.
+pub struct WorkQueue(NonNull<workqueue_struct>);
+
+// SAFETY: Work queues may be used, and destroyed, from any thread.
+unsafe impl Send for WorkQueue {}
+
+// SAFETY: As above.
+unsafe impl Sync for WorkQueue {}
+
+impl WorkQueue {
+    /// Creates an empty queue; `ENOMEM` without memory.
+    pub fn new(name: &CStr) -> Result<Self> {
+        // SAFETY: The name is copied.
+        let queue = unsafe { bindings::rvfio_workqueue_alloc(name.as_char_ptr()) };
+        // INVARIANT: The queue was just allocated.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Waits until no item runs or is left.
+    ///
+    /// Only items may enqueue others meanwhile. Not to be called by an item. An item must not drop
+    /// the last reference to its own queue, so who gives it up drains it before.
+    pub fn drain(&self) {
+        // SAFETY: The queue is valid by the type invariant.
+        unsafe { drain_workqueue(self.0.as_ptr()) };
+    }
+}
+
+impl Deref for WorkQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        // SAFETY: The queue is valid by the type invariant as long as `self` is.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for WorkQueue {
+    fn drop(&mut self) {
+        // SAFETY: The queue is owned by the type invariant.
+        unsafe { destroy_workqueue(self.0.as_ptr()) };
+    }
+}
