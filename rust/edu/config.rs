@@ -7,10 +7,17 @@ use kernel::{
     time::Delta, //
 };
 
-use crate::device::Config;
-
 /// Bytes of a KiB.
 const KIB: usize = 1024;
+
+/// What a device is to know of what the administrator chose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    /// The bits of a memory address that the device has, as a mask.
+    pub(crate) dma_mask: u64,
+    /// The longest that a stop or a reset waits for work under way.
+    pub(crate) timeout: Delta,
+}
 
 /// The module's parameters as they were given.
 #[derive(Clone, Copy, Debug)]

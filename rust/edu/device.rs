@@ -4,10 +4,7 @@
 
 mod guest;
 
-use kernel::{
-    prelude::*,
-    time::Delta, //
-};
+use kernel::prelude::*;
 use migration::{
     device::{
         Access,
@@ -35,6 +32,7 @@ use vfio::{
 
 use crate::{
     buffer::InternalBuffer,
+    config::Config,
     hardware,
     image::{
         self,
@@ -46,15 +44,6 @@ use crate::{
         Transfer, //
     }, //
 };
-
-/// What the administrator can choose.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Config {
-    /// The bits of a memory address that the device has, as a mask.
-    pub(crate) dma_mask: u64,
-    /// The longest that a stop or a reset waits for work under way.
-    pub(crate) timeout: Delta,
-}
 
 /// State of one edu device: what cannot be read back from the hardware.
 pub(crate) struct EduDevice {

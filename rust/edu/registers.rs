@@ -40,6 +40,9 @@ pub(crate) const INTERRUPT_STATUS: u64 = 0x24;
 /// [`INTERRUPT_STATUS`]: a factorial was computed.
 pub(crate) const INTERRUPT_FACTORIAL: u32 = 1 << 0;
 
+/// [`INTERRUPT_STATUS`]: a transfer was done.
+pub(crate) const INTERRUPT_TRANSFER: u32 = 1 << 8;
+
 /// Raises the interrupts written: they are set in [`INTERRUPT_STATUS`].
 pub(crate) const INTERRUPT_RAISE: u64 = 0x60;
 
@@ -63,6 +66,9 @@ pub(crate) const COMMAND_RUN: u64 = 1 << 0;
 
 /// [`DMA_COMMAND`]: from the internal buffer to memory; from memory to the buffer without it.
 pub(crate) const COMMAND_TO_MEMORY: u64 = 1 << 1;
+
+/// [`DMA_COMMAND`]: raise [`INTERRUPT_TRANSFER`] when the transfer is done.
+pub(crate) const COMMAND_INTERRUPT: u64 = 1 << 2;
 
 /// Address of the internal buffer, as DMA source or destination.
 pub(crate) const BUFFER: u64 = 0x40000;

@@ -2,6 +2,8 @@
 
 //! What a DMA command of the guest would make the device do.
 
+use core::ops::Range;
+
 use kernel::prelude::*;
 use migration::iova::IovaRange;
 
@@ -41,18 +43,15 @@ impl Transfer {
     /// cut the address and touch other memory than it was told to).
     pub(crate) fn new(registers: &DmaRegisters, mask: u64) -> Result<Self> {
         let to_memory = registers.command & COMMAND_TO_MEMORY != 0;
-        let (buffer, memory) = if to_memory {
-            (registers.source, registers.destination)
+        let memory = if to_memory {
+            registers.destination
         } else {
-            (registers.destination, registers.source)
+            registers.source
         };
 
-        // CAST: A small constant.
-        let room = (BUFFER_SIZE as u64)
-            .checked_sub(buffer.checked_sub(BUFFER).ok_or(EINVAL)?)
-            .ok_or(EINVAL)?;
+        Self::buffer_part(registers)?;
         let memory = IovaRange::new(memory, registers.count)?;
-        if registers.count > room || memory.last() > mask {
+        if memory.last() > mask {
             return Err(EINVAL);
         }
         Ok(if to_memory {
@@ -60,5 +59,22 @@ impl Transfer {
         } else {
             Self::FromMemory
         })
+    }
+
+    /// Returns the part of the internal buffer that the transfer of `registers` is about, in bytes.
+    ///
+    /// `EINVAL` for one that [`Transfer::new`] refuses because of it.
+    pub(crate) fn buffer_part(registers: &DmaRegisters) -> Result<Range<usize>> {
+        let buffer = if registers.command & COMMAND_TO_MEMORY != 0 {
+            registers.source
+        } else {
+            registers.destination
+        };
+        let start = usize::try_from(buffer.checked_sub(BUFFER).ok_or(EINVAL)?)?;
+        let end = start
+            .checked_add(usize::try_from(registers.count)?)
+            .filter(|end| *end <= BUFFER_SIZE)
+            .ok_or(EINVAL)?;
+        Ok(start..end)
     }
 }

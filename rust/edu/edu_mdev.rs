@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Mediated driver of QEMU's edu device: several virtual devices on a physical one, each of which
+//! can be migrated by itself.
+//!
+//! Limitations:
+//!
+//! - A transfer reads guest memory when it begins and not when it ends, and it waits for those of
+//!   other virtual devices that are before it.
+//! - INTx cannot be unmasked by an eventfd; a hypervisor does that itself.
+//! - One value of `dma_mask_bits` holds for all devices, physical and virtual.
+
+use kernel::{
+    device::Core,
+    pci,
+    prelude::*,
+    ThisModule, //
+};
+use vfio::{
+    mdev::{
+        Driver,
+        DriverRegistration,
+        Function,
+        Mediated,
+        Protocols,
+        Registration,
+        Type, //
+    },
+    physical, //
+};
+
+#[forbid(unsafe_code)]
+mod config;
+#[forbid(unsafe_code)]
+mod image;
+#[forbid(unsafe_code)]
+mod mdev;
+#[forbid(unsafe_code)]
+mod registers;
+#[forbid(unsafe_code)]
+mod transfer;
+
+use self::{
+    config::Parameters,
+    mdev::{
+        EduParent,
+        ShutDown,
+        VirtualEdu,
+        TYPES, //
+    }, //
+};
+
+kernel::pci_device_table!(ID_TABLE, (), [(physical::device_id(0x1234, 0x11e8), ())]);
+
+/// The driver of the virtual devices.
+struct EduMdev;
+
+/// What the physical devices' drivers refer to.
+static DRIVER: Driver<EduMdev> = Driver::new();
+
+impl EduMdev {
+    /// Returns the module's parameters.
+    fn parameters() -> Parameters {
+        Parameters {
+            data_section_kib: module_parameters::data_section_kib.value(),
+            dma_mask_bits: module_parameters::dma_mask_bits.value(),
+            quiesce_timeout_ms: module_parameters::quiesce_timeout_ms.value(),
+        }
+    }
+}
+
+#[vtable]
+impl Mediated for EduMdev {
+    type Device = VirtualEdu;
+    type Parent = EduParent;
+
+    const TYPES: &'static [Type] = TYPES;
+
+    fn driver() -> &'static Driver<Self> {
+        &DRIVER
+    }
+
+    fn protocols() -> Protocols {
+        Protocols {
+            region_2018: module_parameters::region_2018.value(),
+            region_v1: module_parameters::region_v1.value(),
+            v2: module_parameters::v2.value(),
+        }
+    }
+
+    fn data_section_size() -> usize {
+        Self::parameters().data_section_size()
+    }
+
+    fn function(parent: &EduParent) -> Function {
+        parent.function()
+    }
+
+    fn available(parent: &EduParent, type_: usize) -> u32 {
+        parent.available(type_)
+    }
+
+    fn new(parent: &EduParent, type_: usize) -> Result<VirtualEdu> {
+        VirtualEdu::new(parent, type_, Self::parameters().config())
+    }
+
+    fn removed(device: &mut VirtualEdu) {
+        device.removed();
+    }
+}
+
+/// The driver of the physical devices.
+struct EduPci;
+
+/// A physical device that is bound. The virtual ones go first, the physical one's memory after them.
+#[pin_data]
+struct Bound {
+    #[pin]
+    _parent: Registration<EduMdev>,
+    _shut_down: ShutDown,
+}
+
+impl pci::Driver for EduPci {
+    type IdInfo = ();
+    type Data<'bound> = Bound;
+
+    const ID_TABLE: pci::IdTable<()> = &ID_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _info: Option<&'bound ()>,
+    ) -> impl PinInit<Bound, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            let parent = EduParent::new(pdev, EduMdev::parameters().dma_mask_bits)?;
+            Ok(try_pin_init!(Bound {
+                _shut_down: parent.shut_down(),
+                _parent <- Registration::new(pdev.as_ref(), parent),
+            }? Error))
+        })
+    }
+}
+
+/// The module. The physical devices go before the driver of the virtual ones.
+#[pin_data]
+struct EduModule {
+    #[pin]
+    _physical: kernel::driver::Registration<pci::Adapter<EduPci>>,
+    _virtual: DriverRegistration<EduMdev>,
+}
+
+impl kernel::InPlaceModule for EduModule {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _: { EduMdev::parameters().check()? },
+            _virtual: DRIVER.register()?,
+            _physical <- kernel::driver::Registration::new(c"edu_mdev", module),
+        })
+    }
+}
+
+module! {
+    type: EduModule,
+    name: "edu_mdev",
+    authors: ["rvfio contributors"],
+    description: "Mediated driver of QEMU's edu device with live migration of the virtual devices",
+    license: "GPL",
+    params: {
+        data_section_kib: u32 {
+            default: 256,
+            description: "Size of the migration region's data section in KiB, 4 to 65536, a multiple of 4 (default 256)",
+        },
+        dma_mask_bits: u32 {
+            default: 28,
+            description: "Address bits that the devices have for DMA, 13 to 64; edu's dma_mask property (default 28)",
+        },
+        region_2018: bool {
+            default: true,
+            description: "Offer the migration region of November 2018 (default yes)",
+        },
+        region_v1: bool {
+            default: true,
+            description: "Offer the migration region of Linux 5.8 to 5.17, for QEMU 5.2 to 7.2 (default yes)",
+        },
+        v2: bool {
+            default: true,
+            description: "Offer the migration features of Linux 5.18 and later, for QEMU 8 and later (default yes)",
+        },
+        quiesce_timeout_ms: u32 {
+            default: 10000,
+            description: "Longest wait for a computation or transfer before a stop or reset fails, in ms, 200 to 60000 (default 10000)",
+        },
+    },
+}

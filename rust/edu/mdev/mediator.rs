@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The mediator: gives the physical device's time to the virtual ones in turn.
+//!
+//! Each of the two units, for factorials and for transfers, has a queue and a worker. A virtual
+//! device has at most one command for a unit under way, so it is at most once in a queue, and gets
+//! in again behind all others: first come, first served is round robin here. A command takes the
+//! physical device a bounded time. So, whatever the other guests do, with n virtual devices a
+//! command is begun after at most n - 1 others.
+
+mod units;
+
+use kernel::{
+    dma::Coherent,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+use vfio::{
+    mdev::VirtualDevice,
+    workqueue::WorkQueue, //
+};
+
+use self::units::{
+    Units,
+    COMPUTE,
+    TRANSFER, //
+};
+use super::{
+    hardware::Hardware,
+    slot::{
+        Content,
+        Slot, //
+    }, //
+};
+
+/// The mediator of one physical device.
+pub(super) struct Mediator {
+    units: Arc<Units>,
+    /// Where all the works run. Drained before the last reference to the mediator can go: works own
+    /// such.
+    queue: WorkQueue,
+    /// How many marks of [`Content`] were given out.
+    contents: Atomic<u64>,
+}
+
+impl Mediator {
+    /// Puts a mediator before a physical device; `memory` is as large as the internal buffer.
+    pub(super) fn new(hardware: Hardware, memory: Coherent<[u8]>) -> Result<Arc<Self>> {
+        let this = Self {
+            units: Units::new(hardware, memory)?,
+            queue: WorkQueue::new(c"edu_mdev")?,
+            contents: Atomic::new(0),
+        };
+        Ok(Arc::new(this, GFP_KERNEL)?)
+    }
+
+    /// Returns the mark of a new content of a buffer.
+    pub(super) fn new_content(&self) -> Content {
+        Content(self.contents.fetch_add(1, Relaxed))
+    }
+
+    /// Has a virtual device's factorial computed, once it is its turn; `ENOMEM` without memory.
+    pub(super) fn compute(&self, slot: &Arc<Slot>, host: &VirtualDevice) -> Result {
+        self.units.factorials.push(slot, host)?;
+        // A worker that waits to run already finds the command then.
+        let _ = self
+            .queue
+            .enqueue::<Arc<Units>, COMPUTE>(self.units.clone());
+        Ok(())
+    }
+
+    /// Has a virtual device's transfer done, once it is its turn; `ENOMEM` without memory.
+    pub(super) fn transfer(&self, slot: &Arc<Slot>, host: &VirtualDevice) -> Result {
+        self.units.transfers.push(slot, host)?;
+        let _ = self
+            .queue
+            .enqueue::<Arc<Units>, TRANSFER>(self.units.clone());
+        Ok(())
+    }
+
+    /// Has user memory copied for the transfer of a virtual device.
+    pub(super) fn copy(&self, slot: Arc<Slot>) {
+        let _ = self.queue.enqueue::<Arc<Slot>, 0>(slot);
+    }
+
+    /// Forgets a virtual device's commands that the physical device has not begun.
+    pub(super) fn cancel(&self, slot: &Arc<Slot>) {
+        if self.units.factorials.cancel(slot) {
+            slot.lock().computing = false;
+        }
+        if self.units.transfers.cancel(slot) {
+            // Its reference to the device goes without the lock.
+            let under_way = slot.lock().transfer.take();
+            drop(under_way);
+        }
+    }
+
+    /// The physical device's driver is being unbound, and there is no virtual device any more.
+    pub(super) fn shut_down(&self) {
+        self.queue.drain();
+        self.units.shut_down();
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The physical device as a parent of virtual ones.
+
+use kernel::{
+    device::Core,
+    pci,
+    prelude::*,
+    sync::Arc, //
+};
+use migration::image::Identity;
+use vfio::{
+    mdev::Function,
+    physical, //
+};
+
+use super::{
+    hardware::{
+        Hardware,
+        REGISTERS_SIZE, //
+    },
+    instances::Instances,
+    mediator::Mediator, //
+};
+use crate::{
+    image,
+    registers::{
+        BAR,
+        BUFFER_SIZE, //
+    }, //
+};
+
+/// Size of a virtual device's BAR 0, that of the physical one.
+const BAR_SIZE: u32 = 1 << 20;
+
+/// What the virtual devices of a physical one share.
+pub(crate) struct EduParent {
+    pub(super) mediator: Arc<Mediator>,
+    pub(super) instances: Arc<Instances>,
+    function: Function,
+}
+
+impl EduParent {
+    /// Takes a physical device with so many address bits.
+    ///
+    /// `ENODEV` where it does not answer as it should, `EBUSY` where its BAR is taken, `ENOMEM`.
+    pub(crate) fn new(pdev: &pci::Device<Core<'_>>, address_bits: u32) -> Result<Self> {
+        pdev.enable_device_mem()?;
+        pdev.set_master();
+        let memory = physical::coherent(pdev, address_bits, BUFFER_SIZE)?;
+        let bar = pdev.iomap_region_sized::<REGISTERS_SIZE>(BAR.into(), c"edu_mdev")?;
+        let mediator = Mediator::new(Hardware::new(bar)?, memory)?;
+        Ok(Self {
+            mediator,
+            instances: Instances::new()?,
+            function: Function {
+                vendor: pdev.vendor_id().as_raw(),
+                device: pdev.device_id(),
+                subsystem_vendor: pdev.subsystem_vendor_id(),
+                subsystem_device: pdev.subsystem_device_id(),
+                revision: pdev.revision_id(),
+                class: pdev.pci_class().as_raw(),
+                bar_size: BAR_SIZE,
+            },
+        })
+    }
+
+    /// Returns the function that a virtual device is: the same as the physical one.
+    pub(crate) fn function(&self) -> Function {
+        self.function
+    }
+
+    /// Returns how many more virtual devices of a type there can be.
+    pub(crate) fn available(&self, type_: usize) -> u32 {
+        self.instances.available(type_)
+    }
+
+    /// Returns what is to be dropped after all virtual devices, when the driver is unbound.
+    pub(crate) fn shut_down(&self) -> ShutDown {
+        ShutDown(self.mediator.clone())
+    }
+
+    /// Returns what an image of a virtual device carries: what one of the physical device does.
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            vendor: self.function.vendor,
+            device: self.function.device,
+            subsystem_vendor: self.function.subsystem_vendor,
+            subsystem_device: self.function.subsystem_device,
+            revision: self.function.revision,
+            state_major: image::STATE_MAJOR,
+            state_minor: image::STATE_MINOR,
+        }
+    }
+}
+
+/// Shuts a mediator down when the driver is unbound from the physical device.
+pub(crate) struct ShutDown(Arc<Mediator>);
+
+impl Drop for ShutDown {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a virtual device is apart from its migration: registers, buffer and commands under way.
+//!
+//! Shared by the virtual device, which is used under its state lock, and by those that carry its
+//! commands out, who must not take that: it is held while the device waits for its commands.
+
+mod copies;
+
+use kernel::{
+    new_work,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        lock::mutex::MutexGuard,
+        new_condvar,
+        new_mutex,
+        Arc,
+        CondVar,
+        CondVarTimeoutResult,
+        Mutex, //
+    },
+    time::Delta,
+    workqueue::Work, //
+};
+use vfio::{
+    mdev::VirtualDevice,
+    wait::Signals, //
+};
+
+use super::mediator::Mediator;
+use crate::{
+    image::RegisterState,
+    registers::*,
+    transfer::Transfer, //
+};
+
+/// Tells the contents of buffers apart: no two that differ have the same, on one physical device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Content(pub(super) u64);
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// Guest memory is to be read.
+    Fetch,
+    /// It waits for the physical device, or is with it.
+    Device,
+    /// Guest memory is to be written.
+    Deliver,
+}
+
+/// A transfer that the guest has started.
+pub(super) struct UnderWay {
+    pub(super) transfer: Transfer,
+    pub(super) stage: Stage,
+    /// The device, which is open until the transfer is done: closing waits for it.
+    pub(super) host: ARef<VirtualDevice>,
+}
+
+/// The state of a virtual device.
+pub(super) struct SlotState {
+    /// What the guest can read; [`RegisterState::factorial`] is the operand during a computation.
+    pub(super) registers: RegisterState,
+    /// The internal buffer.
+    pub(super) buffer: KBox<[u8; BUFFER_SIZE]>,
+    /// What is in it.
+    pub(super) content: Content,
+    /// A factorial waits for the physical device, or is with it.
+    pub(super) computing: bool,
+    /// A transfer has begun and is not done.
+    pub(super) transfer: Option<UnderWay>,
+    /// The physical device has failed at a command, which had no effect.
+    pub(super) failed: bool,
+}
+
+impl SlotState {
+    /// Returns whether no command is under way.
+    fn is_idle(&self) -> bool {
+        !self.computing && self.transfer.is_none()
+    }
+
+    /// Returns the transfer under way.
+    pub(super) fn transfer(&self) -> Option<Transfer> {
+        self.transfer.as_ref().map(|under_way| under_way.transfer)
+    }
+
+    /// Sets interrupts and raises them.
+    pub(super) fn raise(&mut self, host: &VirtualDevice, interrupts: u32) {
+        self.registers.interrupts |= interrupts;
+        if self.registers.interrupts != 0 {
+            host.raise_interrupt();
+        }
+    }
+
+    /// Clears interrupts.
+    pub(super) fn acknowledge(&mut self, host: &VirtualDevice, interrupts: u32) {
+        self.registers.interrupts &= !interrupts;
+        if self.registers.interrupts == 0 {
+            host.lower_interrupt();
+        }
+    }
+}
+
+/// A virtual device's place at the physical one.
+#[pin_data]
+pub(super) struct Slot {
+    mediator: Arc<Mediator>,
+    /// Nothing of VFIO's but the interrupts' lock is taken under it, and no user memory touched.
+    #[pin]
+    state: Mutex<SlotState>,
+    /// What a transfer moves, laid out as in the buffer. Held while user memory is copied, so only
+    /// who carries the transfer out takes it, before the state's lock.
+    #[pin]
+    staging: Mutex<KBox<[u8; BUFFER_SIZE]>>,
+    /// Notified when a command is done.
+    #[pin]
+    done: CondVar,
+    /// Copies between user memory and `staging`: see [`copies`].
+    #[pin]
+    work: Work<Slot>,
+}
+
+impl Slot {
+    /// Returns the place of a fresh device.
+    pub(super) fn new(mediator: &Arc<Mediator>) -> Result<Arc<Self>> {
+        let state = SlotState {
+            registers: Self::fresh(),
+            buffer: KBox::new([0; BUFFER_SIZE], GFP_KERNEL)?,
+            content: mediator.new_content(),
+            computing: false,
+            transfer: None,
+            failed: false,
+        };
+        let staging = KBox::new([0; BUFFER_SIZE], GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                mediator: mediator.clone(),
+                state <- new_mutex!(state, "edu_slot"),
+                staging <- new_mutex!(staging, "edu_staging"),
+                done <- new_condvar!("edu_done"),
+                work <- new_work!("edu_copies"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Returns the registers after a reset.
+    pub(super) fn fresh() -> RegisterState {
+        RegisterState {
+            operand: FACTORIAL_ZERO,
+            ..RegisterState::default()
+        }
+    }
+
+    /// Returns who serves the slot.
+    pub(super) fn mediator(&self) -> &Arc<Mediator> {
+        &self.mediator
+    }
+
+    /// Takes the lock of the state.
+    pub(super) fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock()
+    }
+
+    /// Takes the lock of what a transfer moves.
+    pub(super) fn staging(&self) -> MutexGuard<'_, KBox<[u8; BUFFER_SIZE]>> {
+        self.staging.lock()
+    }
+
+    /// The factorial is computed, or the physical device has failed.
+    pub(super) fn computed(&self, host: &VirtualDevice, result: Result<u32>) {
+        let mut state = self.state.lock();
+        state.computing = false;
+        match result {
+            Ok(factorial) => state.registers.factorial = factorial,
+            Err(_) => state.failed = true,
+        }
+        if state.registers.status & STATUS_INTERRUPT != 0 {
+            state.raise(host, INTERRUPT_FACTORIAL);
+        }
+        drop(state);
+        self.done.notify_all();
+    }
+
+    /// The transfer is done, or the physical device has failed.
+    pub(super) fn transferred(&self, result: Result) {
+        let mut state = self.state.lock();
+        let under_way = state.transfer.take();
+        state.failed |= result.is_err();
+        if let Some(under_way) = &under_way {
+            if state.registers.dma.command & COMMAND_INTERRUPT != 0 {
+                state.raise(&under_way.host, INTERRUPT_TRANSFER);
+            }
+        }
+        drop(state);
+        self.done.notify_all();
+    }
+
+    /// Waits until no command is under way, and takes the lock.
+    ///
+    /// With [`Signals::Interrupt`] `ETIMEDOUT` when that takes longer than `timeout`, `EINTR` on a
+    /// signal. Each command ends: the physical device is waited for for a bounded time, and user
+    /// memory is there, or is not.
+    pub(super) fn wait_idle(
+        &self,
+        signals: Signals,
+        timeout: Delta,
+    ) -> Result<MutexGuard<'_, SlotState>> {
+        let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let mut left = kernel::time::msecs_to_jiffies(millis);
+        let mut state = self.state.lock();
+        while !state.is_idle() {
+            if signals == Signals::Ignore {
+                self.done.wait(&mut state);
+                continue;
+            }
+            match self.done.wait_interruptible_timeout(&mut state, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
+                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+            }
+        }
+        Ok(state)
+    }
+}

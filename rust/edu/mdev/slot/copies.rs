@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Copies between user memory and a transfer's staging, as work of the virtual device's own.
+//!
+//! User memory may take its time, for ever if its owner wants it so. Each virtual device waits for
+//! its own alone: the physical device is not involved, and the next one's copies run beside.
+
+use core::ops::Range;
+
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+    workqueue::{
+        impl_has_work,
+        WorkItem, //
+    }, //
+};
+use vfio::mdev::VirtualDevice;
+
+use super::{
+    Slot,
+    Stage, //
+};
+use crate::transfer::{
+    DmaRegisters,
+    Transfer, //
+};
+
+impl_has_work! {
+    impl HasWork<Self> for Slot { self.work }
+}
+
+impl WorkItem for Slot {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let state = this.lock();
+        let dma = state.registers.dma;
+        let Some(under_way) = &state.transfer else {
+            return;
+        };
+        let (stage, host) = (under_way.stage, under_way.host.clone());
+        drop(state);
+
+        let done = match stage {
+            Stage::Fetch => Self::fetch(&this, &host, &dma),
+            Stage::Deliver => this.deliver(&host, &dma).map(|()| true),
+            Stage::Device => Ok(false),
+        };
+        match done {
+            Ok(false) => {}
+            Ok(true) => this.transferred(Ok(())),
+            Err(error) => this.transferred(Err(error)),
+        }
+    }
+}
+
+impl Slot {
+    /// Reads guest memory and hands the transfer to the physical device.
+    ///
+    /// Returns whether the transfer is done: memory that the device cannot reach is no error, the
+    /// transfer moves nothing then, as with a physical device behind an IOMMU.
+    fn fetch(this: &Arc<Self>, host: &ARef<VirtualDevice>, dma: &DmaRegisters) -> Result<bool> {
+        let part = Transfer::buffer_part(dma)?;
+        let mut staging = this.staging();
+        let bytes = staging.get_mut(part).ok_or(EINVAL)?;
+        if !host.is_master() || host.read_memory(dma.source, bytes).is_err() {
+            return Ok(true);
+        }
+        drop(staging);
+        if let Some(under_way) = &mut this.lock().transfer {
+            under_way.stage = Stage::Device;
+        }
+        this.mediator().transfer(this, host)?;
+        Ok(false)
+    }
+
+    /// Writes guest memory.
+    fn deliver(&self, host: &VirtualDevice, dma: &DmaRegisters) -> Result {
+        let part: Range<usize> = Transfer::buffer_part(dma)?;
+        let staging = self.staging();
+        let bytes = staging.get(part).ok_or(EINVAL)?;
+        if host.is_master() {
+            // What is not mapped is not written.
+            let _ = host.write_memory(dma.destination, bytes);
+        }
+        Ok(())
+    }
+}

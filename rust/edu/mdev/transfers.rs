@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Transfers of the physical device, and whose content its internal buffer has.
+//!
+//! The buffer of a virtual device is in driver memory, and what its transfers move goes through the
+//! physical device's buffer. That holds the content of one virtual device at a time; before another
+//! one's is moved out it is moved in as a whole.
+
+use core::ops::Range;
+
+use kernel::{
+    dma::Coherent,
+    io::{
+        Io, //
+    },
+    prelude::*, //
+};
+
+use super::{
+    hardware::Hardware,
+    slot::Content, //
+};
+use crate::registers::*;
+
+/// The unit that transfers, and the memory that it transfers from and to.
+pub(super) struct Transfers {
+    /// As large as the internal buffer.
+    memory: Coherent<[u8]>,
+    /// Whose content the physical buffer has, where that is known.
+    resident: Option<Content>,
+}
+
+impl Transfers {
+    /// Describes a unit of which nothing is known; `memory` is as large as the internal buffer.
+    pub(super) fn new(memory: Coherent<[u8]>) -> Self {
+        Self {
+            memory,
+            resident: None,
+        }
+    }
+
+    /// Moves a part of a buffer into the device: all of it where the device has another one's.
+    ///
+    /// Errors of the device, which may be at work then.
+    pub(super) fn move_in(
+        &mut self,
+        hardware: &Hardware,
+        content: Content,
+        buffer: &[u8; BUFFER_SIZE],
+        part: Range<usize>,
+    ) -> Result {
+        let part = match self.resident.take() {
+            Some(resident) if resident == content => part,
+            _ => 0..BUFFER_SIZE,
+        };
+        let mut staged = KVec::with_capacity(BUFFER_SIZE, GFP_KERNEL)?;
+        staged.extend_from_slice(buffer.get(part.clone()).ok_or(EINVAL)?, GFP_KERNEL)?;
+        staged.resize(BUFFER_SIZE, 0, GFP_KERNEL)?;
+        (&self.memory).copy_from_slice(&staged);
+        hardware.transfer(
+            self.memory.dma_address(),
+            // CAST: A place in the buffer.
+            BUFFER + part.start as u64,
+            part.len(),
+            0,
+        )?;
+        self.resident = Some(content);
+        Ok(())
+    }
+
+    /// Moves a part of a buffer out of the device into `buffer`.
+    ///
+    /// Errors of the device, which may be at work then.
+    pub(super) fn move_out(
+        &mut self,
+        hardware: &Hardware,
+        content: Content,
+        buffer: &mut [u8; BUFFER_SIZE],
+        part: Range<usize>,
+    ) -> Result {
+        if self.resident != Some(content) {
+            self.move_in(hardware, content, buffer, 0..BUFFER_SIZE)?;
+        }
+        hardware.transfer(
+            // CAST: A place in the buffer.
+            BUFFER + part.start as u64,
+            self.memory.dma_address(),
+            part.len(),
+            COMMAND_TO_MEMORY,
+        )?;
+        let mut staged = KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?;
+        (&self.memory).copy_to_slice(&mut staged);
+        let moved = staged.get(..part.len()).ok_or(EINVAL)?;
+        buffer.get_mut(part).ok_or(EINVAL)?.copy_from_slice(moved);
+        Ok(())
+    }
+}

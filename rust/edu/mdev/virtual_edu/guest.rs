@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the guest's accesses to the registers do.
+
+use kernel::prelude::*;
+use migration::{
+    device::{
+        Access,
+        Width, //
+    },
+    dirty::DirtyLog, //
+};
+use vfio::{
+    dev_warn_ratelimited,
+    mdev::VirtualDevice, //
+};
+
+use super::VirtualEdu;
+use crate::{
+    mdev::slot::{
+        Stage,
+        UnderWay, //
+    },
+    registers::*,
+    transfer::{
+        DmaRegisters,
+        Transfer, //
+    }, //
+};
+
+/// What registers read that there are not, or not in that width.
+const NOTHING: u64 = u64::MAX;
+
+impl VirtualEdu {
+    /// The guest reads a register.
+    pub(super) fn guest_read(&self, access: Access) -> u64 {
+        let state = self.slot.lock();
+        let registers = &state.registers;
+        match (access.offset, access.width) {
+            (IDENTIFICATION, Width::B4) => IDENTIFICATION_VALUE.into(),
+            (LIVENESS, Width::B4) => registers.liveness.into(),
+            (FACTORIAL, Width::B4) => registers.factorial.into(),
+            (STATUS, Width::B4) => {
+                let computing = if state.computing { STATUS_COMPUTING } else { 0 };
+                (registers.status | computing).into()
+            }
+            (INTERRUPT_STATUS, Width::B4) => registers.interrupts.into(),
+            (DMA_SOURCE, Width::B4 | Width::B8) => registers.dma.source,
+            (DMA_DESTINATION, Width::B4 | Width::B8) => registers.dma.destination,
+            (DMA_COUNT, Width::B4 | Width::B8) => registers.dma.count,
+            (DMA_COMMAND, Width::B4 | Width::B8) => {
+                let runs = state.transfer.is_some();
+                registers.dma.command | if runs { COMMAND_RUN } else { 0 }
+            }
+            (_, Width::B1 | Width::B2) => 0,
+            _ => NOTHING,
+        }
+    }
+
+    /// The guest writes a register.
+    pub(super) fn guest_write(
+        &mut self,
+        host: &VirtualDevice,
+        log: &mut DirtyLog,
+        access: Access,
+        value: u64,
+    ) -> Result {
+        // CAST: What a 32-bit access writes.
+        let low = value as u32;
+        match (access.offset, access.width) {
+            (LIVENESS, Width::B4) => self.slot.lock().registers.liveness = !low,
+            (FACTORIAL, Width::B4) => return self.start_factorial(host, low),
+            (STATUS, Width::B4) => self.slot.lock().registers.status = low & STATUS_INTERRUPT,
+            (INTERRUPT_RAISE, Width::B4) => self.slot.lock().raise(host, low),
+            (INTERRUPT_ACKNOWLEDGE, Width::B4) => self.slot.lock().acknowledge(host, low),
+            (DMA_SOURCE | DMA_DESTINATION | DMA_COUNT, Width::B4 | Width::B8) => {
+                self.write_dma_register(access.offset, value);
+            }
+            (DMA_COMMAND, Width::B4 | Width::B8) => return self.start_transfer(host, log, value),
+            // The device ignores it.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The guest writes one of the DMA registers that start nothing.
+    fn write_dma_register(&self, offset: u64, value: u64) {
+        let mut state = self.slot.lock();
+        if state.transfer.is_some() {
+            // The device ignores it.
+            return;
+        }
+        match offset {
+            DMA_SOURCE => state.registers.dma.source = value,
+            DMA_DESTINATION => state.registers.dma.destination = value,
+            _ => state.registers.dma.count = value,
+        }
+    }
+
+    /// The guest starts a factorial.
+    fn start_factorial(&self, host: &VirtualDevice, operand: u32) -> Result {
+        let mut state = self.slot.lock();
+        if state.computing {
+            // The device ignores it.
+            return Ok(());
+        }
+        // The worker looks at the slot only once it has its lock.
+        self.slot.mediator().compute(&self.slot, host)?;
+        state.registers.operand = operand;
+        state.registers.factorial = operand;
+        state.computing = true;
+        Ok(())
+    }
+
+    /// The guest starts a transfer.
+    fn start_transfer(&mut self, host: &VirtualDevice, log: &mut DirtyLog, value: u64) -> Result {
+        let mut state = self.slot.lock();
+        if value & COMMAND_RUN == 0 || state.transfer.is_some() {
+            // The device ignores it.
+            return Ok(());
+        }
+        let dma = DmaRegisters {
+            command: value & !COMMAND_RUN,
+            ..state.registers.dma
+        };
+        let transfer = Transfer::new(&dma, self.config.dma_mask).inspect_err(|_| {
+            dev_warn_ratelimited!(
+                host.as_ref(),
+                "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
+                value,
+                dma.source,
+                dma.destination,
+                dma.count
+            );
+        })?;
+        // Who carries it out looks at the slot only once it has its lock.
+        let mediator = self.slot.mediator();
+        let stage = match transfer {
+            Transfer::ToMemory(range) => {
+                mediator.transfer(&self.slot, host)?;
+                log.mark(range);
+                Stage::Device
+            }
+            Transfer::FromMemory => {
+                mediator.copy(self.slot.clone());
+                self.buffer_saved = false;
+                Stage::Fetch
+            }
+        };
+        state.registers.dma = dma;
+        state.transfer = Some(UnderWay {
+            transfer,
+            stage,
+            host: host.into(),
+        });
+        Ok(())
+    }
+}
