@@ -6,6 +6,10 @@ use core::mem::size_of;
 
 use kernel::{
     error::to_result,
+    mm::virt::{
+        flags,
+        VmaNew, //
+    },
     prelude::*, //
 };
 
@@ -130,6 +134,9 @@ impl<T: Mediated> MediatedDevice<T> {
 
     /// The user reads.
     pub(super) fn user_read(&self, call: Call) -> isize {
+        if call.len() == 0 {
+            return 0;
+        }
         match Self::region(call.region()) {
             Ok(Region::Bar) if self.host().is_memory_enabled() => self.trapped_read(BAR, call),
             Ok(Region::Bar) => call.finish(0, Err(EIO)),
@@ -142,6 +149,9 @@ impl<T: Mediated> MediatedDevice<T> {
 
     /// The user writes.
     pub(super) fn user_write(&self, call: Call) -> isize {
+        if call.len() == 0 {
+            return 0;
+        }
         match Self::region(call.region()) {
             Ok(Region::Bar) if self.host().is_memory_enabled() => self.trapped_write(BAR, call),
             Ok(Region::Bar) => call.finish(0, Err(EIO)),
@@ -152,7 +162,7 @@ impl<T: Mediated> MediatedDevice<T> {
         }
     }
 
-    /// The user maps a part of a region; `EINVAL` for all but data sections.
+    /// The user maps a part of a region; `EINVAL` for all but data sections, and for private mappings.
     ///
     /// # Safety
     ///
@@ -162,6 +172,10 @@ impl<T: Mediated> MediatedDevice<T> {
         // SAFETY: The caller vouches for the area.
         // CAST: Both are 64 bits wide.
         let index = unsafe { (*vma).vm_pgoff } as u64 >> shift;
+        // SAFETY: As above.
+        if unsafe { VmaNew::from_raw(vma) }.flags() & flags::SHARED == 0 {
+            return Err(EINVAL);
+        }
         match Self::region(index)? {
             // SAFETY: The caller vouches for the area.
             Region::Kabi2018 | Region::RegionV1 => unsafe { self.region_mmap(vma) },

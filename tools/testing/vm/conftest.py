@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+import mediated
 import modules
 from kernel_log import KernelLog
 
@@ -39,6 +40,18 @@ def script(name, *arguments):
     assert result.returncode == 0, result.stdout
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "physical: of passed-through devices, not of virtual ones")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what is not for the flavour that is tested."""
+    if modules.DRIVER == mediated.DRIVER:
+        theirs = [item for item in items if item.get_closest_marker("physical")]
+        config.hook.pytest_deselected(items=theirs)
+        items[:] = [item for item in items if item not in theirs]
+
+
 @pytest.fixture(scope="session", name="edu_devices")
 def _edu_devices():
     """The addresses of all devices: the first has a DMA mask of 28 bits, the second of 64."""
@@ -49,7 +62,12 @@ def _edu_devices():
 
 
 def bound(devices):
-    """Binds devices to the driver, whatever a test before has done; returns them."""
+    """Binds devices to the driver, whatever a test before has done; returns them.
+
+    With RVFIO_FLAVOUR=mdev they are virtual ones, named by their UUIDs, one on each of these.
+    """
+    if modules.DRIVER == mediated.DRIVER:
+        return [_virtual(bdf) for bdf in devices]
     if not modules.is_loaded():
         modules.load()
     for bdf in devices:
@@ -68,6 +86,13 @@ def bdfs(edu_devices):
 def all_bdfs(edu_devices):
     """The addresses of all devices, bound to the driver."""
     return bound(edu_devices)
+
+
+def _virtual(bdf):
+    """Returns a virtual device on a physical one."""
+    modules.rebind(bdf, mediated.DRIVER)
+    names = mediated.children(bdf)
+    return names[0] if names else mediated.create(bdf, 2)
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,12 @@ import os
 import time
 
 from host import HERE, PATIENCE
+from mediated import is_virtual
 from pci import GuestEdu, route_interrupts
 from qemu.qmp.legacy import QEMUMonitorProtocol
 from qtest import Qtest
 from versions import QEMU_11
+from vfio import sysfs
 
 MIB = 1 << 20
 FIRST_SLOT = 4
@@ -96,9 +98,10 @@ class Machine:
         yield from self.version.processor(firmware)
 
     def _device(self, number, place):
-        name = "sysfsdev" if place.startswith("/") else "host"
+        path = sysfs(place) if is_virtual(place) else place
+        name = "sysfsdev" if path.startswith("/") else "host"
         return ",".join(
-            ("vfio-pci", f"{name}={place}", f"id=edu{number}")
+            ("vfio-pci", f"{name}={path}", f"id=edu{number}")
             + (f"addr={FIRST_SLOT + number:x}.0", self.version.migration, *self.properties)
         )
 

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Loading the modules and binding devices through sysfs."""
+"""Loading the modules and binding devices through sysfs.
+
+With RVFIO_FLAVOUR=mdev the devices are virtual ones: bound is one that exists.
+"""
 
 import os
 import pathlib
 import subprocess
 
-DRIVER = "edu_vfio_pci"
+import mediated
+from vfio import sysfs
+
+VARIANT = "edu_vfio_pci"
+DRIVER = mediated.DRIVER if os.environ.get("RVFIO_FLAVOUR") == "mdev" else VARIANT
 PCI = "/sys/bus/pci"
 EDU = ("0x1234", "0x11e8")
 
@@ -27,16 +34,16 @@ def run(*command):
     return result.returncode, result.stdout
 
 
-def load(**parameters):
-    """Loads the driver, with the library that it needs."""
+def load(driver=DRIVER, **parameters):
+    """Loads a driver, with the library that it needs."""
     status, output = run(
-        "modprobe", DRIVER, *(f"{name}={value}" for name, value in parameters.items())
+        "modprobe", driver, *(f"{name}={value}" for name, value in parameters.items())
     )
     assert status == 0, output
 
 
-def unload():
-    status, output = run("modprobe", "-r", DRIVER)
+def unload(driver=DRIVER):
+    status, output = run("modprobe", "-r", driver)
     assert status == 0, output
 
 
@@ -49,31 +56,48 @@ def _write(path, text):
         file.write(text)
 
 
-def driver_of(bdf):
+def driver_of(name):
     """Returns the name of the device's driver, None without one."""
     try:
-        return os.path.basename(os.readlink(f"{PCI}/devices/{bdf}/driver"))
+        return os.path.basename(os.readlink(f"{sysfs(name)}/driver"))
     except FileNotFoundError:
         return None
 
 
-def bind(bdf):
-    _write(f"{PCI}/devices/{bdf}/driver_override", DRIVER)
-    _write(f"{PCI}/drivers_probe", bdf)
-    assert driver_of(bdf) == DRIVER
+def bind(name, driver=DRIVER):
+    """Gives a device that has no driver to one; creates a virtual device that was removed."""
+    if mediated.is_virtual(name):
+        mediated.create_again(name)
+    else:
+        _write(f"{PCI}/devices/{name}/driver_override", driver)
+        _write(f"{PCI}/drivers_probe", name)
+    assert driver_of(name) == driver
 
 
-def unbind(bdf):
-    """Takes the device from its driver; waits as long as someone has it open."""
-    _write(f"{PCI}/devices/{bdf}/driver/unbind", bdf)
+def unbind(name):
+    """Takes the device from its driver, or away; waits as long as someone has it open."""
+    if mediated.is_virtual(name):
+        mediated.remove(name)
+    else:
+        _write(f"{PCI}/devices/{name}/driver/unbind", name)
 
 
-def reload(bdfs, **parameters):
-    """Loads the modules afresh with other parameters."""
-    for bdf in bdfs:
+def rebind(bdf, driver=DRIVER):
+    """Gives a physical device to a driver, loaded if need be, whichever it has."""
+    if not is_loaded(driver):
+        load(driver)
+    if driver_of(bdf) != driver:
         if driver_of(bdf):
             unbind(bdf)
+        bind(bdf, driver)
+
+
+def reload(names, **parameters):
+    """Loads the modules afresh with other parameters."""
+    for name in names:
+        if driver_of(name):
+            unbind(name)
     unload()
     load(**parameters)
-    for bdf in bdfs:
-        bind(bdf)
+    for name in names:
+        bind(name)

@@ -12,6 +12,8 @@ import os
 import struct
 from dataclasses import dataclass, field
 
+import mediated
+
 
 def _io(number):
     return (ord(";") << 8) | (100 + number)
@@ -42,7 +44,7 @@ CAP_SPARSE_MMAP, CAP_TYPE = 1, 2
 CONFIG_REGION = 7
 BAR0_REGION = 0
 PCI_REGIONS = 9
-INTX, MSI = 0, 1
+INTX, MSI, MSIX, ERR, REQ = range(5)
 FEATURE_GET, FEATURE_SET, FEATURE_PROBE = 1 << 16, 1 << 17, 1 << 18
 FEATURE_LOW_POWER_ENTRY, FEATURE_LOW_POWER_EXIT, FEATURE_DMA_BUF = 3, 5, 11
 
@@ -63,9 +65,15 @@ class Region:
     areas: list = field(default_factory=list)
 
 
-def group_of(bdf):
-    """Returns the number of the IOMMU group of a PCI function."""
-    return int(os.path.basename(os.readlink(f"/sys/bus/pci/devices/{bdf}/iommu_group")))
+def sysfs(name):
+    """Returns the directory of a device: a PCI address, or the UUID of a mediated device."""
+    bus = "mdev" if mediated.is_virtual(name) else "pci"
+    return f"/sys/bus/{bus}/devices/{name}"
+
+
+def group_of(name):
+    """Returns the number of the IOMMU group of a device."""
+    return int(os.path.basename(os.readlink(f"{sysfs(name)}/iommu_group")))
 
 
 class EventFd:
@@ -101,7 +109,7 @@ class Memory:
 
 
 class Device:
-    """An open VFIO device with a type1 container of its own."""
+    """An open VFIO device, by PCI address or UUID, with a type1 container of its own."""
 
     def __init__(self, bdf):
         self.bdf = bdf
@@ -181,7 +189,9 @@ class Device:
         return struct.unpack("H", self.read(CONFIG_REGION, PCI_COMMAND, 2))[0]
 
     def hardware_command(self):
-        """Returns PCI_COMMAND as it is in the hardware."""
+        """Returns PCI_COMMAND as it is in the hardware; a virtual device has no other."""
+        if mediated.is_virtual(self.bdf):
+            return self.command()
         with open(f"/sys/bus/pci/devices/{self.bdf}/config", "rb") as config:
             return struct.unpack_from("H", config.read(64), PCI_COMMAND)[0]
 

@@ -12,6 +12,7 @@ import pytest
 
 import edu
 import migration_v2 as v2
+import modules
 import region_v1 as v1
 from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, reach
 from errnos import refused
@@ -150,6 +151,7 @@ def test_initial_bytes_that_were_0_stay_0(guest, rng):
         assert file.precopy_info() == (0, 0, 28 + 4096)
 
 
+@pytest.mark.physical
 def test_initial_bytes_wait_for_a_transfer(guest):
     guest.edu.start(edu.BUFFER, guest.IOVA, 4096, edu.TO_MEMORY)
     with guest.v2.set(v2.PRE_COPY) as file:
@@ -271,7 +273,7 @@ def test_no_descriptor_left(guest, blank):
 
 
 def module_uses():
-    with open("/sys/module/edu_vfio_pci/refcnt", encoding="ascii") as file:
+    with open(f"/sys/module/{modules.DRIVER}/refcnt", encoding="ascii") as file:
         return int(file.read())
 
 

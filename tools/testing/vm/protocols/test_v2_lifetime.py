@@ -187,6 +187,7 @@ def test_a_process_that_got_the_file_keeps_it(bdfs):
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@pytest.mark.physical
 def test_a_reset_by_others_is_not_caught_up_by_a_file(log):
     """The function is not the driver's any more when a file is all that is left.
 

@@ -116,6 +116,7 @@ def test_a_reset_is_as_good_as_an_abort_of_a_load(guest, blank, rng):
         guest.is_fresh()
 
 
+@pytest.mark.physical
 def test_a_stop_that_times_out_begins_no_session(bdfs):
     """The device computes for longer than a stop waits: it goes on running, with no file."""
     modules.reload(bdfs, quiesce_timeout_ms=200)

@@ -94,6 +94,7 @@ def impatient(bdfs):
     modules.reload(bdfs)
 
 
+@pytest.mark.physical
 def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
     with Guest(impatient) as guest:
         guest.edu.write32(edu.LIVENESS, 0x55)
@@ -124,6 +125,7 @@ def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
 
 
 
+@pytest.mark.physical
 def test_a_signal_ends_the_wait_and_the_device_runs_on(guest):
     """EINTR, seen below Python, which would try again."""
     def interrupt(*_):

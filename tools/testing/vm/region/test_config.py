@@ -138,6 +138,7 @@ def test_the_guest_writes_its_command_register_all_the_time(guest, rng):
     assert guest.edu.state() == expected
 
 
+@pytest.mark.physical
 def test_intx_that_is_masked_by_vfio_stays_masked(pair):
     """INTX_DISABLE belongs to VFIO's interrupt handler."""
     source, target = pair
@@ -167,6 +168,7 @@ def test_dma_with_bus_mastering_off_moves_nothing(guest, rng):
     assert guest.buffer() == content
 
 
+@pytest.mark.physical
 def test_a_sleeping_device_is_woken_for_every_access(guest, rng):
     """As vfio-pci does it; a register that the driver answers for is no exception."""
 

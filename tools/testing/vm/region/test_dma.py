@@ -149,6 +149,7 @@ def test_high_addresses_of_a_wide_device(wide):
             give(guest, BUFFER, TOP - 8, 9, edu.TO_MEMORY)
 
 
+@pytest.mark.physical
 def test_a_narrower_mask(bdfs):
     modules.reload(bdfs, dma_mask_bits=20)
     try:

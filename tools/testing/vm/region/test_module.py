@@ -40,7 +40,7 @@ def unloaded(bdfs):
 
 def test_unloading_a_module_in_use_is_refused(bdfs, guest):
     guest.edu.write32(edu.LIVENESS, 0)
-    for module in ("edu_vfio_pci", "rvfio"):
+    for module in (modules.DRIVER, "rvfio"):
         status, output = modules.run("rmmod", module)
         assert status != 0
         assert "in use" in output
@@ -53,7 +53,7 @@ def test_unloading_a_module_in_use_is_refused(bdfs, guest):
 def test_the_library_is_held_by_the_driver(bdfs):
     status, output = modules.run("rmmod", "rvfio")
     assert status != 0
-    assert "in use by" in output and "edu_vfio_pci" in output
+    assert "in use by" in output and modules.DRIVER in output
 
 
 def test_unloading_takes_the_driver_from_its_devices(bdfs):
@@ -76,9 +76,10 @@ def test_modprobe_finds_the_library(unloaded):
     assert (status, "rvfio" in output.strip().split(",")) == (0, True)
 
 
+@pytest.mark.physical
 def test_insmod_of_the_two_files(unloaded):
     paths = []
-    for module in ("rvfio", "edu_vfio_pci"):
+    for module in ("rvfio", modules.DRIVER):
         status, path = modules.run("modinfo", "-n", module)
         assert status == 0, path
         paths.append(path.strip())
@@ -101,10 +102,11 @@ def modinfo(field, module=modules.DRIVER):
     return output.strip().splitlines()
 
 
+@pytest.mark.physical
 def test_modinfo():
     assert modinfo("alias")[0].startswith("vfio_pci:v00001234d000011E8")
     assert len(modinfo("alias")) == 1
-    for module in ("rvfio", "edu_vfio_pci"):
+    for module in ("rvfio", modules.DRIVER):
         assert modinfo("license", module) == ["GPL"]
         assert modinfo("description", module)[0]
     parameters = dict(line.split(":", 1) for line in modinfo("parm"))
@@ -112,6 +114,7 @@ def test_modinfo():
     assert all("default" in text for text in parameters.values())
 
 
+@pytest.mark.physical
 def test_the_driver_takes_no_device_by_itself(unloaded):
     """The alias is for VFIO's tools; without driver_override nothing is bound."""
     for bdf in unloaded:
@@ -144,6 +147,7 @@ def test_parameters_that_are_no_numbers(unloaded, name, value):
     assert not modules.is_loaded()
 
 
+@pytest.mark.physical
 def test_parameters_at_the_ends_of_their_ranges(unloaded):
     for size, bits, timeout in ((4, 13, 200), (65536, 64, 60000)):
         modules.load(data_section_kib=size, dma_mask_bits=bits, quiesce_timeout_ms=timeout)

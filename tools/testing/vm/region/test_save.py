@@ -197,6 +197,7 @@ def test_size_zero_means_nothing_now_or_nothing_more(guest, rng):
     assert [section.payload for section in sections[:2]] == [bytes(BUFFER_SIZE), content]
 
 
+@pytest.mark.physical
 def test_nothing_now_while_a_transfer_runs(guest):
     region = guest.region
     region.state = m.SETUP

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Virtual edu devices: creating and removing them through sysfs."""
+
+import os
+import pathlib
+import uuid
+
+DRIVER = "edu_mdev"
+DEVICES = pathlib.Path("/sys/bus/mdev/devices")
+
+# The types, by the number of virtual devices that share a physical one.
+SHARES = (1, 2, 4, 8)
+
+# Parent and type of the devices that were removed, to create them again.
+_homes = {}
+
+
+def is_virtual(name):
+    """Returns whether a device is named by its UUID."""
+    return name.count("-") == 4
+
+
+def type_of(bdf, shares):
+    """Returns the directory of a type."""
+    name = f"{DRIVER}-{shares}"
+    return pathlib.Path("/sys/class/mdev_bus") / bdf / "mdev_supported_types" / name
+
+
+def available(bdf, shares):
+    return int((type_of(bdf, shares) / "available_instances").read_text())
+
+
+def create(bdf, shares, name=None):
+    """Creates a virtual device and returns its UUID."""
+    name = name or str(uuid.uuid4())
+    (type_of(bdf, shares) / "create").write_text(name)
+    return name
+
+
+def create_again(name):
+    """Creates a virtual device that was there before."""
+    create(*_homes[name], name)
+
+
+def remove(name):
+    """Removes a virtual device; waits as long as someone has it open."""
+    device = (DEVICES / name).resolve()
+    shares = os.path.basename(os.readlink(device / "mdev_type")).rpartition("-")[2]
+    _homes[name] = (device.parent.name, int(shares))
+    (device / "remove").write_text("1")
+
+
+def children(bdf):
+    """Returns the UUIDs of a parent's virtual devices."""
+    parent = os.path.realpath(f"/sys/bus/pci/devices/{bdf}")
+    names = os.listdir(DEVICES) if DEVICES.is_dir() else []
+    return [name for name in names if os.path.realpath(DEVICES / name) == f"{parent}/{name}"]
+
+
+def clear(bdf):
+    """Removes all virtual devices of a parent."""
+    for name in children(bdf):
+        remove(name)
