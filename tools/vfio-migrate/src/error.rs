@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use serde_json::{json, Value};
 
-use crate::pci::Address;
+use crate::address::Address;
 
 /// Result of an operation of this program.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,8 +23,8 @@ pub enum Error {
         /// `EACCES` or `EPERM`.
         errno: Errno,
     },
-    /// There is no PCI device at that address.
-    #[error("no PCI device {0}")]
+    /// There is no device at that address.
+    #[error("no device {0}")]
     NoDevice(Address),
     /// The device's driver is not a VFIO driver.
     #[error("{address} is not bound to a VFIO driver: {}", driver_in_words(driver.as_deref()))]

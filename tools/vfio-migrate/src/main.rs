@@ -10,6 +10,7 @@
 
 #![deny(unsafe_code)]
 
+mod address;
 mod cli;
 mod commands;
 mod digest;

@@ -1,67 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! PCI devices as sysfs shows them.
+//! PCI functions, physical and mediated, as sysfs shows them.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-/// Address of a PCI function: domain, bus, device, function.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Address {
-    domain: u32,
-    bus: u8,
-    device: u8,
-    function: u8,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            domain,
-            bus,
-            device,
-            function,
-        } = self;
-        write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
-    }
-}
-
-impl Serialize for Address {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        parse_address(text)
-            .ok_or_else(|| format!("'{text}' is not a PCI address such as 0000:00:04.0"))
-    }
-}
-
-fn parse_address(text: &str) -> Option<Address> {
-    let (rest, function) = text.rsplit_once('.')?;
-    let mut parts = rest.rsplit(':');
-    let device = u8::from_str_radix(parts.next()?, 16).ok()?;
-    let bus = u8::from_str_radix(parts.next()?, 16).ok()?;
-    let domain = match parts.next() {
-        Some(domain) => u32::from_str_radix(domain, 16).ok()?,
-        None => 0,
-    };
-    let function = u8::from_str_radix(function, 16).ok()?;
-    (parts.next().is_none() && device < 32 && function < 8).then_some(Address {
-        domain,
-        bus,
-        device,
-        function,
-    })
-}
+use crate::address::Address;
 
 /// Vendor and device number of a PCI function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -86,34 +33,44 @@ pub struct Function {
     path: PathBuf,
 }
 
-/// The sysfs directory of PCI devices.
+/// The sysfs directories of the devices.
 #[derive(Clone, Debug)]
 pub struct Bus {
-    root: PathBuf,
+    roots: Vec<PathBuf>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self::new("/sys/bus/pci/devices")
+        Self {
+            roots: vec![
+                "/sys/bus/pci/devices".into(),
+                "/sys/bus/mdev/devices".into(),
+            ],
+        }
     }
 }
 
 impl Bus {
     /// The bus with its devices in that directory.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            roots: vec![root.into()],
+        }
     }
 
     /// The device at an address.
     pub fn function(&self, address: Address) -> Option<Function> {
-        let path = self.root.join(address.to_string());
-        path.exists().then_some(Function { address, path })
+        let paths = self.roots.iter().map(|root| root.join(address.to_string()));
+        let path = paths.into_iter().find(|path| path.exists())?;
+        Some(Function { address, path })
     }
 
-    /// All devices, by address.
+    /// All devices, by address: the physical ones first.
     pub fn functions(&self) -> Vec<Function> {
-        let mut found: Vec<Function> = fs::read_dir(&self.root)
-            .into_iter()
+        let mut found: Vec<Function> = self
+            .roots
+            .iter()
+            .filter_map(|root| fs::read_dir(root).ok())
             .flatten()
             .flatten()
             .filter_map(|entry| {
@@ -130,11 +87,15 @@ impl Bus {
 }
 
 impl Function {
-    /// Vendor and device number.
+    /// Vendor and device number; of a mediated device those of the physical one, which it mimics.
     pub fn identity(&self) -> Option<Identity> {
+        let path = match self.address {
+            Address::Pci { .. } => self.path.clone(),
+            Address::Mdev(_) => fs::canonicalize(&self.path).ok()?.parent()?.to_owned(),
+        };
         Some(Identity {
-            vendor: self.hex("vendor")?,
-            device: self.hex("device")?,
+            vendor: hex(&path, "vendor")?,
+            device: hex(&path, "device")?,
         })
     }
 
@@ -162,11 +123,11 @@ impl Function {
             .filter_map(|other| Some((other.address, other.driver()?)))
             .collect()
     }
+}
 
-    fn hex(&self, attribute: &str) -> Option<u16> {
-        let text = fs::read_to_string(self.path.join(attribute)).ok()?;
-        u16::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
-    }
+fn hex(path: &Path, attribute: &str) -> Option<u16> {
+    let text = fs::read_to_string(path.join(attribute)).ok()?;
+    u16::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
 }
 
 fn link_name(path: &Path) -> Option<String> {
@@ -177,21 +138,6 @@ fn link_name(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-
-    #[test]
-    fn addresses() {
-        assert_eq!(
-            "00:1f.7".parse::<Address>().unwrap().to_string(),
-            "0000:00:1f.7"
-        );
-        assert_eq!(
-            "10000:e1:00.0".parse::<Address>().unwrap().to_string(),
-            "10000:e1:00.0"
-        );
-        for wrong in ["", "00:20.0", "00:04.8", "00:04", "0:0:0:0.0", "00:zz.0"] {
-            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn reads_sysfs() {
@@ -214,5 +160,24 @@ mod tests {
         assert_eq!(found[1].driver().as_deref(), Some("edu_vfio_pci"));
         assert_eq!(found[1].group(), Some(7));
         assert!(bus.function("00:09.0".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_mediated_device_is_what_its_parent_is() {
+        const UUID: &str = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
+        let root = tempfile::tempdir().unwrap();
+        let parent = root.path().join("devices/0000:00:04.0");
+        fs::create_dir_all(parent.join(UUID).join("vfio-dev/vfio0")).unwrap();
+        fs::write(parent.join("vendor"), "0x1234\n").unwrap();
+        fs::write(parent.join("device"), "0x11e8\n").unwrap();
+        let bus = root.path().join("mdev");
+        fs::create_dir(&bus).unwrap();
+        symlink(parent.join(UUID), bus.join(UUID)).unwrap();
+
+        let bus = Bus::new(bus);
+        let found = bus.function(UUID.parse().unwrap()).unwrap();
+        assert!(found.is_vfio());
+        assert_eq!(found.identity().unwrap().to_string(), "1234:11e8");
+        assert_eq!(bus.functions().len(), 1);
     }
 }

@@ -6,11 +6,12 @@ use std::cell::OnceCell;
 
 use vfio_bindings::bindings::vfio as uapi;
 
+use crate::address::Address;
 use crate::edu::{self, DmaPage, Edu};
 use crate::error::{Error, Result};
 use crate::memory::GuestMemory;
 use crate::migration::{Migration, Protocol};
-use crate::pci::{Address, Bus, Identity};
+use crate::pci::{Bus, Identity};
 use crate::region2018::{self, Region2018};
 use crate::target::Owner;
 use crate::vfio::{Bar0, Container, Device, Interrupt, IrqKind, MappedRegion};

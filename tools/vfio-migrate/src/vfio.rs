@@ -19,8 +19,9 @@ pub use info::{Area, IrqInfo, RegionInfo};
 pub use irq::{Interrupt, IrqKind};
 pub use region::MappedRegion;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
-use crate::pci::{Address, Bus, Function};
+use crate::pci::{Bus, Function};
 use crate::sys::{self, Mapping, Request};
 
 /// A container with the one group that is attached to it: an address space for a device's DMA.

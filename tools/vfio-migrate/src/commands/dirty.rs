@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use migration::dirty::table::DirtyTable;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::heat::history::History;
 use crate::heat::picture::Picture;
@@ -18,7 +19,6 @@ use crate::heat::target::Name;
 use crate::heat::view::{Pages, View};
 use crate::heat::write;
 use crate::output::Output;
-use crate::pci::Address;
 use crate::watch::clock::Time;
 use crate::watch::event::Line;
 use crate::watch::interval;

@@ -7,10 +7,11 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 
+use crate::address::Address;
 use crate::error::Result;
 use crate::migration::{Pending, Phase, Protocol};
 use crate::output::Output;
-use crate::pci::{Address, Identity};
+use crate::pci::Identity;
 use crate::region::Layout;
 use crate::session::{self, Session};
 use crate::vfio::{IrqInfo, RegionInfo};
@@ -20,7 +21,7 @@ use crate::vfio::{IrqInfo, RegionInfo};
 /// Opens the device, which scrubs it.
 #[derive(Args, Debug)]
 pub struct Info {
-    /// Address of the device, such as 0000:00:04.0
+    /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 }

@@ -7,10 +7,11 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::migration::{Phase, Protocol};
 use crate::output::Output;
-use crate::pci::{Address, Bus, Function, Identity};
+use crate::pci::{Bus, Function, Identity};
 use crate::region2018::{self, Region2018};
 use crate::session;
 use crate::vfio::{Container, MappedRegion};

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use clap::Args;
 use serde::Serialize;
 
+use crate::address::Address;
 use crate::digest::Digest;
 use crate::edu::{Snapshot, BUFFER_SIZE};
 use crate::error::{Error, Result};
@@ -15,7 +16,6 @@ use crate::guest::IRQ_PATIENCE;
 use crate::memory::GuestMemory;
 use crate::migration::Protocol;
 use crate::output::Output;
-use crate::pci::Address;
 use crate::session::Session;
 use crate::setup::{Setup, Values};
 use crate::target::Resuming;
@@ -32,7 +32,7 @@ use crate::wire::{Hello, STREAM_IMAGE};
 /// through a tunnel.
 #[derive(Args, Debug)]
 pub struct Recv {
-    /// Address of the device, such as 0000:00:04.0
+    /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 

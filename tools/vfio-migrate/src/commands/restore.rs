@@ -10,12 +10,12 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::guest::IRQ_PATIENCE;
 use crate::image;
 use crate::migration::Protocol;
 use crate::output::{Output, Unit};
-use crate::pci::Address;
 use crate::region::Layout;
 use crate::session::Session;
 use crate::setup::{Setup, Values};
@@ -28,7 +28,7 @@ use crate::vfio::IrqKind;
 /// say. An image that the driver refuses leaves a reset device and exit code 4.
 #[derive(Args, Debug)]
 pub struct Restore {
-    /// Address of the device, such as 0000:00:04.0
+    /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 

@@ -6,13 +6,13 @@ mod summary;
 
 use clap::Args;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::guest::{self, Comparison, Guest, Known, IRQ_PATIENCE};
 use crate::live::{self, Event, Observer, Options, Statistics};
 use crate::memory::GuestMemory;
 use crate::migration::Phase;
 use crate::output::Output;
-use crate::pci::Address;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::sys;
@@ -31,11 +31,11 @@ use summary::{Side, Summary};
 /// compared and the pending interrupt must have come again. Exit code 5 if anything differs.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Address of the source device
+    /// Address of the source device, or UUID of a mediated one
     #[arg(long, value_name = "BDF")]
     from: Address,
 
-    /// Address of the target device
+    /// Address of the target device, or UUID of a mediated one
     #[arg(long, value_name = "BDF")]
     to: Address,
 

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::address::Address;
 use crate::dirty::PAGE;
 use crate::error::Result;
 use crate::live::{self, Options, Statistics};
 use crate::migration::{Phase, Protocol};
 use crate::new_file::NewFile;
 use crate::output::Output;
-use crate::pci::Address;
 use crate::progress::Progress;
 use crate::region::Layout;
 use crate::session::Session;
@@ -27,7 +27,7 @@ use crate::target::Target;
 /// it run on. The file is written as a whole or not at all.
 #[derive(Args, Debug)]
 pub struct Save {
-    /// Address of the device, such as 0000:00:04.0
+    /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 

@@ -8,13 +8,13 @@ use std::net::TcpStream;
 use clap::Args;
 use serde::Serialize;
 
+use crate::address::Address;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::live::{self, Event, Observer, Options, Statistics};
 use crate::migration::Protocol;
 use crate::output::Output;
-use crate::pci::Address;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::setup::{Setup, Values};
@@ -32,7 +32,7 @@ use crate::wire::{Hello, STREAM_IMAGE};
 /// through a tunnel.
 #[derive(Args, Debug)]
 pub struct Send {
-    /// Address of the device, such as 0000:00:04.0
+    /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::output::Output;
-use crate::pci::Address;
 use crate::watch::interval;
 use crate::watch::sample::Sample;
 use crate::watch::source::Source;
@@ -37,7 +37,7 @@ use crate::watch::view::View;
 /// "event": time, address, event, task, fields. "lost" counts the events that were not read in time.
 #[derive(Args, Debug)]
 pub struct Watch {
-    /// Address of the device, such as 0000:00:04.0
+    /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use vfio_bindings::bindings::vfio as uapi;
 
 use super::info::{self, IrqInfo, RegionInfo};
+use crate::address::Address;
 use crate::edu::{Registers, Width};
 use crate::error::{Error, Result};
-use crate::pci::Address;
 use crate::sys::{self, Request};
 
 /// Offset of the command register in a PCI function's configuration space.

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::status::Status;
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::heat::snapshot::Snapshot;
-use crate::pci::{Address, Bus};
+use crate::pci::Bus;
 use crate::sys;
 
 const DEBUGFS: &str = "/sys/kernel/debug";
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn each_thing_that_is_missing_is_said() {
         let machine = Machine::new();
-        assert!(machine.error().contains("no PCI device 0000:00:04.0"));
+        assert!(machine.error().contains("no device 0000:00:04.0"));
         let device = machine.add_device();
         assert!(machine.error().contains("no driver has it"));
         symlink("../../drivers/e1000", device.join("driver")).unwrap();

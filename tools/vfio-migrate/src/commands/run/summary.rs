@@ -7,9 +7,10 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{IrqKind, Phase, Session, Statistics};
+use crate::address::Address;
 use crate::edu::Snapshot;
 use crate::migration::Protocol;
-use crate::pci::{Address, Identity};
+use crate::pci::Identity;
 use crate::region::Layout;
 use crate::workload::Done;
 
