@@ -8,7 +8,7 @@ after=(archive)
 
 rootfs_packages=(
 	python3 python3-pytest python3-pytest-timeout
-	mount pciutils kmod procps iproute2 psmisc strace
+	mount pciutils kmod procps iproute2 psmisc strace mdevctl
 	# Programs for guests of QEMU in the VM.
 	binutils
 	# For the initramfs.

@@ -132,7 +132,9 @@ static int group_of(const char *bdf)
 	const char *number;
 	ssize_t length;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", bdf);
+	/* A mediated device is named by its UUID, which has no colon. */
+	snprintf(path, sizeof(path), "/sys/bus/%s/devices/%s/iommu_group",
+		 strchr(bdf, ':') ? "pci" : "mdev", bdf);
 	length = readlink(path, link, sizeof(link) - 1);
 	if (length < 0)
 		die(bdf, path);

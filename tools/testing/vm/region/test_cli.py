@@ -161,6 +161,7 @@ def test_a_device_in_use_is_said_to_be(cli, bdfs):
     assert "in use" in text or "busy" in text, text
 
 
+@pytest.mark.physical
 def test_a_device_that_is_not_bound_is_named_with_the_remedy(cli, bdfs):
     modules.unbind(bdfs[0])
     text = cli("info", bdfs[0], status=ENVIRONMENT)

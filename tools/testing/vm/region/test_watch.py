@@ -95,6 +95,7 @@ def test_without_a_terminal_there_is_a_line_for_each_change(bdfs, guest, vfio_mi
     assert " state=RUNNING protocol=none " in line
 
 
+@pytest.mark.physical
 def test_a_device_that_loses_its_driver_ends_it(bdfs, watch):
     seen = watch(bdfs[0], "--interval", "20ms")
     modules.unbind(bdfs[0])
@@ -102,6 +103,7 @@ def test_a_device_that_loses_its_driver_ends_it(bdfs, watch):
     assert seen.process.wait() == 3
 
 
+@pytest.mark.physical
 def test_what_is_missing_is_said(bdfs, vfio_migrate):
     def refused(*arguments, **options):
         status, output, errors = run(vfio_migrate, "watch", bdfs[0], *arguments, **options)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures of the tests of virtual devices."""
+
+import pytest
+
+import mediated
+import modules
+from clients import Client
+
+
+@pytest.fixture
+def parent(edu_devices):
+    """The first physical device, without virtual ones."""
+    bdf = edu_devices[0]
+    modules.rebind(bdf, mediated.DRIVER)
+    mediated.clear(bdf)
+    yield bdf
+    if modules.driver_of(bdf) == mediated.DRIVER:
+        mediated.clear(bdf)
+
+
+@pytest.fixture
+def name(parent):
+    """A virtual device that has the physical one for itself."""
+    return mediated.create(parent, 1)
+
+
+@pytest.fixture
+def guest(name):
+    """The virtual device, open, with a client for each protocol."""
+    with Client(name) as guest:
+        yield guest
+
+
+@pytest.fixture
+def names(parent):
+    """All eight virtual devices that there can be."""
+    return [mediated.create(parent, 8) for _ in range(8)]
+
+
+@pytest.fixture
+def guests(names):
+    """Eight virtual devices, open."""
+    clients = []
+    try:
+        for name in names:
+            clients.append(Client(name))
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.fixture
+def passed_through(edu_devices):
+    """The second physical device, passed through as a whole."""
+    modules.rebind(edu_devices[1], modules.VARIANT)
+    with Client(edu_devices[1]) as guest:
+        yield guest

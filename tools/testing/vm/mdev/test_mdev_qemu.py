@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU with virtual devices, beside others at work; the tests of qemu/ are run with them too."""
+
+import threading
+
+import pytest
+
+import edu
+import mediated
+import modules
+import versions
+from clients import Client
+from edu import BUFFER_SIZE
+from machine import FIRST_SLOT, Machine, migrate
+
+# Where the guest tells QEMU's "pc" machine which slots it has given up.
+EJECT = 0xAE08
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared():
+    versions.prepare()
+
+
+@pytest.fixture(params=versions.ALL, ids=str)
+def version(request):
+    return request.param
+
+
+@pytest.fixture
+def start(version, parent):  # pylint: disable=unused-argument
+    """Starts a QEMU with devices by their names; see Machine for the options.
+
+    All of them have ended before the parent's devices are removed, which would wait for them.
+    """
+    machines = []
+
+    def start_one(*names, **options):
+        machines.append(Machine(names, version, **options))
+        return machines[-1]
+
+    yield start_one
+    for machine in reversed(machines):
+        print(machine.close())
+
+
+def furnish(machine, rng):
+    """Gives a guest's device a state; returns it."""
+    content = rng.randbytes(BUFFER_SIZE)
+    machine.edu.fill(content)
+    machine.edu.write32(edu.LIVENESS, rng.getrandbits(32))
+    machine.edu.factorial(9)
+    return machine.edu.state(), content
+
+
+def arrived(machine, state, content):
+    assert machine.edu.state() == state
+    assert machine.edu.buffer() == content
+    assert machine.edu.factorial(5) == 120
+
+
+def test_two_guests_migrate_while_eight_devices_work(start, names, rng):
+    """There and back, while six others compute and move data all the time."""
+    stop, errors, rounds = threading.Event(), [], [0] * 6
+
+    def work(number):
+        try:
+            with Client(names[2 + number]) as guest:
+                while not stop.is_set():
+                    content = bytes([number + 1]) * 64
+                    guest.fill(content)
+                    assert guest.edu.factorial(6) == 720
+                    assert guest.buffer()[:64] == content
+                    rounds[number] += 1
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        source = start(names[0])
+        source.enable()
+        target = start(names[1], incoming=True)
+        state, content = furnish(source, rng)
+        migrate(source, target)
+        arrived(target, state, content)
+        print(source.close())
+        back = start(names[0], incoming=True)
+        state, content = furnish(target, rng)
+        migrate(target, back)
+        arrived(back, state, content)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not errors, errors
+    assert min(rounds) >= 1, rounds
+
+
+@pytest.mark.parametrize("way", ["to virtual", "to physical"])
+def test_with_a_physical_device(start, name, edu_devices, rng, way):
+    """A guest moves between a virtual device and one that is passed through as a whole."""
+    modules.rebind(edu_devices[1], modules.VARIANT)
+    places = [edu_devices[1], name]
+    if way == "to physical":
+        places.reverse()
+    source = start(places[0])
+    source.enable()
+    target = start(places[1], incoming=True)
+    state, content = furnish(source, rng)
+    migrate(source, target)
+    arrived(target, state, content)
+
+
+def test_two_devices_of_one_guest(start, names, rng):
+    """Two virtual devices of one physical one in a guest, both at work."""
+    machine = start(names[0], names[1])
+    machine.enable()
+    contents = [rng.randbytes(BUFFER_SIZE) for _ in machine.edus]
+    for one, content in zip(machine.edus, contents):
+        one.fill(content)
+    assert [one.buffer() for one in machine.edus] == contents
+
+
+def test_a_device_is_removed_from_a_running_guest(start, parent, name):
+    """QEMU hears of it and asks the guest; the guest gives the device up, and goes on."""
+    machine = start(name)
+    machine.enable()
+    assert machine.edu.factorial(5) == 120
+    thread = threading.Thread(target=mediated.remove, args=(name,))
+    thread.start()
+    thread.join(2)
+    assert thread.is_alive()
+
+    def given_up():
+        machine.qtest.io_write32(EJECT, 1 << FIRST_SLOT)
+        return not thread.is_alive()
+
+    machine.wait(given_up, "the end of the removal")
+    assert mediated.children(parent) == []
+    assert machine.status() == "running"
