@@ -24,7 +24,7 @@ endif
 all: modules tools		## modules and tools
 
 .PHONY: modules
-modules:			## rvfio.ko and edu_vfio_pci.ko (KDIR=... for another kernel tree)
+modules:			## rvfio.ko, edu_vfio_pci.ko and edu_mdev.ko (KDIR=... for another kernel tree)
 	+$(Q)$(kbuild) modules
 
 .PHONY: install
@@ -53,6 +53,10 @@ demo:				## migrate a device in a virtual machine, then a guest of QEMU 11
 .PHONY: demo-qemu7
 demo-qemu7:			## migrate a guest of QEMU 7.2 in a virtual machine
 	$(Q)scripts/demo qemu7
+
+.PHONY: demo-mdev
+demo-mdev:			## migrate a virtual device (mdev) to another in a virtual machine
+	$(Q)scripts/demo mdev
 
 .PHONY: bench
 bench:				## run a benchmark (B=NAME; without it, list them)

@@ -9,14 +9,23 @@ use kernel::{
     error::to_result,
     prelude::*, //
 };
+use migration::iova::IovaRange;
 
 use super::VirtualDevice;
 use crate::{
     bindings,
-    device::Host, //
+    device::{
+        trace,
+        Host, //
+    }, //
 };
 
 impl VirtualDevice {
+    /// Tells whoever traces that the device is about to write `range`.
+    pub fn mark_writing(&self, range: IovaRange) {
+        trace::dirty(self.as_ref(), range);
+    }
+
     /// Reads the user's memory at an I/O virtual address.
     ///
     /// `EINVAL` where it is not mapped, `EPERM` where it may not be read, `EFAULT` where the user's

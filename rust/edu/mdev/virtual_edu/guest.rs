@@ -139,6 +139,7 @@ impl VirtualEdu {
             Transfer::ToMemory(range) => {
                 mediator.transfer(&self.slot, host)?;
                 log.mark(range);
+                host.mark_writing(range);
                 Stage::Device
             }
             Transfer::FromMemory => {
