@@ -2,9 +2,11 @@
 /*
  * Times register accesses through two VFIO device files, in turn.
  *
- *	trap BDF BDF
+ *	trap NAME NAME [mtty]
  *
- * The BDFs are the PCI addresses of edu devices bound to any vfio-pci driver.
+ * The names are PCI addresses of edu devices bound to any vfio-pci driver, or
+ * UUIDs of virtual ones. With 'mtty' the second is a device of the kernel's
+ * sample of that name, and registers of either are timed.
  * Prints a line for each kind of access: its name and, for either device, the
  * nanoseconds of one, of the batch that a quarter of all are quicker than. What
  * else the machine does only makes batches slower.
@@ -32,11 +34,19 @@ static const struct access {
 	uint64_t offset;
 	size_t width;
 	int is_write;
-} accesses[] = {
+} edu[] = {
 	{ "read-liveness", 0x04, 4, 0 },
 	{ "read-dma-source", 0x80, 8, 0 },
 	{ "write-liveness", 0x04, 4, 1 },
 	{ "write-dma-source", 0x80, 8, 1 },
+	{}
+};
+
+/* Of each pair the first is the edu's. The mtty has registers of one byte. */
+static const struct access beside_mtty[][2] = {
+	{ { "read", 0x04, 4, 0 }, { "line-status", 0x05, 1, 0 } },
+	{ { "write", 0x04, 4, 1 }, { "scratch", 0x07, 1, 1 } },
+	{}
 };
 
 struct device {
@@ -65,7 +75,8 @@ static int open_device(const char *bdf)
 	int container, group, device;
 	ssize_t len;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", bdf);
+	snprintf(path, sizeof(path), "/sys/bus/%s/devices/%s/iommu_group",
+		 strchr(bdf, ':') ? "pci" : "mdev", bdf);
 	len = readlink(path, link, sizeof(link) - 1);
 	if (len < 0)
 		err(1, "%s", path);
@@ -124,27 +135,41 @@ static uint64_t batch(const struct device *device, const struct access *access)
 	return now() - begun;
 }
 
+/* Times an access of either device, and prints a line. */
+static void compare_accesses(const struct device *devices, const struct access *const *accesses)
+{
+	uint64_t times[2][BATCHES];
+
+	for (int b = 0; b < BATCHES; b++)
+		for (int i = 0; i < 2; i++)
+			times[i][b] = batch(&devices[i], accesses[i]);
+	printf("%s", accesses[0]->name);
+	for (int i = 0; i < 2; i++) {
+		qsort(times[i], BATCHES, sizeof(times[i][0]), compare);
+		printf(" %.0f", (double)times[i][BATCHES / 4] / BATCH);
+	}
+	printf("\n");
+}
+
 int main(int argc, char **argv)
 {
+	const int mtty = argc == 4 && !strcmp(argv[3], "mtty");
 	struct device devices[2];
 
-	if (argc != 3)
-		errx(2, "usage: trap BDF BDF");
+	if (argc != 3 && !mtty)
+		errx(2, "usage: trap NAME NAME [mtty]");
 	for (int i = 0; i < 2; i++)
 		devices[i] = prepare(argv[i + 1]);
 
-	for (size_t a = 0; a < sizeof(accesses) / sizeof(accesses[0]); a++) {
-		uint64_t times[2][BATCHES];
+	for (int a = 0; mtty && beside_mtty[a][0].name; a++) {
+		const struct access *const pair[] = { &beside_mtty[a][0], &beside_mtty[a][1] };
 
-		for (int b = 0; b < BATCHES; b++)
-			for (int i = 0; i < 2; i++)
-				times[i][b] = batch(&devices[i], &accesses[a]);
-		printf("%s", accesses[a].name);
-		for (int i = 0; i < 2; i++) {
-			qsort(times[i], BATCHES, sizeof(times[i][0]), compare);
-			printf(" %.0f", (double)times[i][BATCHES / 4] / BATCH);
-		}
-		printf("\n");
+		compare_accesses(devices, pair);
+	}
+	for (int a = 0; !mtty && edu[a].name; a++) {
+		const struct access *const pair[] = { &edu[a], &edu[a] };
+
+		compare_accesses(devices, pair);
 	}
 	return 0;
 }

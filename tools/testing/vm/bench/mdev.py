@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compares virtual edu devices with the kernel's mtty sample.
+
+Runs in the virtual machine; the two take turns. First what an access to a trapped register
+takes, then what QEMU says of migrations between two devices of each.
+
+    mdev.py PROGRAM
+"""
+
+import functools
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import mediated
+import modules
+import mtty
+import versions
+from machine import MIB, Machine, migrate
+from vfio import sysfs
+
+ROUNDS = 7
+MEMORY = 256 * MIB
+
+# The most that a ratio should be.
+AIM = 1.0
+
+
+def trapped(program, ours, peer):
+    """Returns the nanoseconds of each kind of access, ours and the peer's."""
+    out = subprocess.run([program, ours, peer, "mtty"], check=True, capture_output=True, text=True)
+    return {name: [int(t) for t in times] for name, *times in map(str.split, out.stdout.splitlines())}
+
+
+def migration(places, properties=()):
+    """Migrates a guest without load; returns total time and downtime in milliseconds."""
+    source = Machine(places[:1], memory=MEMORY, properties=properties)
+    target = Machine(places[1:], incoming=True, memory=MEMORY, properties=properties)
+    try:
+        source.enable()
+        info = migrate(source, target)
+        return {"total time": info["total-time"], "downtime": info["downtime"]}
+    finally:
+        target.close()
+        source.close()
+
+
+def show(what, unit, pairs):
+    """Prints medians and the median of the ratios, round by round."""
+    ours, peer = (statistics.median(pair[n] for pair in pairs) for n in (0, 1))
+    ratio = statistics.median(one / max(1, other) for one, other in pairs)
+    verdict = "ok" if ratio <= AIM else "missed"
+    print(f"{what:24} {ours:10.0f} {peer:10.0f} {unit:3} {ratio:7.2f} {AIM:6.2f} {verdict}")
+
+
+def main():
+    (program,) = sys.argv[1:]
+    versions.prepare()
+    parent = modules.find_devices()[0]
+    modules.rebind(parent, mediated.DRIVER)
+    ours = [mediated.create(parent, 2) for _ in range(2)]
+    with mtty.devices(2) as peers:
+        names = [pathlib.Path(peer).name for peer in peers]
+        accesses = [trapped(program, ours[0], names[0]) for _ in range(ROUNDS)]
+        cases = (
+            functools.partial(migration, [sysfs(name) for name in ours]),
+            functools.partial(migration, peers, mtty.PROPERTIES),
+        )
+        migrations = [[case() for case in cases] for _ in range(ROUNDS)]
+    print(f"{'':24} {mediated.DRIVER:>10} {'mtty':>10} {'':3} {'ratio':>7} {'aim':>6}")
+    for access in accesses[0]:
+        show(f"trapped {access}", "ns", [one[access] for one in accesses])
+    for figure in ("total time", "downtime"):
+        show(f"migration, {figure}", "ms", [[one[figure] for one in pair] for pair in migrations])
+
+
+main()
