@@ -51,6 +51,8 @@ class Machine:
         self.host = host
         self.properties = properties
         self.written = None
+        #: What each vfio-pci is, as QEMU's option -device has it.
+        self.devices = [self._device(number, place) for number, place in enumerate(bdfs)]
         with host.listen() as (qmp, qmp_at), host.listen() as (qtest, qtest_at):
             self.process = host.start(
                 [
@@ -60,11 +62,7 @@ class Machine:
                     *("-chardev", f"socket,id=qmp,{qmp_at}", "-qmp", "chardev:qmp"),
                     *("-chardev", f"socket,id=qtest,{qtest_at}"),
                     *("-qtest", "chardev:qtest", "-qtest-log", "none"),
-                    *(
-                        argument
-                        for number, place in enumerate(bdfs)
-                        for argument in ("-device", self._device(number, place))
-                    ),
+                    *(word for device in self.devices for word in ("-device", device)),
                     *(("-incoming", "defer") if incoming else ()),
                 ]
             )

@@ -39,16 +39,15 @@ class Differences:
         print(f"  {what}: {'yes' if same else 'NO'}")
 
 
-def start(what, bdf, version, **options):
+def start(machines, what, bdf, version, **options):
+    """Starts a QEMU and notes it among those to be ended."""
     machine = Machine([bdf], version, memory=MEMORY, **options)
+    machines.append(machine)
     number = machine.cmd("query-version")["qemu"]
-    arguments = machine.process.args
     print(
         f"{what}: QEMU {number['major']}.{number['minor']}.{number['micro']},"
-        f" a guest of {MEMORY // MIB} MiB,"
-        f"\n  -device {arguments[arguments.index('-device') + 1]}"
+        f" a guest of {MEMORY // MIB} MiB,\n  -device {machine.devices[0]}"
     )
-    return machine
 
 
 def use(source, rng):
@@ -97,8 +96,8 @@ def main():
     versions.prepare()
     machines = []
     try:
-        machines.append(start("source", bdfs[0], version))
-        machines.append(start("target", bdfs[1], version, incoming=True))
+        start(machines, "source", bdfs[0], version)
+        start(machines, "target", bdfs[1], version, incoming=True)
         source, target = machines
         before = use(source, random.Random(3))
         info = migrate(source, target)

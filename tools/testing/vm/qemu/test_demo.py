@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The demonstration of make demo and make demo-qemu7 comes to its end, and means what it says."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+DEMO = pathlib.Path(__file__).with_name("demo.py")
+
+# Runs the demonstration with a guest that loses a byte of what its device wrote.
+LOSSY = """
+import runpy, sys, machine
+migrate = machine.migrate
+
+def lossy(source, target):
+    info = migrate(source, target)
+    page = 0x400000
+    target.qtest.write(page, bytes([target.qtest.read(page, 1)[0] ^ 1]))
+    return info
+
+machine.migrate = lossy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(*arguments):
+    """Runs a Python program with the modules of the tests; returns status and output."""
+    result = subprocess.run(
+        [sys.executable, "-B", *arguments],
+        env={**os.environ, "PYTHONPATH": str(DEMO.parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(result.stdout)
+    return result.returncode, result.stdout
+
+
+@pytest.mark.parametrize("lossy", [False, True], ids=["whole", "lossy"])
+def test_the_demonstration(bdfs, version, lossy):
+    program = ("-c", LOSSY, DEMO) if lossy else (DEMO,)
+    status, output = run(*program, str(version), *bdfs)
+    assert f"memory equal that the device wrote: {'NO' if lossy else 'yes'}" in output
+    assert output.count(": NO") == int(lossy)
+    assert status == int(lossy)
+    assert ("nothing was lost" in output) != lossy
