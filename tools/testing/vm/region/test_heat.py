@@ -2,6 +2,7 @@
 """`vfio-migrate dirty` shows the memory that a device writes while another process uses it."""
 
 import collections
+import contextlib
 import os
 import pathlib
 import pty
@@ -12,8 +13,10 @@ import xml.etree.ElementTree
 import pytest
 
 import migration2018 as m
+import migration_v2
 import modules
 import png
+import region_v1
 from guest import Client
 from support import start_to_memory
 from watching import INSTANCES, run
@@ -110,6 +113,34 @@ def test_writes_are_seen_with_and_without_tracking(bdfs, pair, heat):
     assert sum(rows[guest.IOVA + 3 * m.PAGE]["pages"]) == 2
     dirty = [iova for iova, row in rows.items() if row["dirty"]]
     assert dirty == [guest.IOVA + 3 * m.PAGE]
+
+
+@contextlib.contextmanager
+def pre_copy_v1(device):
+    with region_v1.RegionV1(device) as region:
+        region.state = region_v1.PRE_COPY
+        yield
+        region.state = region_v1.RUNNING
+
+
+@contextlib.contextmanager
+def pre_copy_v2(device):
+    migration = migration_v2.MigrationV2(device)
+    with migration.set(migration_v2.PRE_COPY):
+        yield
+    migration.set(migration_v2.RUNNING)
+
+
+@pytest.mark.parametrize("pre_copy", [pre_copy_v1, pre_copy_v2])
+def test_writes_are_seen_where_the_container_tracks(bdfs, guest, heat, pre_copy):
+    seen = heat(bdfs[0], "--interval", "20ms")
+    with pre_copy(guest.device):
+        write(guest)
+        last = seen.until(lambda sample: sample["pages"] >= len(PAGES))
+        assert shown(bdfs[0]) == ["dirty_pages: not tracked"]
+    assert seen.end() == 0
+    assert last["pages"] == len(PAGES) and last["dirty_pages"] is None
+    assert set(counted(seen.records)) == {guest.IOVA + page * m.PAGE for page in PAGES}
 
 
 def test_pictures_show_what_was_written(bdfs, guest, heat, tmp_path):
