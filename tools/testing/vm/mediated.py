@@ -17,7 +17,7 @@ _homes = {}
 
 def is_virtual(name):
     """Returns whether a device is named by its UUID."""
-    return name.count("-") == 4
+    return "/" not in name and name.count("-") == 4
 
 
 def type_of(bdf, shares):

@@ -5,7 +5,7 @@
 Runs in the virtual machine; the two take turns. First what an access to a trapped register
 takes, then what QEMU says of migrations between two devices of each.
 
-    mdev.py PROGRAM
+    mdev.py PROGRAM [ROUNDS]
 """
 
 import functools
@@ -39,7 +39,6 @@ def migration(places, properties=()):
     source = Machine(places[:1], memory=MEMORY, properties=properties)
     target = Machine(places[1:], incoming=True, memory=MEMORY, properties=properties)
     try:
-        source.enable()
         info = migrate(source, target)
         return {"total time": info["total-time"], "downtime": info["downtime"]}
     finally:
@@ -56,19 +55,19 @@ def show(what, unit, pairs):
 
 
 def main():
-    (program,) = sys.argv[1:]
+    program, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else ROUNDS
     versions.prepare()
     parent = modules.find_devices()[0]
     modules.rebind(parent, mediated.DRIVER)
     ours = [mediated.create(parent, 2) for _ in range(2)]
     with mtty.devices(2) as peers:
         names = [pathlib.Path(peer).name for peer in peers]
-        accesses = [trapped(program, ours[0], names[0]) for _ in range(ROUNDS)]
+        accesses = [trapped(program, ours[0], names[0]) for _ in range(rounds)]
         cases = (
             functools.partial(migration, [sysfs(name) for name in ours]),
             functools.partial(migration, peers, mtty.PROPERTIES),
         )
-        migrations = [[case() for case in cases] for _ in range(ROUNDS)]
+        migrations = [[case() for case in cases] for _ in range(rounds)]
     print(f"{'':24} {mediated.DRIVER:>10} {'mtty':>10} {'':3} {'ratio':>7} {'aim':>6}")
     for access in accesses[0]:
         show(f"trapped {access}", "ns", [one[access] for one in accesses])
