@@ -40,10 +40,6 @@ def script(name, *arguments):
     assert result.returncode == 0, result.stdout
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "physical: of passed-through devices, not of virtual ones")
-
-
 def pytest_collection_modifyitems(config, items):
     """Leaves out what is not for the flavour that is tested."""
     if modules.DRIVER == mediated.DRIVER:
