@@ -2,6 +2,7 @@
 
 //! Which pages of guest memory the device has written.
 
+pub mod granule;
 pub mod snapshot;
 pub mod table;
 
@@ -15,8 +16,9 @@ use table::DirtyTable;
 
 /// Takes a dirty bitmap piece by piece.
 ///
-/// Called with ascending, neighbouring byte offsets from 0 on and the bytes that belong there; bit
-/// 0 of byte 0 stands for the first page asked for.
+/// Called with ascending byte offsets and the bytes that belong there. The bitmap is little-endian;
+/// bit 0 of byte 0 stands for the first page asked for. Bytes that are not handed over are 0, so
+/// that the cost of a query is that of the dirty pages.
 pub type BitmapSink<'a> = dyn FnMut(usize, &[u8]) -> Result + 'a;
 
 /// The pages that the device wrote since tracking began, while tracking is on.

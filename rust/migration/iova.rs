@@ -31,6 +31,7 @@ impl IovaRange {
     ///
     /// `EINVAL` when `len` is 0 or the range goes past the end of the 64-bit address space; it may
     /// end there.
+    #[inline]
     pub fn new(start: u64, len: u64) -> Result<Self> {
         let more = len.checked_sub(1).ok_or(EINVAL)?;
         let last = start.checked_add(more).ok_or(EINVAL)?;
@@ -39,11 +40,13 @@ impl IovaRange {
     }
 
     /// Returns the address of the first byte.
+    #[inline]
     pub fn start(&self) -> u64 {
         self.first
     }
 
     /// Returns the address of the last byte.
+    #[inline]
     pub fn last(&self) -> u64 {
         self.last
     }
@@ -51,6 +54,7 @@ impl IovaRange {
     /// Returns the length in bytes.
     ///
     /// Never overflows: [`IovaRange::new`] takes the length as a `u64`.
+    #[inline]
     pub fn len(&self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }
@@ -61,6 +65,7 @@ impl IovaRange {
     }
 
     /// Returns the pages that the range touches.
+    #[inline]
     pub fn pages(&self) -> PageRange {
         let first = self.first >> PAGE_SHIFT;
         let last = self.last >> PAGE_SHIFT;
@@ -92,6 +97,7 @@ impl PageRange {
     /// Returns the `count` pages from page number `first` on.
     ///
     /// `EINVAL` when `count` is 0 or the range goes past the end of the address space.
+    #[inline]
     pub fn new(first: u64, count: u64) -> Result<Self> {
         let more = count.checked_sub(1).ok_or(EINVAL)?;
         let last = first.checked_add(more).ok_or(EINVAL)?;
@@ -105,6 +111,7 @@ impl PageRange {
     /// Returns the `count` pages from the address `iova` on.
     ///
     /// `EINVAL` when `iova` is not page aligned, and as [`PageRange::new`].
+    #[inline]
     pub fn at(iova: u64, count: u64) -> Result<Self> {
         if iova % PAGE_SIZE != 0 {
             return Err(EINVAL);
@@ -113,21 +120,25 @@ impl PageRange {
     }
 
     /// Returns the number of the first page.
+    #[inline]
     pub fn first(&self) -> u64 {
         self.first
     }
 
     /// Returns the number of the last page.
+    #[inline]
     pub fn last(&self) -> u64 {
         self.last
     }
 
     /// Returns the address of the first byte.
+    #[inline]
     pub fn start(&self) -> u64 {
         self.first << PAGE_SHIFT
     }
 
     /// Returns the number of pages, from 1 to [`PAGES`].
+    #[inline]
     pub fn count(&self) -> u64 {
         self.last - self.first + 1
     }

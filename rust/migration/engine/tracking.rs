@@ -11,6 +11,8 @@ use super::{
 use crate::{
     device::Device,
     dirty::{
+        granule::Granule,
+        table::DirtyTable,
         BitmapSink,
         DirtyLog, //
     },
@@ -87,29 +89,33 @@ impl<D: Device> Engine<D> {
 
     /// Reports the dirty pages of `range` to `sink` as a bitmap, and forgets them.
     ///
-    /// Returns whether one was dirty; where none was, `sink` is not called. What the device may
-    /// still be writing is reported and stays dirty, for the next query to report what has landed.
-    /// `EINVAL` while tracking is off; on an error, of the device or of `sink`, nothing is
-    /// forgotten.
+    /// Returns whether one was dirty, as [`Engine::dirty_look`].
     pub fn dirty_query(
         &mut self,
         host: &D::Host,
         range: PageRange,
+        granule: Granule,
         sink: &mut BitmapSink<'_>,
     ) -> Result<bool> {
-        self.dirty_look(host, range, range, sink)
+        self.dirty_look(host, range, range, |table| {
+            table.bitmap(range, granule, sink)
+        })
     }
 
-    /// Does [`Engine::dirty_query`] for the pages of `window` when one of `range` is dirty.
+    /// Has `report` report the dirty pages of `window` when one of `range` is dirty, and forgets
+    /// them.
     ///
-    /// For a client that asks for more pages than it has room for. Returns whether one of `range`
-    /// was dirty.
+    /// `window` is part of `range`, for a client that asks for more pages than it has room for.
+    /// Returns whether a page of `range` was dirty; where none was, `report` is not called. What the
+    /// device may still be writing is reported and stays dirty, for the next query to report what
+    /// has landed. `EINVAL` while tracking is off; on an error, of the device or of `report`,
+    /// nothing is forgotten. So all that can fail in handing the pages over is up to `report`.
     pub fn dirty_look(
         &mut self,
         host: &D::Host,
         range: PageRange,
         window: PageRange,
-        sink: &mut BitmapSink<'_>,
+        report: impl FnOnce(&DirtyTable) -> Result,
     ) -> Result<bool> {
         self.log.table()?;
         let marked = InFlight::mark(&mut self.device, host, &mut self.log);
@@ -117,25 +123,18 @@ impl<D: Device> Engine<D> {
 
         let table = self.log.table()?;
         let any = table.any_in(range);
+        let mut reported = 0;
         if any {
-            let mut reported = 0u64;
-            table.bitmap(window, &mut |offset, bytes| {
-                let pages: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
-                reported = reported.wrapping_add(pages.into());
-                sink(offset, bytes)
-            })?;
-            self.counters.pages_reported = self.counters.pages_reported.wrapping_add(reported);
+            report(table)?;
+            reported = table.count_in(window);
         }
         self.counters.dirty_queries = self.counters.dirty_queries.wrapping_add(1);
-        if !any {
-            return Ok(false);
+        self.counters.pages_reported = self.counters.pages_reported.wrapping_add(reported);
+        // Where there are too many in flight to tell apart, all that was reported stays dirty.
+        if any && !in_flight.more {
+            self.log
+                .clear(window, in_flight.ranges.iter().flatten().copied())?;
         }
-        if in_flight.more {
-            // Too many to tell apart: all that was reported stays dirty.
-            return Ok(true);
-        }
-        self.log
-            .clear(window, in_flight.ranges.iter().flatten().copied())?;
-        Ok(true)
+        Ok(any)
     }
 }

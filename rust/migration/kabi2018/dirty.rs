@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     device::Device,
+    dirty::granule::Granule,
     engine::Engine,
     iova::PageRange,
     window::DataWindow, //
@@ -49,11 +50,33 @@ impl Kabi2018 {
 
         // The bitmap takes the place of the buffer.
         self.consume();
-        let any = engine.dirty_look(host, range, covered, &mut |offset, bytes| {
-            window.write(offset, bytes)
+        let any = engine.dirty_look(host, range, covered, |table| {
+            let mut filled = 0;
+            table.bitmap(covered, Granule::PAGE, &mut |offset, bytes| {
+                zero(window, filled, offset)?;
+                filled = offset.checked_add(bytes.len()).ok_or(EOVERFLOW)?;
+                window.write(offset, bytes)
+            })?;
+            zero(
+                window,
+                filled,
+                usize::try_from(covered.count().div_ceil(8))?,
+            )
         })?;
         let copied = if any { covered.count() } else { 0 };
         self.query = Query::Done(copied);
         Ok(copied)
     }
+}
+
+/// Zeroes the bytes `from` to `to` of the data section; does nothing where that is not ahead.
+fn zero(window: &dyn DataWindow, from: usize, to: usize) -> Result {
+    static ZEROES: [u8; 4096] = [0; 4096];
+    let mut at = from;
+    while at < to {
+        let count = (to - at).min(ZEROES.len());
+        window.write(at, ZEROES.get(..count).unwrap_or_default())?;
+        at += count;
+    }
+    Ok(())
 }

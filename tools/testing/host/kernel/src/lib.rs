@@ -10,6 +10,7 @@
 
 pub mod alloc;
 pub mod error;
+mod zeroable;
 
 /// What kernel code imports by `use kernel::prelude::*`.
 pub mod prelude {
@@ -32,4 +33,5 @@ pub mod prelude {
         Error,
         Result, //
     };
+    pub use crate::zeroable::Zeroable;
 }

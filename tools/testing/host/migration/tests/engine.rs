@@ -10,6 +10,7 @@ use kernel::{
     error::{code::*, Result},
 };
 use migration::{
+    dirty::granule::Granule,
     engine::{Engine, Pending, Protocol},
     image::{format::END_LEN, Reason},
     iova::{PageRange, PAGES},
@@ -50,7 +51,7 @@ fn page(first: u64, count: u64) -> PageRange {
 /// The pages that a query reports.
 fn query(engine: &mut Engine<Fake>, host: &Host, range: PageRange) -> Result<Vec<u64>> {
     let mut pages = Vec::new();
-    let any = engine.dirty_query(host, range, &mut |offset, bytes| {
+    let any = engine.dirty_query(host, range, Granule::PAGE, &mut |offset, bytes| {
         for (byte, bits) in bytes.iter().enumerate() {
             let first = range.first() + 8 * (offset + byte) as u64;
             pages.extend(
@@ -536,7 +537,7 @@ fn a_query_that_fails_forgets_nothing() {
     host.fail(Op::InFlight, EIO);
     assert_eq!(query(&mut engine, &host, page(0, 1000)), Err(EIO));
     let mut calls = 0;
-    let failing = engine.dirty_query(&host, page(0, 1000), &mut |_, _| {
+    let failing = engine.dirty_query(&host, page(0, 1000), Granule::PAGE, &mut |_, _| {
         calls += 1;
         if calls == 2 {
             Err(EFAULT)

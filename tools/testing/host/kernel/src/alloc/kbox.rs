@@ -16,6 +16,7 @@ use super::{
     AllocError,
     Flags, //
 };
+use crate::zeroable::Zeroable;
 
 /// The kernel's `Box` type: a heap allocation for a single value of type `T`.
 pub struct Box<T: ?Sized, A>(std::boxed::Box<T>, PhantomData<A>);
@@ -25,6 +26,15 @@ impl<T, A> Box<T, A> {
     pub fn new(x: T, _flags: Flags) -> Result<Self, AllocError> {
         permit()?;
         Ok(Self(std::boxed::Box::new(x), PhantomData))
+    }
+
+    /// Creates a new `Box<T, A>` and zeroes its contents.
+    pub fn zeroed(_flags: Flags) -> Result<Self, AllocError>
+    where
+        T: Zeroable,
+    {
+        permit()?;
+        Ok(Self(T::boxed_zero(), PhantomData))
     }
 
     /// Moves the value out and frees the box.

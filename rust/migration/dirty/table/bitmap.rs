@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The bitmap of one stretch of pages.
+
+use kernel::prelude::*;
+
+use super::slot::STRETCH_PAGES;
+
+/// Words of 64 pages in a stretch.
+pub(super) const WORDS: usize = STRETCH_PAGES as usize / 64;
+
+/// Words in a block, what one bit of the summary stands for.
+const BLOCK_WORDS: usize = WORDS / 16;
+
+/// Bytes in a block.
+const BLOCK_BYTES: usize = BLOCK_WORDS * 8;
+
+/// Pages in a block, as a power of two.
+const BLOCK_SHIFT: u32 = STRETCH_PAGES.trailing_zeros() - 4;
+
+/// The bits, little-endian, bit 0 of byte 0 for the first page: what clients are given.
+type Bits = [[u8; 8]; WORDS];
+
+/// One bit for each page of a stretch, and which of them need not be looked at.
+///
+/// All but the bits stands in the slot, so that a mark finds it there.
+#[derive(Debug)]
+pub(super) struct Bitmap {
+    /// A bit for each page.
+    bits: KBox<Bits>,
+    /// Number of dirty pages.
+    count: u32,
+    /// A bit for each 1/16 of the stretch: one of its pages may be dirty.
+    summary: u16,
+    /// Room for the slot to tell its forms apart without growing.
+    _form: Form,
+}
+
+/// The form of a slot that has a bitmap: one value of a byte, the others are left to the slot.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+enum Form {
+    /// The only one.
+    Bitmap,
+}
+
+impl Bitmap {
+    /// Bytes that one takes outside of its slot.
+    pub(super) const BYTES: usize = size_of::<Bits>();
+
+    /// Returns a bitmap with no dirty page; `ENOMEM` without memory.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            bits: KBox::zeroed(GFP_KERNEL_ACCOUNT)?,
+            count: 0,
+            summary: 0,
+            _form: Form::Bitmap,
+        })
+    }
+
+    /// Returns the number of dirty pages.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Marks page `page` as dirty.
+    #[inline]
+    pub(super) fn mark_one(&mut self, page: u16) {
+        let bit = 1u8 << (page % 8);
+        let byte = &mut self.bits[usize::from(page / 64)][usize::from(page / 8 % 8)];
+        if *byte & bit == 0 {
+            *byte |= bit;
+            self.summary |= 1 << (page >> BLOCK_SHIFT);
+            self.count += 1;
+        }
+    }
+
+    /// Marks pages `first` to `last` as dirty.
+    pub(super) fn mark(&mut self, first: u16, last: u16) {
+        let mut added = 0;
+        for (word, mask) in self.masked(first, last) {
+            let bits = u64::from_le_bytes(*word);
+            added += (mask & !bits).count_ones();
+            *word = (bits | mask).to_le_bytes();
+        }
+        // CAST: Bits 0 to 15.
+        self.summary |= between(first >> BLOCK_SHIFT, last >> BLOCK_SHIFT) as u16;
+        self.count += added;
+    }
+
+    /// Marks pages `first` to `last` as clean.
+    pub(super) fn clear(&mut self, first: u16, last: u16) {
+        let mut removed = 0;
+        for (word, mask) in self.masked(first, last) {
+            let bits = u64::from_le_bytes(*word);
+            removed += (mask & bits).count_ones();
+            *word = (bits & !mask).to_le_bytes();
+        }
+        let blocks = self.bits.chunks_exact(BLOCK_WORDS).zip(0u16..);
+        for (block, number) in blocks {
+            if block.as_flattened().iter().all(|byte| *byte == 0) {
+                self.summary &= !(1 << number);
+            }
+        }
+        self.count -= removed;
+    }
+
+    /// Returns each word that has bits of pages `first` to `last`, and which.
+    fn masked(&mut self, first: u16, last: u16) -> impl Iterator<Item = (&mut [u8; 8], u64)> {
+        let (low, high) = (first / 64, last / 64);
+        let words = self
+            .bits
+            .get_mut(usize::from(low)..=usize::from(high))
+            .unwrap_or_default();
+        words.iter_mut().zip(low..).map(move |(word, number)| {
+            let from = if number == low { first % 64 } else { 0 };
+            let to = if number == high { last % 64 } else { 63 };
+            (word, between(from, to))
+        })
+    }
+
+    /// Returns the first 64 pages with one that is dirty, from the `from`-th 64 pages on.
+    ///
+    /// The number of that word and its bits.
+    pub(super) fn word_from(&self, from: usize) -> Option<(usize, u64)> {
+        let mut word = from;
+        while word < WORDS {
+            let block = word / BLOCK_WORDS;
+            let clean = (self.summary >> block).trailing_zeros();
+            if clean > 0 {
+                // Past the end where no block is left.
+                word = (block + clean as usize) * BLOCK_WORDS;
+                continue;
+            }
+            let end = (block + 1) * BLOCK_WORDS;
+            let words = self.bits.get(word..end).unwrap_or_default();
+            for bits in words {
+                let bits = u64::from_le_bytes(*bits);
+                if bits != 0 {
+                    return Some((word, bits));
+                }
+                word += 1;
+            }
+        }
+        None
+    }
+
+    /// Shows the bytes `from` to `end` of the bitmap to `visit`, but for blocks that are clean.
+    ///
+    /// `visit` gets the offset in the bitmap and bytes; an error of it ends this and is returned.
+    pub(super) fn pieces(
+        &self,
+        from: usize,
+        end: usize,
+        mut visit: impl FnMut(usize, &[u8]) -> Result,
+    ) -> Result {
+        let bytes = self.bits.as_flattened();
+        let end = end.min(bytes.len());
+        let mut at = from;
+        while at < end {
+            let block = at / BLOCK_BYTES;
+            let rest = self.summary >> block;
+            let clean = rest.trailing_zeros() as usize;
+            if clean > 0 {
+                at = (block + clean) * BLOCK_BYTES;
+                continue;
+            }
+            let dirty = rest.trailing_ones() as usize;
+            let stop = ((block + dirty) * BLOCK_BYTES).min(end);
+            visit(at, bytes.get(at..stop).unwrap_or_default())?;
+            at = stop;
+        }
+        Ok(())
+    }
+}
+
+/// Returns a word with the bits `first` to `last`, which are below 64.
+fn between(first: u16, last: u16) -> u64 {
+    (u64::MAX << first) & (u64::MAX >> (63 - last))
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Where the stretches with dirty pages are.
+//!
+//! 64 neighbouring stretches, 16 GiB of memory, make a group, an array of slots. A group exists
+//! while one of its stretches has a dirty page. The groups stand in a vector sorted by address, so
+//! those of the whole 64-bit space are alike, and nothing is kept for the space between them.
+
+use kernel::prelude::*;
+
+use super::{
+    bitmap::Bitmap,
+    budget::Budget,
+    slot::Slot, //
+};
+
+/// Stretches in a group.
+const GROUP: u64 = 64;
+
+/// A group and where it belongs.
+#[derive(Debug)]
+struct Entry {
+    /// Number of the group: that of its first stretch, divided by [`GROUP`].
+    number: u64,
+    /// A bit for each stretch: one of its pages is dirty. Not 0, unless memory was short.
+    occupied: u64,
+    /// The stretches.
+    slots: KBox<[Slot; GROUP as usize]>,
+}
+
+/// Bytes that a group takes; the vector may have room for twice its entries.
+const GROUP_BYTES: usize = size_of::<[Slot; GROUP as usize]>() + 2 * size_of::<Entry>();
+
+/// The groups in ascending order.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    /// One entry for each group.
+    entries: KVVec<Entry>,
+    /// Place of the group that was looked up last; any value will do.
+    hint: usize,
+}
+
+impl Directory {
+    /// Returns a directory without groups; allocates nothing.
+    pub(super) const fn new() -> Self {
+        Self {
+            entries: KVVec::new(),
+            hint: 0,
+        }
+    }
+
+    /// Returns the bitmap of stretch `stretch` where it has one and its group is found at once.
+    #[inline]
+    pub(super) fn near_bitmap(&mut self, stretch: u64) -> Option<&mut Bitmap> {
+        let number = stretch / GROUP;
+        if !self.is_at(self.hint, number) {
+            self.hint = self.guess(number);
+        }
+        let entry = self.entries.get_mut(self.hint)?;
+        if entry.number != number {
+            return None;
+        }
+        // CAST: Below 64.
+        match &mut entry.slots[(stretch % GROUP) as usize] {
+            Slot::Bitmap(bitmap) => Some(bitmap),
+            Slot::Few(_) => None,
+        }
+    }
+
+    /// Marks pages `first` to `last` of stretch `stretch`.
+    ///
+    /// `ENOMEM` without memory or beyond the budget; no page is marked then.
+    pub(super) fn mark(
+        &mut self,
+        stretch: u64,
+        first: u16,
+        last: u16,
+        budget: &mut Budget,
+    ) -> Result {
+        let number = stretch / GROUP;
+        if !self.is_at(self.hint, number) {
+            self.hint = self.place_or_insert(number, budget)?;
+        }
+        let entry = self.entries.get_mut(self.hint).ok_or(EINVAL)?;
+        let index = stretch % GROUP;
+        // CAST: Below 64.
+        entry.slots[index as usize].mark(first, last, budget)?;
+        entry.occupied |= 1 << index;
+        Ok(())
+    }
+
+    /// Returns whether the group at `place` is number `number`.
+    #[inline]
+    fn is_at(&self, place: usize, number: u64) -> bool {
+        let entry = self.entries.get(place);
+        entry.is_some_and(|entry| entry.number == number)
+    }
+
+    /// Returns where group `number` is in memory without gaps: at its distance from the first.
+    #[inline]
+    fn guess(&self, number: u64) -> usize {
+        let first = self.entries.first().map_or(0, |entry| entry.number);
+        usize::try_from(number.wrapping_sub(first)).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the place of group `number`, or where it would have to be inserted.
+    fn place(&self, number: u64) -> Result<usize, usize> {
+        let guess = self.guess(number);
+        if self.is_at(guess, number) {
+            return Ok(guess);
+        }
+        self.entries
+            .binary_search_by_key(&number, |entry| entry.number)
+    }
+
+    /// Returns the place of group `number`, which is made where it is missing.
+    #[inline(never)]
+    fn place_or_insert(&mut self, number: u64, budget: &mut Budget) -> Result<usize> {
+        let at = match self.place(number) {
+            Ok(at) => return Ok(at),
+            Err(at) => at,
+        };
+        budget.spend(GROUP_BYTES, || {
+            let slots = KBox::new([const { Slot::CLEAN }; GROUP as usize], GFP_KERNEL_ACCOUNT)?;
+            self.entries.reserve(1, GFP_KERNEL_ACCOUNT)?;
+            self.entries.insert_within_capacity(
+                at,
+                Entry {
+                    number,
+                    occupied: 0,
+                    slots,
+                },
+            )?;
+            Ok(at)
+        })
+    }
+
+    /// Has `change` change the stretches `low` to `high` that have dirty pages, in ascending order.
+    ///
+    /// Groups that have none any more are freed.
+    pub(super) fn retain(
+        &mut self,
+        low: u64,
+        high: u64,
+        budget: &mut Budget,
+        mut change: impl FnMut(u64, &mut Slot, &mut Budget),
+    ) {
+        let from = self.place(low / GROUP).unwrap_or_else(|at| at);
+        let mut emptied = 0;
+        for entry in self.entries.get_mut(from..).unwrap_or_default() {
+            let start = entry.number * GROUP;
+            if start > high {
+                break;
+            }
+            for index in bits(entry.occupied & within(entry.number, low, high)) {
+                // CAST: Below 64.
+                let slot = &mut entry.slots[index as usize];
+                change(start + index, slot, budget);
+                if slot.count() == 0 {
+                    entry.occupied &= !(1 << index);
+                }
+            }
+            emptied += usize::from(entry.occupied == 0);
+        }
+        if emptied > 0 {
+            let before = self.entries.len();
+            self.entries.retain(|entry| entry.occupied != 0);
+            budget.release((before - self.entries.len()) * GROUP_BYTES);
+        }
+        if self.entries.is_empty() {
+            self.entries = KVVec::new();
+        }
+    }
+
+    /// Returns whether every group lies in the stretches `low` to `high`.
+    pub(super) fn lies_in(&self, low: u64, high: u64) -> bool {
+        match (self.entries.first(), self.entries.last()) {
+            (Some(first), Some(last)) => {
+                first.number * GROUP >= low && last.number * GROUP + (GROUP - 1) <= high
+            }
+            _ => true,
+        }
+    }
+
+    /// Returns the stretches `low` to `high` that have dirty pages, in ascending order.
+    pub(super) fn stretches(&self, low: u64, high: u64) -> Stretches<'_> {
+        let from = self.place(low / GROUP).unwrap_or_else(|at| at);
+        Stretches {
+            entries: self.entries.get(from..).unwrap_or_default(),
+            left: None,
+            low,
+            high,
+        }
+    }
+}
+
+/// Stretches with dirty pages; see [`Directory::stretches`].
+#[derive(Clone, Debug)]
+pub(super) struct Stretches<'a> {
+    /// The current group and those after it.
+    entries: &'a [Entry],
+    /// What is left of the current group, where it was begun.
+    left: Option<u64>,
+    /// First stretch.
+    low: u64,
+    /// Last stretch.
+    high: u64,
+}
+
+impl<'a> Iterator for Stretches<'a> {
+    type Item = (u64, &'a Slot);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (entry, rest) = self.entries.split_first()?;
+            let left = self
+                .left
+                .unwrap_or_else(|| entry.occupied & within(entry.number, self.low, self.high));
+            if let Some(index) = bits(left).next() {
+                self.left = Some(left & (left - 1));
+                // CAST: Below 64.
+                return Some((entry.number * GROUP + index, &entry.slots[index as usize]));
+            }
+            if entry.number * GROUP > self.high {
+                return None;
+            }
+            self.entries = rest;
+            self.left = None;
+        }
+    }
+}
+
+/// Returns the bits of a group's stretches that are among `low` to `high`.
+fn within(number: u64, low: u64, high: u64) -> u64 {
+    let start = number * GROUP;
+    if high < start || low >= start + GROUP {
+        return 0;
+    }
+    let first = low.saturating_sub(start);
+    let last = (high - start).min(GROUP - 1);
+    (u64::MAX << first) & (u64::MAX >> (GROUP - 1 - last))
+}
+
+/// Returns the numbers of the bits that are set, in ascending order.
+fn bits(mut word: u64) -> impl Iterator<Item = u64> {
+    core::iter::from_fn(move || {
+        let lowest = (word != 0).then(|| u64::from(word.trailing_zeros()))?;
+        word &= word - 1;
+        Some(lowest)
+    })
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Writing a bitmap of the dirty pages of a range.
+
+use kernel::prelude::*;
+
+use super::{
+    slot::Slot,
+    within,
+    DirtyTable,
+    STRETCH_PAGES, //
+};
+use crate::{
+    dirty::{
+        granule::Granule,
+        BitmapSink, //
+    },
+    iova::PageRange, //
+};
+
+impl DirtyTable {
+    /// Writes a bitmap of the dirty pages of `range` to `sink`, without clearing any.
+    ///
+    /// Bit 0 stands for the granule that begins with the first page of the range, whatever the
+    /// alignment of that; a bit is set where one page of its granule in the range is dirty. Only
+    /// bytes near a dirty page are written. An error of `sink` ends it and is returned.
+    pub fn bitmap(&self, range: PageRange, granule: Granule, sink: &mut BitmapSink<'_>) -> Result {
+        if granule == Granule::PAGE && range.first() % 8 == 0 && !self.is_everything() {
+            return self.copy(range, sink);
+        }
+        let mut chunk = Chunk::new(sink);
+        for dirty in self.ranges_in(range) {
+            chunk.set(
+                granule.bit(dirty.first() - range.first()),
+                granule.bit(dirty.last() - range.first()),
+            )?;
+        }
+        chunk.flush()
+    }
+
+    /// Writes the bytes of the table as they are, for a range whose bits begin in bit 0 of a byte.
+    fn copy(&self, range: PageRange, sink: &mut BitmapSink<'_>) -> Result {
+        // The last byte of the bitmap may have fewer bits than that of the table.
+        let (end_byte, end_bits) = (range.last() / 8, range.last() % 8);
+        let end_mask = u8::MAX >> (7 - end_bits);
+        for (stretch, slot) in self.stretches(range) {
+            let (first, last) = within(stretch, range);
+            // Where the stretch's bytes go, which may begin before the bitmap.
+            let base = stretch * (STRETCH_PAGES / 8);
+            let place = |byte: u64| -> Result<usize> {
+                Ok(usize::try_from(base + byte - range.first() / 8)?)
+            };
+            match slot {
+                Slot::Few(few) => {
+                    let mut byte = (0, 0);
+                    for page in few.pages() {
+                        if !(first..=last).contains(page) {
+                            continue;
+                        }
+                        if byte.0 != page / 8 && byte.1 != 0 {
+                            sink(place(byte.0.into())?, &[byte.1])?;
+                            byte.1 = 0;
+                        }
+                        byte = (page / 8, byte.1 | (1u8 << (page % 8)));
+                    }
+                    if byte.1 != 0 {
+                        sink(place(byte.0.into())?, &[byte.1])?;
+                    }
+                }
+                Slot::Bitmap(bitmap) => {
+                    let (from, end) = (usize::from(first / 8), usize::from(last / 8) + 1);
+                    bitmap.pieces(from, end, |at, bytes| {
+                        let start = u64::try_from(at)?;
+                        let count = u64::try_from(bytes.len())?;
+                        let is_end = base + start + count == end_byte + 1;
+                        match bytes.split_last() {
+                            Some((byte, others)) if is_end && end_mask != u8::MAX => {
+                                if !others.is_empty() {
+                                    sink(place(start)?, others)?;
+                                }
+                                sink(place(start + count - 1)?, &[byte & end_mask])
+                            }
+                            _ => sink(place(start)?, bytes),
+                        }
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a [`Chunk`].
+const CHUNK: usize = 256;
+
+/// Neighbouring bytes of a bitmap that is written from its beginning to its end.
+struct Chunk<'a, 's> {
+    /// Takes the bytes.
+    sink: &'a mut BitmapSink<'s>,
+    /// Offset of the first byte in the bitmap.
+    start: usize,
+    /// How many were touched.
+    len: usize,
+    /// The bytes; 0 from `len` on.
+    bytes: [u8; CHUNK],
+}
+
+impl<'a, 's> Chunk<'a, 's> {
+    /// Returns a chunk at the beginning of a bitmap.
+    fn new(sink: &'a mut BitmapSink<'s>) -> Self {
+        Self {
+            sink,
+            start: 0,
+            len: 0,
+            bytes: [0; CHUNK],
+        }
+    }
+
+    /// Sets bits `first` to `last`; the first must not be before the last one that was set.
+    fn set(&mut self, first: u64, last: u64) -> Result {
+        let mut at = first;
+        while at <= last {
+            let byte = usize::try_from(at / 8)?;
+            if byte - self.start >= CHUNK {
+                self.flush()?;
+                self.start = byte;
+            }
+            let index = byte - self.start;
+            let room = u64::try_from(CHUNK - index)?;
+            let whole = ((last - at + 1) / 8).min(room);
+            if at % 8 == 0 && whole > 0 {
+                let end = index + usize::try_from(whole)?;
+                self.bytes.get_mut(index..end).ok_or(EINVAL)?.fill(u8::MAX);
+                self.len = end;
+                at += whole * 8;
+            } else {
+                let end = last.min(at | 7);
+                // CAST: Below 8.
+                let (low, high) = ((at % 8) as u32, (end % 8) as u32);
+                *self.bytes.get_mut(index).ok_or(EINVAL)? |=
+                    (u8::MAX << low) & (u8::MAX >> (7 - high));
+                self.len = self.len.max(index + 1);
+                at = end + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out what there is.
+    fn flush(&mut self) -> Result {
+        let Some(bytes) = self.bytes.get_mut(..self.len) else {
+            return Err(EINVAL);
+        };
+        if !bytes.is_empty() {
+            (self.sink)(self.start, bytes)?;
+            bytes.fill(0);
+            self.len = 0;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The dirty pages of one stretch.
+
+use kernel::prelude::*;
+
+use super::{
+    bitmap::Bitmap,
+    budget::Budget,
+    few::{
+        Few,
+        ROOM, //
+    }, //
+};
+
+/// Pages in a stretch: 256 MiB of memory.
+pub const STRETCH_PAGES: u64 = 1 << 16;
+
+/// The dirty pages of one stretch, in the form that suits their number.
+///
+/// Up to [`ROOM`] pages need nothing but the slot. A bitmap takes 8 KiB more, 1/32,768 of the memory
+/// that it stands for, which is at most 1.2 KiB a dirty page.
+#[derive(Debug)]
+pub(super) enum Slot {
+    /// A few, or none.
+    Few(Few),
+    /// More than a few.
+    Bitmap(Bitmap),
+}
+
+/// A group of slots fills 1 KiB, which the kernel's allocator has.
+const _: () = assert!(size_of::<Slot>() == 16);
+
+impl Slot {
+    /// No dirty page.
+    pub(super) const CLEAN: Self = Self::Few(Few::NONE);
+
+    /// Returns the number of dirty pages.
+    pub(super) fn count(&self) -> u32 {
+        match self {
+            Self::Few(few) => few.count(),
+            Self::Bitmap(bitmap) => bitmap.count(),
+        }
+    }
+
+    /// Marks pages `first` to `last`, by number in the stretch.
+    ///
+    /// `ENOMEM` without memory or beyond the budget; nothing has changed then.
+    pub(super) fn mark(&mut self, first: u16, last: u16, budget: &mut Budget) -> Result {
+        match self {
+            Self::Bitmap(bitmap) => bitmap.mark(first, last),
+            Self::Few(few) => {
+                if !few.mark(first, last) {
+                    let pages = *few;
+                    let mut bitmap = budget.spend(Bitmap::BYTES, Bitmap::new)?;
+                    for page in pages.pages() {
+                        bitmap.mark_one(*page);
+                    }
+                    bitmap.mark(first, last);
+                    *self = Self::Bitmap(bitmap);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks pages `first` to `last` as clean.
+    ///
+    /// A bitmap that is no longer worth its memory is freed.
+    pub(super) fn clear(&mut self, first: u16, last: u16, budget: &mut Budget) {
+        match self {
+            Self::Few(few) => few.clear(first, last),
+            Self::Bitmap(_) if (first, last) == (0, u16::MAX) => self.replace(Few::NONE, budget),
+            Self::Bitmap(bitmap) => {
+                bitmap.clear(first, last);
+                if usize::try_from(bitmap.count()).is_ok_and(|count| count <= ROOM) {
+                    let few = few_of(bitmap);
+                    self.replace(few, budget);
+                }
+            }
+        }
+    }
+
+    /// Frees the bitmap, for `few` to take its place.
+    fn replace(&mut self, few: Few, budget: &mut Budget) {
+        *self = Self::Few(few);
+        budget.release(Bitmap::BYTES);
+    }
+
+    /// Returns the first 64 pages with one that is dirty, from the `from`-th 64 pages on.
+    ///
+    /// The number of that word and its bits.
+    #[inline]
+    pub(super) fn word_from(&self, from: usize) -> Option<(usize, u64)> {
+        match self {
+            Self::Few(few) => few.word_from(from),
+            Self::Bitmap(bitmap) => bitmap.word_from(from),
+        }
+    }
+}
+
+/// Returns the pages of a bitmap that has at most [`ROOM`] of them.
+fn few_of(bitmap: &Bitmap) -> Few {
+    let mut few = Few::NONE;
+    let mut from = 0u16;
+    while let Some((word, mut bits)) = bitmap.word_from(usize::from(from)) {
+        // CAST: A word's number is below 1024.
+        let word = word as u16;
+        while bits != 0 {
+            // CAST: Below 64.
+            let page = word * 64 + bits.trailing_zeros() as u16;
+            few.mark(page, page);
+            bits &= bits - 1;
+        }
+        from = word + 1;
+    }
+    few
+}

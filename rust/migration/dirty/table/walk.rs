@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The dirty pages of a range in ascending order.
+
+use super::{
+    bitmap::WORDS,
+    directory::Stretches,
+    slot::Slot, //
+};
+use crate::iova::PageRange;
+
+/// The dirty pages of a range, 64 at a time: the number of the word and its bits, not 0.
+#[derive(Clone, Debug)]
+pub(super) struct Words<'a> {
+    /// The stretches after the current one.
+    stretches: Stretches<'a>,
+    /// The current stretch: its number and pages.
+    current: Option<(u64, &'a Slot)>,
+    /// First word of the current stretch that was not looked at.
+    cursor: usize,
+    /// The range.
+    range: PageRange,
+}
+
+impl<'a> Words<'a> {
+    /// Returns the words of `range`; `stretches` are those that it touches.
+    pub(super) fn new(stretches: Stretches<'a>, range: PageRange) -> Self {
+        Self {
+            stretches,
+            current: None,
+            cursor: 0,
+            range,
+        }
+    }
+}
+
+impl Iterator for Words<'_> {
+    type Item = (u64, u64);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let (low, high) = (self.range.first() / 64, self.range.last() / 64);
+        loop {
+            let found = match self.current {
+                Some((stretch, slot)) => {
+                    let found = slot.word_from(self.cursor);
+                    found.map(|(index, bits)| (stretch, index, bits))
+                }
+                None => None,
+            };
+            let Some((stretch, index, mut bits)) = found else {
+                let (stretch, slot) = self.stretches.next()?;
+                let skipped = low.saturating_sub(stretch * WORDS as u64);
+                // CAST: The stretch is among those of the range, so that is less than its words.
+                self.cursor = skipped as usize;
+                self.current = Some((stretch, slot));
+                continue;
+            };
+            self.cursor = index + 1;
+            let word = stretch * WORDS as u64 + index as u64;
+            if word >= high {
+                if word > high {
+                    self.cursor = WORDS;
+                    continue;
+                }
+                bits &= u64::MAX >> (63 - self.range.last() % 64);
+            }
+            if word == low {
+                bits &= u64::MAX << (self.range.first() % 64);
+            }
+            if bits != 0 {
+                return Some((word, bits));
+            }
+        }
+    }
+}
+
+/// Dirty pages as ranges that do not touch, in ascending order; see
+/// [`DirtyTable::ranges`](super::DirtyTable::ranges).
+#[derive(Clone, Debug)]
+pub struct Ranges<'a> {
+    /// The words after the current one; none where the range stands for itself.
+    words: Option<Words<'a>>,
+    /// Number of the current word.
+    word: u64,
+    /// Its bits that were not told yet.
+    bits: u64,
+    /// The whole range, where all its pages are dirty.
+    all: Option<PageRange>,
+}
+
+impl<'a> Ranges<'a> {
+    /// Returns the ranges in `words`.
+    pub(super) fn of(words: Words<'a>) -> Self {
+        Self {
+            words: Some(words),
+            word: 0,
+            bits: 0,
+            all: None,
+        }
+    }
+
+    /// Returns the whole of `range`.
+    pub(super) fn all(range: PageRange) -> Self {
+        Self {
+            words: None,
+            word: 0,
+            bits: 0,
+            all: Some(range),
+        }
+    }
+}
+
+impl Iterator for Ranges<'_> {
+    type Item = PageRange;
+
+    fn next(&mut self) -> Option<PageRange> {
+        let Some(words) = &mut self.words else {
+            return self.all.take();
+        };
+        if self.bits == 0 {
+            (self.word, self.bits) = words.next()?;
+        }
+        let low = self.bits.trailing_zeros();
+        let first = self.word * 64 + u64::from(low);
+        let mut ones = low + (self.bits >> low).trailing_ones();
+        while ones == 64 {
+            // It reaches the end of the word and may go on in the next.
+            let ended = self.word;
+            self.bits = 0;
+            match words.next() {
+                Some((word, bits)) => {
+                    self.word = word;
+                    self.bits = bits;
+                    if word != ended + 1 || bits & 1 == 0 {
+                        return PageRange::new(first, (ended + 1) * 64 - first).ok();
+                    }
+                    ones = bits.trailing_ones();
+                }
+                None => return PageRange::new(first, (ended + 1) * 64 - first).ok(),
+            }
+        }
+        self.bits &= u64::MAX << ones;
+        PageRange::new(first, self.word * 64 + u64::from(ones) - first).ok()
+    }
+}
