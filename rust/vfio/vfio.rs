@@ -18,6 +18,7 @@ pub mod log;
 pub mod mdev;
 pub mod pci;
 pub mod physical;
+mod pins;
 pub mod scratch;
 mod user;
 pub mod wait;

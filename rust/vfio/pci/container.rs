@@ -8,7 +8,8 @@
 //! clients that ask the container and not the device.
 //!
 //! The pages are unpinned at once. Pins that are held are undone in the `dma_unmap` operation, and
-//! type1 deadlocks when two threads unmap then; and the pages are pinned by the mapping anyway.
+//! type1 deadlocks when two threads unmap then; and the pages are pinned by the mapping anyway. What
+//! happens when a mapping ends in that moment is in [`crate::pins`].
 //!
 //! C header: [`include/linux/vfio.h`](srctree/include/linux/vfio.h)
 
@@ -28,7 +29,8 @@ use migration::iova::{
 use super::CoreDevice;
 use crate::{
     bindings,
-    device::trace, //
+    device::trace,
+    pins, //
 };
 
 /// Pages pinned in one call; the VFIO core allows 512.
@@ -89,6 +91,11 @@ impl CoreDevice {
 
     /// Pins and unpins up to [`CHUNK`] pages at `iova`.
     fn pin(&self, iova: u64, count: u64) -> Result {
+        pins::with(|| self.pin_now(iova, count))
+    }
+
+    /// Does [`CoreDevice::pin`] at once.
+    fn pin_now(&self, iova: u64, count: u64) -> Result {
         let count = c_int::try_from(count)?;
         let mut pages: [*mut page; CHUNK] = [core::ptr::null_mut(); CHUNK];
         let vdev = self.as_raw().cast();

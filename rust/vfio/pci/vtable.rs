@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     bindings,
+    pins,
     user::Call, //
 };
 
@@ -174,10 +175,12 @@ impl<T: Variant> VTable<T> {
 }
 
 impl<T: Variant> VTable<T> {
-    /// Nothing stays pinned, so nothing is to be unpinned; but only a driver that could may pin.
+    /// Nothing stays pinned, but a pin may not have ended yet.
     ///
     /// # Safety
     ///
-    /// None.
-    unsafe extern "C" fn dma_unmap(_vdev: *mut bindings::vfio_device, _iova: u64, _length: u64) {}
+    /// Called by a container without the lock that pinning takes.
+    unsafe extern "C" fn dma_unmap(_vdev: *mut bindings::vfio_device, _iova: u64, _length: u64) {
+        pins::drain();
+    }
 }

@@ -20,6 +20,17 @@ FIELDS = (DEVICE_STATE, PRECOPY_ONLY, COMPATIBLE, POSTCOPY_ONLY, THRESHOLD, DATA
           DATA_SIZE, START_ADDR, TOTAL, COPIED)
 
 
+def pages_of(bitmap, start, pages):
+    """Returns the addresses of the first `pages` pages from `start` on whose bits are set."""
+    addresses = set()
+    bits = int.from_bytes(bitmap, "little") & (1 << pages) - 1
+    while bits:
+        page = (bits & -bits).bit_length() - 1
+        addresses.add(start + page * PAGE)
+        bits &= bits - 1
+    return addresses
+
+
 class Region:
     """The region of an open device; data moves by mmap or by pread and pwrite."""
 
@@ -133,12 +144,7 @@ class Region:
             copied = self.get(COPIED)
             if not copied:
                 break
-            bitmap = self.data_read((copied + 7) // 8)
-            bits = int.from_bytes(bitmap, "little") & (1 << copied) - 1
-            while bits:
-                page = (bits & -bits).bit_length() - 1
-                dirty.add(start + page * PAGE)
-                bits &= bits - 1
+            dirty |= pages_of(self.data_read((copied + 7) // 8), start, copied)
             start += copied * PAGE
             pages -= copied
         return dirty

@@ -35,6 +35,8 @@ IOMMU_MAP_DMA = _io(13)
 IOMMU_UNMAP_DMA = _io(14)
 DEVICE_IOEVENTFD = _io(16)
 DEVICE_FEATURE = _io(17)
+IOMMU_DIRTY_PAGES = _io(17)
+DIRTY_START, DIRTY_STOP, DIRTY_GET_BITMAP = 1, 2, 4
 
 TYPE1V2_IOMMU = 3
 DEVICE_FLAGS_RESET = 1
@@ -212,6 +214,21 @@ class Device:
         fcntl.ioctl(
             self.container, IOMMU_UNMAP_DMA, bytearray(struct.pack("IIQQ", 24, 0, iova, size))
         )
+
+    def dirty_pages(self, on):
+        """Has the container begin or end to record dirty pages."""
+        flags = DIRTY_START if on else DIRTY_STOP
+        fcntl.ioctl(self.container, IOMMU_DIRTY_PAGES, struct.pack("II", 8, flags))
+
+    def dirty_bitmap(self, iova, bitmap):
+        """Has the container fill a bytearray of zeroes with the bitmap of whole mappings at `iova`.
+
+        What was reported is clean then. A page is 4096 bytes, and a bitmap whole words.
+        """
+        place = (ctypes.c_char * len(bitmap)).from_buffer(bitmap)
+        argument = struct.pack("IIQQQQQ", 48, DIRTY_GET_BITMAP, iova, len(bitmap) * 8 * 4096, 4096,
+                               len(bitmap), ctypes.addressof(place))
+        fcntl.ioctl(self.container, IOMMU_DIRTY_PAGES, argument)
 
     def set_irq(self, index, eventfd):
         """Enables interrupts of an index (INTX or MSI), number 0 to signal an eventfd."""

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everybody who asks for dirty pages is told the same: what the device wrote."""
+
+import threading
+
+import pytest
+
+import edu
+import migration2018 as m
+from edu import BUFFER, BUFFER_SIZE
+from vfio import Memory
+
+PAGE = m.PAGE
+GIB = 1 << 30
+
+
+@pytest.fixture
+def tracked(guest):
+    """A device in SETUP whose buffer has no zero byte, a zeroed memory, the container recording."""
+    guest.memory.bytes[guest.scratch :] = b"\x5a" * PAGE
+    guest.edu.to_device(guest.IOVA + guest.scratch)
+    # The container counts single pages from the first that the device writes.
+    guest.edu.to_memory(guest.IOVA, 1)
+    guest.memory.bytes[:] = bytes(guest.memory.size)
+    guest.region.state = m.SETUP
+    guest.device.dirty_pages(True)
+    return guest
+
+
+def container(guest, iova, size):
+    """Returns the dirty pages of a mapping as the container tells them, which clears them."""
+    bitmap = bytearray(size // PAGE // 8)
+    guest.device.dirty_bitmap(iova, bitmap)
+    return m.pages_of(bitmap, iova, size // PAGE)
+
+
+def everywhere(guest):
+    """Returns the dirty pages of all memory as region and container tell them."""
+    pages = guest.memory.size // PAGE
+    return (guest.region.dirty(guest.IOVA, pages),
+            container(guest, guest.IOVA, guest.memory.size))
+
+
+def changed(guest):
+    """Returns the addresses of pages that are not zero, and zeroes them."""
+    pages = set()
+    for at in range(0, guest.memory.size, PAGE):
+        if guest.memory.bytes[at : at + PAGE] != bytes(PAGE):
+            pages.add(guest.IOVA + at)
+            guest.memory.bytes[at : at + PAGE] = bytes(PAGE)
+    return pages
+
+
+def test_region_and_container_tell_what_was_written(tracked, rng):
+    for number in range(24):
+        count = rng.choice((1, 2, 4095, BUFFER_SIZE, rng.randint(1, BUFFER_SIZE)))
+        at = rng.randrange(tracked.memory.size - count)
+        tracked.edu.to_memory(tracked.IOVA + at, count)
+        if number % 3 == 2:
+            written = changed(tracked)
+            assert written
+            assert everywhere(tracked) == (written, written)
+            assert everywhere(tracked) == (set(), set())
+    assert tracked.region.dirty(0, 1 << 52) == set()
+
+
+def test_a_transfer_under_way_is_told_again_to_both(tracked):
+    page = tracked.IOVA + 7 * PAGE
+    tracked.edu.start(BUFFER, page, 16, edu.TO_MEMORY)
+    first = everywhere(tracked)
+    assert tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN, "the machine is too slow for this test"
+    assert first == ({page}, {page})
+    tracked.edu.wait_transfer()
+    assert changed(tracked) == {page}
+    assert everywhere(tracked) == ({page}, {page})
+    assert everywhere(tracked) == (set(), set())
+
+
+def test_a_guest_that_does_no_dma(guest):
+    """All its memory counts until an image begins, nothing from then on."""
+    memory = Memory(256 * PAGE)
+    guest.device.map(memory, 0)
+    guest.device.dirty_pages(True)
+    every = {page * PAGE for page in range(256)}
+    assert container(guest, 0, memory.size) == every
+    assert container(guest, 0, memory.size) == every
+    guest.region.state = m.SETUP
+    guest.region.state = m.PRECOPY
+    # The one page that was pinned for it may be told once.
+    assert container(guest, 0, memory.size) <= {0}
+    assert container(guest, 0, memory.size) == set()
+    assert guest.region.dirty(0, 256) == set()
+
+
+def test_two_threads_unmap_while_pages_are_pinned(guest):
+    """One pin at a transfer, and at 0 or 1 GiB at each image; nothing waits for anything."""
+    rounds, failures = 150, []
+
+    def remap(iova):
+        memory = Memory(16 * PAGE)
+        try:
+            for _ in range(rounds):
+                guest.device.map(memory, iova)
+                guest.device.unmap(iova, memory.size)
+        except OSError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=remap, args=(iova,)) for iova in (0, GIB)]
+    for thread in threads:
+        thread.start()
+    images = 0
+    while any(thread.is_alive() for thread in threads):
+        guest.region.state = m.SETUP
+        if not guest.edu.read64(edu.DMA_COMMAND) & edu.RUN:
+            guest.edu.start(BUFFER, guest.IOVA, BUFFER_SIZE, edu.TO_MEMORY)
+        guest.region.state = m.PRECOPY
+        guest.region.state = m.CANCELLED
+        images += 1
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert images > 10
+    guest.edu.wait_transfer()
+    assert guest.edu.factorial(5) == 120
