@@ -14,3 +14,7 @@
 MODULE_DESCRIPTION("VFIO live migration in Rust: migration core and VFIO abstractions");
 MODULE_AUTHOR("rvfio contributors");
 MODULE_LICENSE("GPL");
+#if IS_ENABLED(CONFIG_IOMMUFD_DRIVER)
+/* iova_bitmap_set() */
+MODULE_IMPORT_NS("IOMMUFD");
+#endif

@@ -15,6 +15,7 @@ struct file;
 struct file_operations;
 struct iommu_domain;
 struct iommu_group;
+struct iova_bitmap;
 struct page;
 struct pci_dev;
 struct vfio_device;
@@ -58,6 +59,9 @@ void rvfio_eventfd_put(struct eventfd_ctx *ctx);
 void rvfio_eventfd_signal(struct eventfd_ctx *ctx);
 
 struct workqueue_struct *rvfio_workqueue_alloc(const char *name);
+
+void rvfio_iova_bitmap_set(struct iova_bitmap *bitmap, unsigned long iova,
+			   size_t length);
 
 bool rvfio_log_allowed(void);
 

@@ -5,6 +5,8 @@
 mod data_file;
 mod device_ref;
 mod flavour;
+#[cfg(CONFIG_IOMMUFD_DRIVER)]
+mod log_ops;
 mod migration_ops;
 mod region;
 mod status;
@@ -153,6 +155,11 @@ impl<F: Flavour> VfioDevice<F> {
         if F::protocols().v2 {
             // SAFETY: The structure is being initialised, and nobody else knows it.
             unsafe { Self::offer_v2(vdev) };
+            #[cfg(CONFIG_IOMMUFD_DRIVER)]
+            // SAFETY: As above.
+            unsafe {
+                Self::offer_log(vdev)
+            };
         }
         let this = vdev.cast::<Self>();
         // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.

@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
+#include <linux/iova_bitmap.h>
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/ratelimit.h>
@@ -206,6 +207,13 @@ void rvfio_eventfd_signal(struct eventfd_ctx *ctx)
 struct workqueue_struct *rvfio_workqueue_alloc(const char *name)
 {
 	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+}
+
+/* Exported in a namespace, which drivers need not import then. */
+void rvfio_iova_bitmap_set(struct iova_bitmap *bitmap, unsigned long iova,
+			   size_t length)
+{
+	iova_bitmap_set(bitmap, iova, length);
 }
 
 /* For messages that a guest or a client can provoke at will. */

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! DMA logging, for a client that asks the device which pages it wrote: the features
+//! `VFIO_DEVICE_FEATURE_DMA_LOGGING_*`.
+//!
+//! Only on kernels with `CONFIG_IOMMUFD_DRIVER`. Others accept the start and the stop and fail the
+//! report, which ends a client's migration; so the features are not offered there, and clients ask
+//! the container.
+//!
+//! C headers: `struct vfio_log_ops` in [`include/linux/vfio.h`](srctree/include/linux/vfio.h),
+//! [`include/linux/iova_bitmap.h`](srctree/include/linux/iova_bitmap.h)
+
+use core::marker::PhantomData;
+
+use kernel::{
+    bindings::{
+        iova_bitmap,
+        rb_root_cached, //
+    },
+    error::from_result,
+    prelude::*, //
+};
+use migration::{
+    dirty::table::DirtyTable,
+    engine::Protocol,
+    iova::{
+        IovaRange,
+        PAGE_SIZE, //
+    }, //
+};
+
+use super::{
+    Flavour,
+    VfioDevice, //
+};
+use crate::bindings;
+
+impl<F: Flavour> VfioDevice<F> {
+    /// Offers DMA logging.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` must be valid and not registered yet.
+    pub(super) unsafe fn offer_log(vdev: *mut bindings::vfio_device) {
+        // SAFETY: The caller vouches for the device.
+        unsafe { (*vdev).log_ops = &LogOps::<F>::OPS };
+    }
+}
+
+/// The operations of a driver's devices.
+struct LogOps<F>(PhantomData<F>);
+
+impl<F: Flavour> LogOps<F> {
+    /// What the VFIO core calls.
+    const OPS: bindings::vfio_log_ops = bindings::vfio_log_ops {
+        log_start: Some(Self::start),
+        log_stop: Some(Self::stop),
+        log_read_and_clear: Some(Self::read_and_clear),
+    };
+
+    /// Starts logging; all that the device writes is logged, not only the ranges that are asked for.
+    ///
+    /// `EBUSY` when it is on already.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFIO core with an open device of this driver and a place for the page size.
+    unsafe extern "C" fn start(
+        vdev: *mut bindings::vfio_device,
+        _ranges: *mut rb_root_cached,
+        _count: u32,
+        page_size: *mut u64,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The caller vouches for the device.
+            let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
+            let mut state = this.state();
+            if state.engine().dirty_tracker().is_some() {
+                return Err(EBUSY);
+            }
+            state.engine_mut().dirty_start(this.host(), Protocol::V2)?;
+            drop(state);
+            // SAFETY: The caller vouches for the place.
+            unsafe { *page_size = PAGE_SIZE };
+            Ok(0)
+        })
+    }
+
+    /// Stops logging; does nothing where it is off.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFIO core with an open device of this driver.
+    unsafe extern "C" fn stop(vdev: *mut bindings::vfio_device) -> c_int {
+        // SAFETY: The caller vouches for the device.
+        let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
+        this.state().engine_mut().dirty_stop(Protocol::V2);
+        0
+    }
+
+    /// Reports what was written in a range, and forgets it.
+    ///
+    /// `EINVAL` where logging is off or the range is empty.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFIO core with an open device of this driver and the user's bitmap, which
+    /// covers the range.
+    unsafe extern "C" fn read_and_clear(
+        vdev: *mut bindings::vfio_device,
+        iova: c_ulong,
+        length: c_ulong,
+        dirty_bitmap: *mut iova_bitmap,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The caller vouches for the device.
+            let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
+            let asked = IovaRange::new(u64::try_from(iova)?, u64::try_from(length)?)?;
+            let mut state = this.state();
+            if state.engine().dirty_tracker() != Some(Protocol::V2) {
+                return Err(EINVAL);
+            }
+            let pages = asked.pages();
+            let report = |table: &DirtyTable| {
+                for dirty in table.ranges_in(pages) {
+                    // The range of the bitmap need not begin or end with a page.
+                    let first = dirty.start().max(asked.start());
+                    let end = dirty.start() + (dirty.count() - 1) * PAGE_SIZE + (PAGE_SIZE - 1);
+                    let length = end.min(asked.last()) - first + 1;
+                    let (first, length) = (usize::try_from(first)?, usize::try_from(length)?);
+                    // SAFETY: The caller vouches for the bitmap, and the range lies in it.
+                    unsafe { bindings::rvfio_iova_bitmap_set(dirty_bitmap, first, length) };
+                }
+                Ok(())
+            };
+            state
+                .engine_mut()
+                .dirty_look(this.host(), pages, pages, report)?;
+            Ok(0)
+        })
+    }
+}
