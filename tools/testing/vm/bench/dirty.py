@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compares dirty-page queries through edu_vfio_pci with those of the container.
+
+Runs in the virtual machine. Both are asked for the same range, in turn, with the
+same pages dirty. The range is made of mappings of one piece of memory.
+"""
+
+import mmap
+import pathlib
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import edu  # noqa: E402
+import migration2018 as m  # noqa: E402
+from vfio import Device, Memory  # noqa: E402
+
+GIB = 1 << 30
+PIECE = 256 << 20
+BASE = 4 * GIB
+ROUNDS = 9
+# Has 64 address bits.
+BDF = "0000:00:11.0"
+SCRIPTS = pathlib.Path(__file__).resolve().parents[4] / "scripts"
+
+
+def memory():
+    """Memory in large pages, so that to map it often does not take long."""
+    area = mmap.mmap(-1, PIECE)
+    area.madvise(mmap.MADV_HUGEPAGE)
+    piece = Memory(PIECE, area)
+    for at in range(0, PIECE, m.PAGE):
+        area[at] = 1
+    return piece
+
+
+def through_region(region, size):
+    """Returns the time of a query in microseconds, and the number of dirty pages."""
+    start, pages, dirty = BASE, size // m.PAGE, 0
+    begun = time.perf_counter_ns()
+    while pages:
+        region.raw_write(m.START_ADDR[0], struct.pack("<QQ", start, pages))
+        copied = region.get(m.COPIED)
+        if not copied:
+            break
+        bitmap = region.area[: (copied + 7) // 8]
+        dirty += len(bitmap) - bitmap.count(0)
+        start += copied * m.PAGE
+        pages -= copied
+    return (time.perf_counter_ns() - begun) / 1000, dirty
+
+
+def through_container(device, size):
+    """The same by VFIO_IOMMU_DIRTY_PAGES; the bitmap must be zero."""
+    begun = time.perf_counter_ns()
+    bitmap = bytearray(size // m.PAGE // 8)
+    device.dirty_bitmap(BASE, bitmap)
+    dirty = len(bitmap) - bitmap.count(0)
+    return (time.perf_counter_ns() - begun) / 1000, dirty
+
+
+def main():
+    subprocess.run(["modprobe", "edu_vfio_pci", "dma_mask_bits=64"], check=True)
+    subprocess.run([SCRIPTS / "bind", BDF], check=True, stdout=subprocess.DEVNULL)
+    piece = memory()
+    with Device(BDF) as device:
+        region, registers = m.Region(device), edu.Edu(device)
+        for at in range(0, 16 * GIB, PIECE):
+            device.map(piece, BASE + at)
+        # From the first page that the device writes, the container counts single pages.
+        registers.to_memory(BASE, 1)
+        region.state = m.SETUP
+        device.dirty_pages(True)
+        print(f"{'query and clear, us':24} {'dirty_pfns':>11} {'GET_BITMAP':>11}")
+        for size in (GIB, 16 * GIB):
+            for pages in (0, 2):
+                rounds = []
+                for _ in range(ROUNDS):
+                    if pages:
+                        # Two pages, at the end.
+                        registers.to_memory(BASE + size - m.PAGE - 8, 16)
+                    ours, mine = through_region(region, size)
+                    theirs, other = through_container(device, size)
+                    assert (mine > 0) == (other > 0) == (pages > 0)
+                    rounds.append((ours, theirs))
+                ours, theirs = (statistics.median(column) for column in zip(*rounds))
+                ratio = statistics.median(ours / theirs for ours, theirs in rounds)
+                verdict = "ok" if ratio <= 1 else "missed"
+                must = f"(must be <= 1.00: {verdict})" if size > GIB else ""
+                name = f"{size // GIB} GiB, {pages} pages dirty"
+                print(f"{name:24} {ours:11.0f} {theirs:11.0f}   ratio {ratio:.3f} {must}")
+        region.close()
+
+
+main()
