@@ -6,9 +6,10 @@ use kernel::prelude::*;
 
 /// Most bytes that a table has allocated.
 ///
-/// Enough for just under 2 TiB of dirty memory in one piece, at 1/32,600 of it; and for some 60,000
-/// dirty pages in the most awkward places, each in 16 GiB of its own. The memory is charged to the
-/// process that starts the device's work.
+/// Enough for just under 2 TiB of dirty memory in one piece, at 1/32,700 of it; and for some 60,000
+/// dirty pages in the most awkward places, each in 16 GiB of its own. The vector of groups does not
+/// shrink before the last of them is gone: room for groups of the past, at most 3 MiB, comes on top.
+/// The memory is charged to the process that starts the device's work.
 pub const MAX_BYTES: usize = 64 << 20;
 
 /// What a table has allocated.
