@@ -73,6 +73,16 @@ lint:				## format, clippy, shellcheck, licence lines
 	$(Q)scripts/setup -q
 	$(Q)scripts/lint
 
+.PHONY: fuzz
+fuzz:				## fuzz the migration core (T=NAME for one target, FUZZ_SECONDS=600 for each)
+	$(Q)scripts/setup -q toolchain
+	$(Q)scripts/fuzz $(T)
+
+.PHONY: coverage
+coverage:			## lines of the migration core that host tests and fuzz corpus run
+	$(Q)scripts/setup -q toolchain
+	$(Q)scripts/coverage
+
 .PHONY: help
 help:				## this list
 	@awk -F ':[^#]*## *' \

@@ -13,6 +13,8 @@ toolchain_packages=(
 	# The rest of a kernel build.
 	gcc-14 gcc g++ make flex bison bc libelf-dev libdw-dev libssl-dev
 	kmod cpio rsync xz-utils zstd pahole pkgconf
+	# Coverage: the tools of the compiler's own LLVM.
+	llvm
 	# Tests and tools.
 	python3-minimal python3-pytest shellcheck e2fsprogs busybox-static
 	ca-certificates
