@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 /* The driver has no IDs of its own, and the guest no other device. */
 #define PATTERN		DRIVER "/0000:*"
 #define UIO		"/dev/uio0"
+#define EVENT		"/sys/class/uio/uio0/event"
 #define BAR_SIZE	(1 << 20)
 
 /* Long enough for a guest on a machine that has much else to do. */
@@ -42,6 +44,18 @@ static int open_in(const char *directory, const char *name, int flags)
 	return fd;
 }
 
+/* Returns how many interrupts the driver has counted. */
+static uint32_t read_count(void)
+{
+	FILE *event = fopen(EVENT, "r");
+	uint32_t count;
+
+	if (!event || fscanf(event, "%" SCNu32, &count) != 1)
+		die(EVENT);
+	fclose(event);
+	return count;
+}
+
 /* Says what there is to see when an interrupt does not come. */
 static void report_lost(const struct device *device, uint32_t cause)
 {
@@ -49,10 +63,10 @@ static void report_lost(const struct device *device, uint32_t cause)
 
 	if (pread(device->config, &command, sizeof(command), PCI_COMMAND) != sizeof(command))
 		die("reading the command register");
-	printf("guest: no interrupt %#x: PCI status and command %#x, interrupt status %#x,"
-	       " DMA command %#x\n", cause, command,
-	       device_read(device, EDU_INTERRUPT_STATUS),
-	       device_read(device, EDU_DMA_COMMAND));
+	printf("guest: no interrupt %#x, %" PRIu32 " so far: PCI status and command %#x,",
+	       cause, read_count(), command);
+	printf(" interrupt status %#x, DMA command %#x\n",
+	       device_read(device, EDU_INTERRUPT_STATUS), device_read(device, EDU_DMA_COMMAND));
 }
 
 /* Changes bits of the command register, as the kernel leaves others there. */
@@ -84,6 +98,7 @@ void device_open(struct device *device)
 	/* The kernel makes the node a moment after the driver has the device. */
 	while ((device->uio = open(UIO, O_RDWR | O_CLOEXEC)) < 0)
 		usleep(10000);
+	device->last = read_count();
 	device->config = open_in(directory, "config", O_RDWR);
 	bar = open_in(directory, "resource0", O_RDWR | O_SYNC);
 	device->registers = mmap(NULL, BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, bar, 0);
@@ -114,7 +129,7 @@ static void device_write64(struct device *device, size_t reg, uint64_t value)
 bool device_wait_interrupt(struct device *device, uint32_t cause)
 {
 	struct pollfd ready = { .fd = device->uio, .events = POLLIN };
-	uint32_t count, status;
+	uint32_t count, others;
 	int events;
 
 	device->expected++;
@@ -130,11 +145,19 @@ bool device_wait_interrupt(struct device *device, uint32_t cause)
 		device->lost++;
 		report_lost(device, cause);
 	}
-	status = device_read(device, EDU_INTERRUPT_STATUS);
-	device_write(device, EDU_INTERRUPT_ACKNOWLEDGE, status);
+	/*
+	 * The first access has to be this one. By any access QEMU takes the interrupt to
+	 * be served; if the device still raised it then, it would come again, and might
+	 * come late: when it has no cause any more, and the driver does not take it.
+	 */
+	device_write(device, EDU_INTERRUPT_ACKNOWLEDGE, cause);
+	others = device_read(device, EDU_INTERRUPT_STATUS);
+	/* None but this may be there; clear them, for the sake of the next. */
+	if (others)
+		device_write(device, EDU_INTERRUPT_ACKNOWLEDGE, others);
 	/* The driver's handler has switched INTx off, since it is level triggered. */
 	change_command(device, 0, PCI_COMMAND_INTX_DISABLE);
-	return events && status == cause;
+	return events && !others;
 }
 
 bool device_transfer(struct device *device, uint64_t from, uint64_t to,

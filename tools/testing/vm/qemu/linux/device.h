@@ -46,7 +46,7 @@ void device_write(struct device *device, size_t reg, uint32_t value);
 
 /*
  * Waits for one interrupt and acknowledges it. False if it did not come, or if
- * the device shows another cause than this.
+ * the device shows another cause besides.
  */
 bool device_wait_interrupt(struct device *device, uint32_t cause);
 
