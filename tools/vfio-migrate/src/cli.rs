@@ -22,6 +22,7 @@ Examples:
   vfio-migrate send 0000:00:04.0 --to other.host:7000
   vfio-migrate watch 0000:00:04.0 --events
   vfio-migrate dirty 0000:00:04.0 --for 30 -o pages.png
+  vfio-migrate check 0000:00:04.0 --only v2-stream
 
 Exit codes:
   0  done
@@ -30,7 +31,7 @@ Exit codes:
   3  the environment is not right: not root, no such device, not bound to a VFIO driver, in use,
      no IOMMU, another kind of device, debugfs or tracefs not mounted
   4  refused by the driver, by the other side, or because the image is damaged or foreign
-  5  done, but what arrived differs from what was sent
+  5  done, but what arrived differs from what was sent, or the device failed a check
 
 With --json each command prints one JSON object on standard output, also for an error; watch
 and dirty print one a line; progress and messages go to standard error.";
@@ -65,6 +66,7 @@ pub enum Command {
     Dump(commands::dump::Dump),
     Watch(commands::watch::Watch),
     Dirty(commands::dirty::Dirty),
+    Check(commands::check::Check),
 }
 
 #[cfg(test)]
@@ -95,6 +97,9 @@ mod tests {
             "vfio-migrate dirty 00:04.0",
             "vfio-migrate dirty 00:04.0 --for 10 --interval 100ms -o x/pages.svg --json",
             "vfio-migrate dirty 00:04.0 --for 500ms -o pages.PNG",
+            "vfio-migrate check 00:04.0",
+            "vfio-migrate check 83b8f4f2-509f-382f-3c1e-e6bfe0fa1001 --only v2*read --tap",
+            "vfio-migrate check --list",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }
@@ -114,6 +119,9 @@ mod tests {
             "vfio-migrate dirty 00:04.0 --for -1",
             "vfio-migrate dirty 00:04.0 -o pages.jpg",
             "vfio-migrate dirty 00:04.0 -o png",
+            "vfio-migrate check",
+            "vfio-migrate check 00:04.0 --tap --list",
+            "vfio-migrate check 00:04.0 --tap --json",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

@@ -2,6 +2,7 @@
 
 //! The commands, one a file.
 
+pub mod check;
 pub mod dirty;
 pub mod dump;
 pub mod info;

@@ -147,6 +147,12 @@ pub enum Error {
     /// What arrived differs from what was sent; the command has printed its result.
     #[error("{0}")]
     Differs(String),
+    /// No check has such a name.
+    #[error("no check has a name like '{0}'")]
+    NoCheck(String),
+    /// The device does not keep to the rules; the command has printed which.
+    #[error("{0} checks failed")]
+    Nonconforming(usize),
 }
 
 impl Error {
@@ -170,7 +176,10 @@ impl Error {
 
     /// Whether the command's result says it already.
     pub fn is_told(&self) -> bool {
-        matches!(self, Self::Differs(_) | Self::Damaged(_))
+        matches!(
+            self,
+            Self::Differs(_) | Self::Damaged(_) | Self::Nonconforming(_)
+        )
     }
 
     /// Adds what this program found wrong itself to a driver's refusal.
@@ -199,7 +208,8 @@ impl Error {
             | Self::NoStatus { .. }
             | Self::NoEvents => 3,
             Self::Refused { .. } | Self::BadImage(_) | Self::Damaged(_) | Self::Peer(_) => 4,
-            Self::Differs(_) => 5,
+            Self::Differs(_) | Self::Nonconforming(_) => 5,
+            Self::NoCheck(_) => 2,
             Self::Step { .. }
             | Self::File { .. }
             | Self::Network { .. }
@@ -248,6 +258,7 @@ impl Error {
                 kernel, and modules that were built with it and are not older than this program"
                 .into(),
             Self::Refused { .. } => "the kernel log says why: 'dmesg | tail'".into(),
+            Self::NoCheck(_) => "'vfio-migrate check --list' shows the names".into(),
             Self::TargetUnknown => {
                 "look at the other side: if the device does not run there, start the save anew"
                     .into()

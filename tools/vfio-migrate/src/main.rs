@@ -6,11 +6,13 @@
 //! [`migration::Migration`] speaks one migration protocol ([`region2018`]), [`live`] is the source's
 //! side of every migration and a [`target::Target`] the other one, and [`commands`] puts them
 //! together; [`watch`] looks at a device from outside,
-//! and [`heat`] makes pictures of that. What a command knows about the edu device stands in [`edu`].
+//! and [`heat`] makes pictures of that; [`check`] holds a device to the rules.
+//! What a command knows about the edu device stands in [`edu`].
 
 #![deny(unsafe_code)]
 
 mod address;
+mod check;
 mod cli;
 mod commands;
 mod digest;
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Dump(dump) => dump.run(&output),
         Command::Watch(watch) => watch.run(&output),
         Command::Dirty(dirty) => dirty.run(&output),
+        Command::Check(check) => check.run(&output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

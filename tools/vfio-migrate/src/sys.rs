@@ -6,8 +6,10 @@
 
 #![expect(unsafe_code)]
 
+mod feature;
 mod mapping;
 mod signal;
+mod stream;
 
 use std::ffi::{c_void, CStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -20,8 +22,12 @@ use rustix::io::Errno;
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode};
 use vfio_bindings::bindings::vfio as uapi;
 
-pub use mapping::{page_size, Mapping};
+pub use feature::{
+    device_feature, dma_logging_report, precopy_info, set_mig_state, DmaReport, FeatureData, Moved,
+};
+pub use mapping::{page_size, try_map, How, Mapping};
 pub use signal::end_requests;
+pub use stream::{poll_now, pread_some, pwrite_some, read, seek, write};
 
 /// An ioctl of VFIO, by its number above `VFIO_BASE`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,6 +59,8 @@ pub enum Request {
     IommuMapDma = 13,
     /// `VFIO_DEVICE_FEATURE`
     DeviceFeature = 17,
+    /// `VFIO_MIG_GET_PRECOPY_INFO`
+    MigGetPrecopyInfo = 21,
 }
 
 impl Request {

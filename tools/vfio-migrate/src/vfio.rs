@@ -5,6 +5,7 @@
 mod device;
 mod info;
 mod irq;
+mod raw;
 mod region;
 
 use std::ffi::CString;

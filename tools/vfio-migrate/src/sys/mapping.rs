@@ -171,6 +171,33 @@ impl Drop for Mapping {
     }
 }
 
+/// How [`try_map`] maps.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum How {
+    /// Shared, for reading and writing.
+    Shared,
+    /// Shared, for reading.
+    ReadOnly,
+    /// A private copy, for reading and writing.
+    Private,
+    /// Shared, for reading and executing.
+    Executable,
+}
+
+/// Maps a part of a file and takes the mapping away again, to see whether that is allowed.
+pub fn try_map(fd: BorrowedFd<'_>, offset: u64, len: usize, how: How) -> Result<(), Errno> {
+    let (prot, flags) = match how {
+        How::Shared => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED),
+        How::ReadOnly => (ProtFlags::READ, MapFlags::SHARED),
+        How::Private => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE),
+        How::Executable => (ProtFlags::READ | ProtFlags::EXEC, MapFlags::SHARED),
+    };
+    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+    let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, flags, fd, offset) }?;
+    // SAFETY: the mapping was just made, and nothing has its address.
+    unsafe { rustix::mm::munmap(base, len) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

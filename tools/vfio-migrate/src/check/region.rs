@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the checks of both migration regions share.
+
+use rustix::io::Errno;
+
+use super::subject::{Open, Subject};
+use super::{ensure, fail, fails, fails_with, not_applicable, succeeds, Verdict};
+use crate::error::explain;
+use crate::migration::Protocol;
+use crate::sys::{page_size, How};
+use crate::vfio::{Area, RegionInfo};
+
+/// A migration region of an open device.
+pub struct Raw {
+    /// The device.
+    pub open: Open,
+    /// The region.
+    pub info: RegionInfo,
+}
+
+impl Raw {
+    /// Opens the device and finds the region.
+    pub fn open(subject: &Subject, protocol: Protocol) -> Verdict<Self> {
+        let open = subject.open()?;
+        let kind = protocol.region().expect("a protocol with a region");
+        match open.device.region_of(kind).cloned() {
+            Some(info) => Ok(Self { open, info }),
+            None => not_applicable(format!("the device does not offer {protocol}")),
+        }
+    }
+
+    /// Reads in one call; a call that is cut is `EIO`.
+    pub fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        match self.open.device.raw_read(self.info.offset + at, bytes)? {
+            n if n == bytes.len() => Ok(()),
+            _ => Err(Errno::IO),
+        }
+    }
+
+    /// Writes in one call; a call that is cut is `EIO`.
+    pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+        match self.open.device.raw_write(self.info.offset + at, bytes)? {
+            n if n == bytes.len() => Ok(()),
+            _ => Err(Errno::IO),
+        }
+    }
+
+    /// Reads a field.
+    pub fn u32(&self, at: u64) -> Verdict<u32> {
+        let mut bytes = [0; 4];
+        succeeds(
+            self.read(at, &mut bytes),
+            &format!("reading 4 bytes at {at}"),
+        )?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// Reads a field.
+    pub fn u64(&self, at: u64) -> Verdict<u64> {
+        let mut bytes = [0; 8];
+        succeeds(
+            self.read(at, &mut bytes),
+            &format!("reading 8 bytes at {at}"),
+        )?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Sees whether a field takes a value.
+    pub fn try_u32(&self, at: u64, value: u32) -> Result<(), Errno> {
+        self.write(at, &value.to_le_bytes())
+    }
+
+    /// Sees whether a field takes a value.
+    pub fn try_u64(&self, at: u64, value: u64) -> Result<(), Errno> {
+        self.write(at, &value.to_le_bytes())
+    }
+
+    /// Writes `device_state`.
+    pub fn set(&self, state: u32) -> Verdict {
+        succeeds(
+            self.try_u32(0, state),
+            &format!("writing device_state {state}"),
+        )
+    }
+
+    /// Demands a `device_state`.
+    pub fn is_in(&self, expected: u32, when: &str) -> Verdict {
+        let found = self.u32(0)?;
+        ensure(found == expected, || {
+            format!("{when} device_state is {found} instead of {expected}")
+        })
+    }
+
+    /// Resets the device, which runs then.
+    pub fn reset(&self) -> Verdict {
+        match self.open.device.raw_reset() {
+            Ok(()) => self.is_in(1, "after VFIO_DEVICE_RESET"),
+            Err(errno) => fail(format!("VFIO_DEVICE_RESET fails: {}", explain(errno))),
+        }
+    }
+
+    /// The data section, which the region must name.
+    pub fn section(&self) -> Verdict<Area> {
+        match self.info.sparse.as_deref() {
+            Some([area]) => Ok(*area),
+            Some(areas) => not_applicable(format!("the region has {} areas", areas.len())),
+            None => not_applicable("the region names no area that can be mapped"),
+        }
+    }
+
+    /// Copies a staged buffer out.
+    pub fn copy_out(&self, offset: u64, size: u64, out: &mut Vec<u8>) -> Verdict {
+        let inside = offset
+            .checked_add(size)
+            .is_some_and(|end| end <= self.info.size && offset > 0);
+        ensure(inside, || {
+            format!("{size} bytes at {offset} do not lie in the region")
+        })?;
+        let start = out.len();
+        // CAST: less than the region.
+        out.resize(start + size as usize, 0);
+        succeeds(
+            self.read(offset, &mut out[start..]),
+            "reading the data section",
+        )
+    }
+
+    /// Header and gap cannot be mapped, the section can, and nothing beyond.
+    pub fn mmap_bounds(&self) -> Verdict {
+        let area = self.section()?;
+        let page = page_size() as u64;
+        ensure(
+            area.offset % page == 0 && area.size % page == 0 && area.offset > 0,
+            || format!("the area is {} bytes at {}", area.size, area.offset),
+        )?;
+        ensure(area.offset + area.size <= self.info.size, || {
+            "the area reaches beyond the region".into()
+        })?;
+        // CAST: sizes of mappings.
+        let map = |at, len: u64, how| {
+            self.open
+                .device
+                .try_map(self.info.offset + at, len as usize, how)
+        };
+        succeeds(map(area.offset, area.size, How::Shared), "mapping the area")?;
+        succeeds(
+            map(area.offset, page, How::ReadOnly),
+            "mapping its first page",
+        )?;
+        let last = area.offset + area.size - page;
+        succeeds(map(last, page, How::Shared), "mapping its last page")?;
+        fails(map(0, page, How::Shared), "mapping the header")?;
+        fails(
+            map(0, self.info.size, How::Shared),
+            "mapping the whole region",
+        )?;
+        let size = self.info.size.next_multiple_of(page);
+        fails(
+            map(size, page, How::Shared),
+            "mapping what follows the region",
+        )?;
+        fails(
+            map(last, 2 * page, How::Shared),
+            "mapping across the region's end",
+        )
+        .map(drop)
+    }
+
+    /// Private and executable mappings are refused.
+    pub fn mmap_protection(&self) -> Verdict {
+        let area = self.section()?;
+        let at = self.info.offset + area.offset;
+        let map = |how| self.open.device.try_map(at, page_size(), how);
+        fails(map(How::Private), "a private mapping")?;
+        fails(map(How::Executable), "an executable mapping").map(drop)
+    }
+
+    /// Calls and mapping see the same bytes.
+    pub fn mmap_is_the_section(&self) -> Verdict {
+        let area = self.section()?;
+        let mapping = self
+            .open
+            .device
+            .map(self.info.offset + area.offset, page_size());
+        let mapping = succeeds(mapping, "mapping the data section")?;
+        let mut found = [0; 5];
+        succeeds(
+            self.write(area.offset + 3, b"hello"),
+            "writing to the data section",
+        )?;
+        mapping.read(3, &mut found);
+        ensure(&found == b"hello", || {
+            "the mapping does not show what was written".into()
+        })?;
+        mapping.write(3, b"again");
+        succeeds(
+            self.read(area.offset + 3, &mut found),
+            "reading the data section",
+        )?;
+        ensure(&found == b"again", || {
+            "a read does not show what was stored".into()
+        })
+    }
+
+    /// Accesses that are not in the list of (offset, length) are refused and change nothing.
+    pub fn refuses_other_accesses(
+        &self,
+        header: u64,
+        legal: impl Fn(u64, usize) -> bool,
+    ) -> Verdict {
+        for at in 0..header + 4 {
+            for len in [1, 2, 3, 4, 5, 8, 12, 16, 24, 32] {
+                if legal(at, len) {
+                    continue;
+                }
+                let what = format!("{len} bytes at {at}");
+                let read = self.read(at, &mut vec![0xff; len]);
+                fails_with(read, Errno::INVAL, &format!("reading {what}"))?;
+                let write = self.write(at, &vec![0; len]);
+                fails_with(write, Errno::INVAL, &format!("writing {what}"))?;
+            }
+        }
+        self.is_in(1, "after accesses that are refused")
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The migration region of Linux 5.8 to 5.17.
+
+use rustix::io::Errno;
+
+use super::region::Raw;
+use super::{ensure, fail, fails, fails_with, succeeds, Check, Subject, Verdict};
+use crate::migration::Protocol;
+
+const INFO: &str = "vfio.h of Linux 5.8 to 5.17, struct vfio_device_migration_info: at offset 0 \
+    of a region of type 3, subtype 1; the data section follows it";
+const MMAP: &str = "vfio.h of Linux 5.8 to 5.17: the header is trapped, the data section may be \
+    mapped; QEMU 7.2 maps what the sparse mmap capability names, the whole region without it";
+const WIDTH: &str = "vfio.h of Linux 5.8 to 5.17: all fields are accessed at their native width \
+    and alignment only, otherwise an error is returned";
+const STATES: &str = "vfio.h of Linux 5.8 to 5.17, device_state: RUNNING, SAVING, RESUMING and \
+    their valid combinations; a state that is invalid is refused and the previous one kept";
+const PENDING: &str = "vfio.h of Linux 5.8 to 5.17, pending_bytes: reading it ends an iteration \
+    and has no other side effect; it is 0 when nothing is left";
+const STAGED: &str = "vfio.h of Linux 5.8 to 5.17: data_offset and data_size name the data of an \
+    iteration, which pending_bytes ends";
+const READ_ONLY: &str = "vfio.h of Linux 5.8 to 5.17: pending_bytes and data_offset are read-only";
+const SAVE: &str = "vfio.h of Linux 5.8 to 5.17, and QEMU 5.2 to 7.2: _SAVING by iterations, \
+    _RESUMING by data_size, in pieces of any size";
+const DAMAGED: &str = "vfio.h of Linux 5.8 to 5.17: an error is returned for a state that cannot \
+    be restored; VFIO_DEVICE_RESET recovers";
+const RESET: &str = "vfio.h of Linux 5.8 to 5.17, VFIO_DEVICE_RESET: the state is RUNNING again";
+
+const PENDING_BYTES: u64 = 8;
+const DATA_OFFSET: u64 = 16;
+const DATA_SIZE: u64 = 24;
+const HEADER: u64 = 32;
+const VALID: [u32; 5] = [0, 1, 2, 3, 4];
+
+/// The checks of this area.
+pub fn checks() -> Vec<Check> {
+    let mut checks = vec![
+        Check::new("region-v1.info", INFO, info),
+        Check::new("region-v1.mmap-bounds", MMAP, |s| open(s)?.mmap_bounds()),
+        Check::new("region-v1.mmap-same-bytes", MMAP, |s| {
+            open(s)?.mmap_is_the_section()
+        }),
+        Check::new("region-v1.widths", WIDTH, |s| {
+            open(s)?.refuses_other_accesses(HEADER, |at, len| {
+                matches!((at, len), (0 | 4, 4) | (8 | 16 | 24, 8))
+            })
+        }),
+        Check::new("region-v1.read-only-fields", READ_ONLY, read_only),
+        Check::new("region-v1.initial-state", STATES, |s| {
+            open(s)?.is_in(1, "after open")
+        }),
+        Check::new("region-v1.invalid-states", STATES, invalid_states),
+        Check::new("region-v1.same-state-again", STATES, same_state),
+        Check::new("region-v1.pending-when-not-saving", PENDING, pending),
+        Check::new("region-v1.staged-buffer-stays", STAGED, staged),
+        Check::new("region-v1.data-size-out-of-range", SAVE, data_size),
+        Check::new("region-v1.truncated", DAMAGED, truncated),
+        Check::new("region-v1.cancel", STATES, cancel),
+    ];
+    for size in [1, 8, 4096, 1 << 20] {
+        checks.push(Check::new(
+            format!("region-v1.load-by-{size}"),
+            SAVE,
+            move |subject| {
+                let region = open(subject)?;
+                let image = save(&region)?;
+                load(&region, &image, size)?;
+                save(&region).map(drop)
+            },
+        ));
+    }
+    for state in VALID {
+        checks.push(Check::new(
+            format!("region-v1.reset-in-{state}"),
+            RESET,
+            move |subject| {
+                let region = open(subject)?;
+                region.set(state)?;
+                region.reset()?;
+                save(&region).map(drop)
+            },
+        ));
+    }
+    checks
+}
+
+fn open(subject: &Subject) -> Verdict<Raw> {
+    Raw::open(subject, Protocol::RegionV1)
+}
+
+/// Takes the image by the iterations of the running device, which runs again then.
+fn save(region: &Raw) -> Verdict<Vec<u8>> {
+    let mut image = Vec::new();
+    for state in [3, 2] {
+        region.set(state)?;
+        while region.u64(PENDING_BYTES)? != 0 {
+            let offset = region.u64(DATA_OFFSET)?;
+            let size = region.u64(DATA_SIZE)?;
+            if size == 0 {
+                ensure(state == 3, || {
+                    "data_size is 0 while bytes are pending and the device is stopped".into()
+                })?;
+                break;
+            }
+            region.copy_out(offset, size, &mut image)?;
+            ensure(image.len() < 1 << 30, || "the state does not end".into())?;
+        }
+    }
+    region.set(1)?;
+    Ok(image)
+}
+
+fn put(region: &Raw, bytes: &[u8]) -> Result<(), Errno> {
+    let mut at = [0; 8];
+    region.read(DATA_OFFSET, &mut at)?;
+    region.write(u64::from_le_bytes(at), bytes)?;
+    region.try_u64(DATA_SIZE, bytes.len() as u64)
+}
+
+/// Most bytes of a buffer.
+fn room(region: &Raw) -> Verdict<usize> {
+    let room = region.info.size - region.u64(DATA_OFFSET)?;
+    // CAST: the region's size.
+    Ok(room as usize)
+}
+
+fn load(region: &Raw, image: &[u8], size: usize) -> Verdict {
+    region.set(4)?;
+    for piece in image.chunks(size.min(room(region)?)) {
+        succeeds(put(region, piece), "handing a buffer over")?;
+    }
+    region.set(1)
+}
+
+fn info(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    let info = &region.info;
+    ensure(info.readable && info.writable, || {
+        "it is not readable and writable".into()
+    })?;
+    ensure(info.size > HEADER, || format!("it has {} bytes", info.size))?;
+    let offset = region.u64(DATA_OFFSET)?;
+    ensure(offset >= HEADER && offset < info.size, || {
+        format!("data_offset is {offset}")
+    })?;
+    if let Ok(area) = region.section() {
+        ensure(area.offset == offset, || {
+            format!(
+                "data_offset is {offset} and the area begins at {}",
+                area.offset
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn read_only(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    for state in [1, 3, 4] {
+        region.set(state)?;
+        for field in [PENDING_BYTES, DATA_OFFSET] {
+            fails(
+                region.try_u64(field, 0),
+                &format!("writing the field at {field}"),
+            )?;
+        }
+        region.is_in(state, "after it")?;
+        region.reset()?;
+    }
+    Ok(())
+}
+
+fn invalid_states(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    for from in VALID {
+        region.set(from)?;
+        for state in [5, 6, 7] {
+            fails(region.try_u32(0, state), &format!("{from} -> {state}"))?;
+            region.is_in(from, "after an invalid state")?;
+        }
+        region.reset()?;
+    }
+    Ok(())
+}
+
+fn same_state(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    for state in VALID {
+        region.set(state)?;
+        region.set(state)?;
+        region.is_in(state, "after it was written twice")?;
+        region.reset()?;
+    }
+    Ok(())
+}
+
+fn pending(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    for state in [0, 1, 4] {
+        region.set(state)?;
+        let found = region.u64(PENDING_BYTES)?;
+        ensure(found == 0, || {
+            format!("pending_bytes is {found} in {state}")
+        })?;
+        region.reset()?;
+    }
+    Ok(())
+}
+
+fn staged(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    region.set(2)?;
+    ensure(region.u64(PENDING_BYTES)? != 0, || {
+        "nothing is pending".into()
+    })?;
+    let first = (region.u64(DATA_OFFSET)?, region.u64(DATA_SIZE)?);
+    let again = (region.u64(DATA_OFFSET)?, region.u64(DATA_SIZE)?);
+    ensure(first == again, || {
+        format!("offset and size read {first:?} and then {again:?}")
+    })
+}
+
+fn data_size(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    region.set(4)?;
+    let room = room(&region)? as u64;
+    for size in [room + 1, 1 << 32, u64::MAX] {
+        fails_with(
+            region.try_u64(DATA_SIZE, size),
+            Errno::INVAL,
+            &format!("data_size {size}"),
+        )?;
+    }
+    region.reset()?;
+    fails(
+        region.try_u64(DATA_SIZE, 8),
+        "writing data_size of a running device",
+    )
+    .map(drop)
+}
+
+fn truncated(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    let image = save(&region)?;
+    for length in [0, 1, image.len() / 2, image.len() - 1] {
+        region.set(4)?;
+        let mut taken = true;
+        for piece in image[..length].chunks(room(&region)?) {
+            taken &= put(&region, piece).is_ok();
+        }
+        if taken && region.try_u32(0, 1).is_ok() {
+            return fail(format!("{length} of {} bytes are accepted", image.len()));
+        }
+        region.reset()?;
+        load(&region, &image, 1 << 20)?;
+    }
+    Ok(())
+}
+
+fn cancel(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    let image = save(&region)?;
+    for state in [3, 2] {
+        region.set(state)?;
+        region.u64(DATA_SIZE)?;
+        region.set(1)?;
+        load(&region, &save(&region)?, 1 << 20)?;
+    }
+    load(&region, &image, 1 << 20)
+}

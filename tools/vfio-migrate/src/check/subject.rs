@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The device that is checked.
+
+use std::cell::OnceCell;
+
+use vfio_bindings::bindings::vfio as uapi;
+
+use super::v2::V2;
+use super::Verdict;
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::pci::Bus;
+use crate::session;
+use crate::sys::Mapping;
+use crate::vfio::{Container, Device};
+
+/// A device that checks open.
+pub struct Subject {
+    bus: Bus,
+    address: Address,
+    /// A stream that the device gave when it was fresh.
+    stream: OnceCell<Verdict<Vec<u8>>>,
+}
+
+/// An open device with a container of its own; dropping it closes both.
+#[derive(Debug)]
+pub struct Open {
+    /// The device.
+    pub device: Device,
+    /// Kept open as long as the device is.
+    container: Container,
+}
+
+impl Open {
+    /// Lets the device reach memory.
+    pub fn map(&self, memory: &Mapping, iova: u64) -> Verdict {
+        Ok(self.container.map(memory, iova)?)
+    }
+}
+
+impl Subject {
+    /// Takes a device, which is not opened yet.
+    pub fn new(address: Address) -> Self {
+        Self {
+            bus: Bus::default(),
+            address,
+            stream: OnceCell::new(),
+        }
+    }
+
+    /// Opens the device as it comes, and lets it do DMA where it is a PCI function.
+    pub fn open(&self) -> Result<Open> {
+        let (container, device) = Container::open(&self.bus, self.address)?;
+        let config = uapi::VFIO_PCI_CONFIG_REGION_INDEX;
+        if device
+            .regions()
+            .iter()
+            .any(|region| region.index == config && region.size != 0)
+        {
+            device.enable()?;
+        }
+        Ok(Open { device, container })
+    }
+
+    /// Opens the device and says whether it offers a protocol at all.
+    pub fn offers_migration(&self) -> Result<()> {
+        match session::protocols(&self.open()?.device).as_slice() {
+            [] => Err(Error::NoMigration(self.address)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A whole stream of v2 that a fresh device gave.
+    pub fn stream(&self) -> Verdict<&[u8]> {
+        match self
+            .stream
+            .get_or_init(|| V2::open_fresh(self)?.save(1 << 20))
+        {
+            Ok(stream) => Ok(stream),
+            Err(finding) => Err(finding.clone()),
+        }
+    }
+}

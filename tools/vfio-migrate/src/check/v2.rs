@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A client of v2 that does as little as possible on its own.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use vfio_bindings::bindings::vfio as uapi;
+
+use super::subject::{Open, Subject};
+use super::{ensure, fail, not_applicable, succeeds, Verdict};
+use crate::error::explain;
+use crate::sys::{self, FeatureData, Moved};
+
+/// `VFIO_DEVICE_FEATURE_MIGRATION`
+pub const MIGRATION: u32 = uapi::VFIO_DEVICE_FEATURE_MIGRATION;
+/// `VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE`
+pub const MIG_DEVICE_STATE: u32 = uapi::VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE;
+/// `VFIO_DEVICE_FEATURE_MIG_DATA_SIZE`
+pub const MIG_DATA_SIZE: u32 = 9;
+/// `VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2`
+pub const MIG_PRECOPY_INFO_V2: u32 = 12;
+/// `VFIO_DEVICE_FEATURE_GET`
+pub const GET: u32 = uapi::VFIO_DEVICE_FEATURE_GET;
+/// `VFIO_DEVICE_FEATURE_SET`
+pub const SET: u32 = uapi::VFIO_DEVICE_FEATURE_SET;
+/// `VFIO_DEVICE_FEATURE_PROBE`
+pub const PROBE: u32 = uapi::VFIO_DEVICE_FEATURE_PROBE;
+/// Length of a feature with eight bytes of data.
+pub const ARGSZ: u32 = 16;
+
+/// Most bytes of a stream that are read, in case it never ends.
+const ENDLESS: usize = 1 << 30;
+/// Bytes that are cut into small pieces, so that a large stream does not take hours.
+const CUT: usize = 1 << 16;
+
+/// `enum vfio_device_mig_state`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum State {
+    /// Must be reset.
+    Error = 0,
+    /// Stopped.
+    Stop = 1,
+    /// Runs.
+    Running = 2,
+    /// Stopped, its state can be read.
+    StopCopy = 3,
+    /// Stopped, takes a state.
+    Resuming = 4,
+    /// Runs, without DMA to other devices.
+    RunningP2p = 5,
+    /// Runs, its state can be read.
+    PreCopy = 6,
+    /// Both of the last two.
+    PreCopyP2p = 7,
+}
+
+/// All states, in the order of their numbers.
+pub const STATES: [State; 8] = [
+    State::Error,
+    State::Stop,
+    State::Running,
+    State::StopCopy,
+    State::Resuming,
+    State::RunningP2p,
+    State::PreCopy,
+    State::PreCopyP2p,
+];
+
+impl State {
+    /// Whether the state can be read out in it.
+    pub fn is_saving(self) -> bool {
+        self == Self::StopCopy || self.is_precopy()
+    }
+
+    /// Whether it is one of the two pre-copy states.
+    pub fn is_precopy(self) -> bool {
+        matches!(self, Self::PreCopy | Self::PreCopyP2p)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Error => "ERROR",
+            Self::Stop => "STOP",
+            Self::Running => "RUNNING",
+            Self::StopCopy => "STOP_COPY",
+            Self::Resuming => "RESUMING",
+            Self::RunningP2p => "RUNNING_P2P",
+            Self::PreCopy => "PRE_COPY",
+            Self::PreCopyP2p => "PRE_COPY_P2P",
+        })
+    }
+}
+
+/// A data file.
+#[derive(Debug)]
+pub struct Stream(OwnedFd);
+
+impl Stream {
+    /// Reads once.
+    pub fn read(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
+        sys::read(self.0.as_fd(), bytes)
+    }
+
+    /// Writes once.
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        sys::write(self.0.as_fd(), bytes)
+    }
+
+    /// The file itself.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// `VFIO_MIG_GET_PRECOPY_INFO`: initial and dirty bytes.
+    pub fn precopy_info(&self, argsz: u32) -> Result<(u64, u64), Errno> {
+        let mut bytes = [0; 24];
+        bytes[..4].copy_from_slice(&argsz.to_ne_bytes());
+        sys::precopy_info(self.0.as_fd(), &mut bytes)?;
+        let word =
+            |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        Ok((word(8), word(16)))
+    }
+
+    /// Reads to the end of the stream, in calls of that many bytes at most.
+    pub fn drain(&self, segment: usize) -> Verdict<Vec<u8>> {
+        let (mut stream, mut bytes) = (Vec::new(), vec![0; segment]);
+        loop {
+            if stream.len() >= CUT && segment < CUT {
+                bytes.resize(1 << 20, 0);
+            }
+            match succeeds(self.read(&mut bytes), "reading the stream")? {
+                0 => return Ok(stream),
+                n => stream.extend_from_slice(&bytes[..n]),
+            }
+            if stream.len() > ENDLESS {
+                return fail("the stream does not end");
+            }
+        }
+    }
+
+    /// Writes all of a stream, in calls of that many bytes at most.
+    pub fn fill(&self, mut bytes: &[u8], segment: usize) -> Result<(), Errno> {
+        let mut done = 0;
+        while !bytes.is_empty() {
+            let most = if done >= CUT {
+                segment.max(1 << 20)
+            } else {
+                segment
+            };
+            match self.write(&bytes[..most.min(bytes.len())])? {
+                0 => return Err(Errno::IO),
+                n => {
+                    bytes = &bytes[n..];
+                    done += n;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An open device that migrates by v2.
+#[derive(Debug)]
+pub struct V2 {
+    /// The device.
+    pub open: Open,
+    flags: u64,
+}
+
+impl V2 {
+    /// Opens the device, of which the subject has taken a stream before.
+    pub fn open(subject: &Subject) -> Verdict<Self> {
+        // A check may need the stream while it has the device open; if there is none, that check
+        // says so.
+        let _ = subject.stream();
+        let v2 = Self::open_fresh(subject)?;
+        // What a close has left behind is for the checks of the lifetime alone.
+        if v2.state()? != State::Running {
+            v2.reset()?;
+        }
+        Ok(v2)
+    }
+
+    /// Opens the device as the last close has left it.
+    pub fn open_fresh(subject: &Subject) -> Verdict<Self> {
+        let open = subject.open()?;
+        match open.device.feature(MIGRATION) {
+            Some(flags) => Ok(Self { open, flags }),
+            None => not_applicable("the device does not offer v2"),
+        }
+    }
+
+    /// The flags of `VFIO_DEVICE_FEATURE_MIGRATION`.
+    pub fn flags(&self) -> u64 {
+        self.flags
+    }
+
+    /// Whether the device has a state.
+    pub fn supports(&self, state: State) -> bool {
+        let (p2p, precopy) = (self.flags & 2 != 0, self.flags & 4 != 0);
+        match state {
+            State::RunningP2p => p2p,
+            State::PreCopy => precopy,
+            State::PreCopyP2p => p2p && precopy,
+            _ => true,
+        }
+    }
+
+    /// The states that the device can be brought to.
+    pub fn states(&self) -> impl Iterator<Item = State> + '_ {
+        STATES
+            .into_iter()
+            .filter(|state| *state != State::Error && self.supports(*state))
+    }
+
+    /// Leaves the check where the device lacks a state.
+    pub fn needs(&self, state: State) -> Verdict {
+        if self.supports(state) {
+            Ok(())
+        } else {
+            not_applicable(format!("the device has no {state}, which is optional"))
+        }
+    }
+
+    /// Changes the state to any number.
+    pub fn try_set(&self, state: u32) -> Result<Moved, Errno> {
+        self.open.device.set_mig_state(state)
+    }
+
+    /// Changes the state.
+    pub fn set(&self, state: State) -> Verdict<Option<Stream>> {
+        // CAST: the enum is `repr(u32)`.
+        let moved = succeeds(self.try_set(state as u32), &format!("going to {state}"))?;
+        Ok(moved.file.map(Stream))
+    }
+
+    /// Changes the state, which must return a data file.
+    pub fn begin(&self, state: State) -> Verdict<Stream> {
+        match self.set(state)? {
+            Some(stream) => Ok(stream),
+            None => fail(format!("going to {state} returns no data_fd")),
+        }
+    }
+
+    /// Reads the state.
+    pub fn state(&self) -> Verdict<State> {
+        let mut data: FeatureData = [0xff; 64];
+        let result = self
+            .open
+            .device
+            .raw_feature(ARGSZ, GET | MIG_DEVICE_STATE, &mut data);
+        succeeds(result, "reading the state")?;
+        let number = u32::from_ne_bytes(data[..4].try_into().expect("four bytes"));
+        match STATES.get(number as usize) {
+            Some(state) => Ok(*state),
+            None => fail(format!("the state reads {number}")),
+        }
+    }
+
+    /// Demands a state.
+    pub fn is_in(&self, expected: State, when: &str) -> Verdict {
+        let found = self.state()?;
+        ensure(found == expected, || {
+            format!("{when} the state is {found} instead of {expected}")
+        })
+    }
+
+    /// Resets the device.
+    pub fn reset(&self) -> Verdict {
+        match self.open.device.raw_reset() {
+            Ok(()) => self.is_in(State::Running, "after VFIO_DEVICE_RESET"),
+            Err(errno) => fail(format!("VFIO_DEVICE_RESET fails: {}", explain(errno))),
+        }
+    }
+
+    /// Takes a running device to a state; a resuming one has taken a whole stream then.
+    pub fn go(&self, subject: &Subject, state: State) -> Verdict<Option<Stream>> {
+        if state == State::Running {
+            return Ok(None);
+        }
+        let stream = self.set(state)?;
+        if let (State::Resuming, Some(stream)) = (state, &stream) {
+            let result = stream.fill(subject.stream()?, 1 << 20);
+            succeeds(result, "writing the device's own stream")?;
+        }
+        Ok(stream)
+    }
+
+    /// Takes a whole stream of the running device, which runs again then.
+    pub fn save(&self, segment: usize) -> Verdict<Vec<u8>> {
+        let stream = self.begin(State::StopCopy)?.drain(segment)?;
+        self.set(State::Running)?;
+        Ok(stream)
+    }
+
+    /// Loads a stream into the running device, which runs again then.
+    pub fn load(&self, stream: &[u8], segment: usize) -> Verdict {
+        let file = self.begin(State::Resuming)?;
+        succeeds(
+            file.fill(stream, segment),
+            "writing the device's own stream",
+        )?;
+        self.set(State::Running)?;
+        self.is_in(State::Running, "after a load")
+    }
+}

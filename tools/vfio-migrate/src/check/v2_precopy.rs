@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Pre-copy of v2: amounts left and the temporary end of the stream.
+
+use rustix::io::Errno;
+
+use super::v2::{State, Stream, V2};
+use super::{ensure, fail, fails_with, succeeds, Check, Finding, Subject, Verdict};
+use crate::error::explain;
+
+const NOMSG: &str = "vfio.h, struct vfio_precopy_info: read() at the temporary end of stream \
+    should return ENOMSG; it is reached when initial_bytes and dirty_bytes are zero";
+const NOT_STOPPED: &str = "vfio.h, struct vfio_precopy_info: ENOMSG may not be returned in \
+    STOP_COPY";
+const STATES: &str = "vfio.h, VFIO_MIG_GET_PRECOPY_INFO: valid only in PRE_COPY states, EINVAL \
+    from any other; mandatory with VFIO_MIGRATION_PRE_COPY";
+const ARGSZ: &str = "vfio.h, struct vfio_precopy_info: argsz covers the structure";
+const INITIAL: &str =
+    "vfio.h, struct vfio_precopy_info: initial_bytes should be non-zero at first \
+    and decreases as migration data is read";
+const WHOLE: &str = "vfio.h: moving between the states of the saving group does not affect the \
+    FD; the stream taken over all of them can be loaded";
+
+/// The checks of this area.
+pub fn checks() -> Vec<Check> {
+    vec![
+        Check::new("v2-precopy.temporary-end", NOMSG, temporary_end),
+        Check::new("v2-precopy.no-enomsg-when-stopped", NOT_STOPPED, no_enomsg),
+        Check::new("v2-precopy.info-states", STATES, info_states),
+        Check::new("v2-precopy.info-argsz", ARGSZ, info_argsz),
+        Check::new("v2-precopy.initial-bytes", INITIAL, initial_bytes),
+        Check::new("v2-precopy.whole-stream", WHOLE, |subject| {
+            whole(subject, &[State::PreCopy, State::StopCopy])
+        }),
+        Check::new("v2-precopy.whole-stream-by-p2p", WHOLE, |subject| {
+            use State::{PreCopy, PreCopyP2p, StopCopy};
+            whole(
+                subject,
+                &[PreCopy, PreCopyP2p, PreCopy, PreCopyP2p, StopCopy],
+            )
+        }),
+        Check::new("v2-precopy.nothing-read-before-stop", WHOLE, nothing_read),
+    ]
+}
+
+/// Reads until there is nothing now; returns the bytes and how the end is told.
+fn drain_now(session: &Stream) -> Verdict<(Vec<u8>, Result<(), Errno>)> {
+    let (mut stream, mut bytes) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        match session.read(&mut bytes) {
+            Ok(0) => return Ok((stream, Ok(()))),
+            Ok(n) => stream.extend_from_slice(&bytes[..n]),
+            Err(errno) => return Ok((stream, Err(errno))),
+        }
+        ensure(stream.len() < 1 << 30, || "pre-copy does not end".into())?;
+    }
+}
+
+fn temporary_end(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    let session = v2.begin(State::PreCopy)?;
+    let (_, end) = drain_now(&session)?;
+    match end {
+        Err(Errno::NOMSG) => {}
+        Err(errno) => return fail(format!("read() fails with {}", explain(errno))),
+        Ok(()) => return fail("read() returns 0, the end of the whole stream, in PRE_COPY"),
+    }
+    let (initial, dirty) = succeeds(session.precopy_info(24), "VFIO_MIG_GET_PRECOPY_INFO")?;
+    ensure((initial, dirty) == (0, 0), || {
+        format!("at the temporary end there are {initial} initial and {dirty} dirty bytes")
+    })
+}
+
+fn no_enomsg(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    let session = v2.begin(State::PreCopy)?;
+    let _ = drain_now(&session)?.1;
+    v2.set(State::StopCopy)?;
+    session.drain(1 << 20).map(drop)
+}
+
+fn info_states(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    for state in v2.states().collect::<Vec<_>>() {
+        let Some(session) = v2.go(subject, state)? else {
+            continue;
+        };
+        let what = format!("VFIO_MIG_GET_PRECOPY_INFO in {state}");
+        if state.is_precopy() {
+            succeeds(session.precopy_info(24), &what)?;
+        } else if state == State::Resuming {
+            // The file of a resuming session need not know the request at all.
+            super::fails(session.precopy_info(24), &what)?;
+        } else {
+            fails_with(session.precopy_info(24), Errno::INVAL, &what)?;
+        }
+        v2.reset()?;
+    }
+    let session = v2.begin(State::PreCopy)?;
+    v2.set(State::StopCopy)?;
+    let what = "VFIO_MIG_GET_PRECOPY_INFO in STOP_COPY after PRE_COPY";
+    fails_with(session.precopy_info(24), Errno::INVAL, what)
+}
+
+fn info_argsz(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    let session = v2.begin(State::PreCopy)?;
+    for argsz in [0, 4, 8, 16, 23] {
+        let what = format!("argsz {argsz}");
+        fails_with(session.precopy_info(argsz), Errno::INVAL, &what)?;
+    }
+    for argsz in [24, 25, 64] {
+        succeeds(session.precopy_info(argsz), &format!("argsz {argsz}"))?;
+    }
+    Ok(())
+}
+
+fn initial_bytes(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    let session = v2.begin(State::PreCopy)?;
+    let info = || succeeds(session.precopy_info(24), "VFIO_MIG_GET_PRECOPY_INFO");
+    let (before, _) = info()?;
+    if before == 0 {
+        return Err(Finding::Info("initial_bytes is 0 at first".into()));
+    }
+    let _ = drain_now(&session)?.1;
+    let (after, _) = info()?;
+    ensure(after < before, || {
+        format!("initial_bytes is {before} at first and {after} when all was read")
+    })
+}
+
+fn whole(subject: &Subject, states: &[State]) -> Verdict {
+    let v2 = V2::open(subject)?;
+    for state in states {
+        v2.needs(*state)?;
+    }
+    let session = v2.begin(states[0])?;
+    let (mut stream, _) = drain_now(&session)?;
+    for state in &states[1..] {
+        v2.set(*state)?;
+        if *state != State::StopCopy {
+            stream.extend(drain_now(&session)?.0);
+        }
+    }
+    stream.extend(session.drain(1 << 20)?);
+    v2.set(State::Running)?;
+    v2.load(&stream, 1 << 20)
+}
+
+fn nothing_read(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    let session = v2.begin(State::PreCopy)?;
+    v2.set(State::StopCopy)?;
+    let stream = session.drain(1 << 20)?;
+    v2.set(State::Running)?;
+    v2.load(&stream, 1 << 20)
+}
