@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""vfio-migrate check: the conformance suite on the driver's devices and on the kernel's sample."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+import modules
+import mtty
+
+
+def check(vfio_migrate, name, *arguments, status=0, timeout=280):
+    """Runs the suite; returns what it printed."""
+    result = subprocess.run(
+        [vfio_migrate, "check", name, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert result.returncode == status, result.stdout[-3000:] + result.stderr
+    return result.stdout
+
+
+def check_json(vfio_migrate, name, *arguments, status=0):
+    return json.loads(check(vfio_migrate, name, "--json", *arguments, status=status))
+
+
+def of_status(report, status):
+    """Returns what the checks that ended so have to tell, by their names."""
+    return {
+        entry["name"]: entry["detail"] for entry in report["checks"] if entry["status"] == status
+    }
+
+
+AREAS = ("v2-arguments", "v2-states", "v2-stream", "v2-precopy", "v2-damage", "dma-logging",
+         "region-v1", "region-2018", "lifetime")
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_the_driver_passes(vfio_migrate, bdfs, area):
+    report = check_json(vfio_migrate, bdfs[0], "--only", f"{area}.")
+    print(f"{area}: {report['passed']} passed, {report['not_applicable']} not applicable")
+    assert report["failed"] == 0
+    # The image has checksums: nothing that is damaged is taken.
+    assert of_status(report, "info") == {}
+    assert report["passed"] > 0
+    # The driver offers all protocols and all states, but no DMA logging on this kernel, and never
+    # goes to ERROR.
+    for name in of_status(report, "not-applicable"):
+        assert name.startswith(("dma-logging.", "v2-states.ERROR-to-")), name
+
+
+def test_dma_logging_of_the_kernels_sample(vfio_migrate):
+    """mtty takes two starts, and on this kernel no report: see Documentation/conformance.rst."""
+    with mtty.devices(1) as paths:
+        name = paths[0].rpartition("/")[2]
+        report = check_json(vfio_migrate, name, "--only", "dma-logging", status=5)
+    failed = of_status(report, "fail")
+    assert set(failed) == {"dma-logging.claim", "dma-logging.second-start"}
+    assert "EOPNOTSUPP" in failed["dma-logging.claim"]
+
+
+def test_tap(vfio_migrate, bdfs):
+    lines = check(vfio_migrate, bdfs[0], "--tap", "--only", "dma-logging").splitlines()
+    assert lines[0] == "TAP version 13"
+    count = int(re.fullmatch(r"1\.\.(\d+)", lines[1])[1])
+    results = [line for line in lines if not line.startswith("#")][2:]
+    assert len(results) == count
+    for number, line in enumerate(results, 1):
+        assert re.match(rf"ok {number} - dma-logging\.\S+( # SKIP .+)?$", line), line
+
+
+def test_a_table(vfio_migrate, bdfs):
+    text = check(vfio_migrate, bdfs[0], "--only", "v2-states.STOP-to")
+    assert "pass  v2-states.STOP-to-STOP_COPY" in text
+    assert text.splitlines()[-1].startswith(f"{bdfs[0]}: 8 checks: 8 passed, 0 failed")
+
+
+@pytest.mark.physical
+def test_a_device_that_does_not_migrate(vfio_migrate, edu_devices):
+    modules.rebind(edu_devices[0], "vfio-pci")
+    check(vfio_migrate, edu_devices[0], status=3)
+
+
+def test_a_pattern_that_names_nothing(vfio_migrate, bdfs):
+    check(vfio_migrate, bdfs[0], "--only", "no-such-check", status=2)
