@@ -2,7 +2,7 @@
 """What takes the device long is done before it is stopped.
 
 Not measured but counted: each pass of the internal buffer takes the device 100 ms and is a trace
-event, whatever else the machine does meanwhile.
+event, whatever else the machine does meanwhile. A virtual device's buffer is in memory.
 """
 
 import pytest
@@ -11,6 +11,8 @@ import migration_v2 as v2
 from clients import IMAGE_PRECOPY, PROTOCOLS
 from edu import BUFFER_SIZE
 from trace_events import trace
+
+pytestmark = pytest.mark.physical
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
