@@ -11,7 +11,7 @@ DEVICES = pathlib.Path("/sys/bus/mdev/devices")
 # The types, by the number of virtual devices that share a physical one.
 SHARES = (1, 2, 4, 8)
 
-# Parent and type of the devices that were removed, to create them again.
+# Parent and type of each device, to create it again.
 _homes = {}
 
 
@@ -34,6 +34,7 @@ def create(bdf, shares, name=None):
     """Creates a virtual device and returns its UUID."""
     name = name or str(uuid.uuid4())
     (type_of(bdf, shares) / "create").write_text(name)
+    _homes[name] = (bdf, shares)
     return name
 
 
@@ -44,10 +45,7 @@ def create_again(name):
 
 def remove(name):
     """Removes a virtual device; waits as long as someone has it open."""
-    device = (DEVICES / name).resolve()
-    shares = os.path.basename(os.readlink(device / "mdev_type")).rpartition("-")[2]
-    _homes[name] = (device.parent.name, int(shares))
-    (device / "remove").write_text("1")
+    (DEVICES / name / "remove").write_text("1")
 
 
 def children(bdf):

@@ -64,18 +64,31 @@ def test_region_and_container_tell_what_was_written(tracked, rng):
     assert tracked.region.dirty(0, 1 << 52) == set()
 
 
+def look_meanwhile(tracked, page):
+    """Starts a transfer to a page, and returns what both tell before it is over."""
+    for _ in range(20):
+        tracked.edu.start(BUFFER, page, 16, edu.TO_MEMORY)
+        found = everywhere(tracked)
+        if tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN:
+            return found
+        # The machine was busy for the 100 ms that it takes.
+        everywhere(tracked)
+    raise AssertionError("the machine is too slow for this test")
+
+
+# A virtual device writes when its transfer ends, and the container counts it then.
+@pytest.mark.physical
 def test_a_transfer_under_way_is_told_again_to_both(tracked):
     page = tracked.IOVA + 7 * PAGE
-    tracked.edu.start(BUFFER, page, 16, edu.TO_MEMORY)
-    first = everywhere(tracked)
-    assert tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN, "the machine is too slow for this test"
-    assert first == ({page}, {page})
+    assert look_meanwhile(tracked, page) == ({page}, {page})
     tracked.edu.wait_transfer()
     assert changed(tracked) == {page}
     assert everywhere(tracked) == ({page}, {page})
     assert everywhere(tracked) == (set(), set())
 
 
+# A container of virtual devices alone never takes all for dirty.
+@pytest.mark.physical
 def test_a_guest_that_does_no_dma(guest):
     """All its memory counts until an image begins, nothing from then on."""
     memory = Memory(256 * PAGE)

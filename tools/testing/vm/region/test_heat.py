@@ -225,6 +225,7 @@ def test_a_terminal_shows_a_map_in_colours(bdfs, guest, vfio_migrate):
     assert "0x102000 │" in text and "\x1b[38;5;222m█" in text
 
 
+@pytest.mark.physical
 def test_a_device_that_loses_its_driver_leaves_a_picture(bdfs, heat, tmp_path):
     file = tmp_path / "pages.png"
     seen = heat(bdfs[0], "--interval", "20ms", "-o", file)
@@ -237,6 +238,7 @@ def test_a_device_that_loses_its_driver_leaves_a_picture(bdfs, heat, tmp_path):
     assert file.read_bytes().startswith(png.SIGNATURE)
 
 
+@pytest.mark.physical
 def test_what_is_missing_is_said(bdfs, vfio_migrate, tmp_path):
     def refused(status, *arguments, **options):
         code, output, errors = run(vfio_migrate, "dirty", bdfs[0], *arguments, **options)
