@@ -11,7 +11,7 @@ BURST, INTERVAL = 10, 5
 class KernelLog:
     """Messages from the moment of its creation on."""
 
-    last = 0.0
+    last = -2.0 * INTERVAL
 
     def __init__(self):
         self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -32,8 +32,16 @@ class KernelLog:
 
     @classmethod
     def pace(cls):
-        """Waits so that one rate-limited message for each call is never too much."""
-        time.sleep(max(0, cls.last + 1.1 * INTERVAL / BURST - time.monotonic()))
+        """Waits so that one rate-limited message for each call is never too much.
+
+        The first call of a series waits until what came before has been forgotten. Within a
+        series there is room for a few more, since an interval may begin with a late one.
+        """
+        since = time.monotonic() - cls.last
+        if since > INTERVAL:
+            cls.refill()
+        else:
+            time.sleep(max(0, 1.6 * INTERVAL / BURST - since))
         cls.last = time.monotonic()
 
     @staticmethod
