@@ -179,7 +179,10 @@ impl<F: Flavour> VfioDevice<F> {
     /// Takes the state lock for what no trace event tells of.
     fn lock(&self) -> MutexGuard<'_, Migratable<F::Device>> {
         let mut guard = self.inner.state.lock();
-        if self.inner.reset_pending.load(Relaxed) && self.inner.is_open.load(Relaxed) {
+        if F::IS_RESET_BY_OTHERS
+            && self.inner.reset_pending.load(Relaxed)
+            && self.inner.is_open.load(Relaxed)
+        {
             self.catch_up(&mut guard);
         }
         guard

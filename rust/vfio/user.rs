@@ -3,7 +3,6 @@
 //! The user's side of a read or write on a VFIO device.
 
 use kernel::{
-    error::to_result,
     prelude::*,
     uaccess::{
         UserPtr,
@@ -125,7 +124,10 @@ impl UserBuffer {
         let to = self.0.wrapping_byte_add(at).as_mut_ptr();
         // CAST: The enum's values are the widths in bytes.
         // SAFETY: The function checks the address and catches faults.
-        to_result(unsafe { bindings::rvfio_put_user(to, value, width as u32) })
+        match unsafe { bindings::rvfio_put_user(to, value, width as u32) } {
+            0 => Ok(()),
+            _ => Err(EFAULT),
+        }
     }
 
     /// Loads the value at byte `at` of the buffer; `EFAULT` where that cannot be read.
@@ -135,8 +137,10 @@ impl UserBuffer {
         let mut value = 0;
         // CAST: The enum's values are the widths in bytes.
         // SAFETY: The function checks the address and catches faults; `value` is valid.
-        to_result(unsafe { bindings::rvfio_get_user(from, &mut value, width as u32) })?;
-        Ok(value)
+        match unsafe { bindings::rvfio_get_user(from, &mut value, width as u32) } {
+            0 => Ok(value),
+            _ => Err(EFAULT),
+        }
     }
 }
 

@@ -30,9 +30,11 @@ use vfio::{
 
 use super::mediator::Mediator;
 use crate::{
-    image::RegisterState,
     registers::*,
-    transfer::Transfer, //
+    transfer::{
+        DmaRegisters,
+        Transfer, //
+    }, //
 };
 
 /// Tells the contents of buffers apart: no two that differ have the same, on one physical device.
@@ -53,15 +55,40 @@ pub(super) enum Stage {
 /// A transfer that the guest has started.
 pub(super) struct UnderWay {
     pub(super) transfer: Transfer,
+    /// The registers that it was started by.
+    pub(super) dma: DmaRegisters,
     pub(super) stage: Stage,
     /// The device, which is open until the transfer is done: closing waits for it.
     pub(super) host: ARef<VirtualDevice>,
 }
 
-/// The state of a virtual device.
+/// The registers that commands change, or whose change must wait for a command.
+#[derive(Clone, Copy)]
+pub(super) struct CommandRegisters {
+    /// Whether a factorial ends with an interrupt: [`STATUS_INTERRUPT`], or 0.
+    pub(super) status: u32,
+    /// Operand of the last factorial.
+    pub(super) operand: u32,
+    /// Its result; the operand during a computation.
+    pub(super) factorial: u32,
+    /// Interrupts raised and not acknowledged.
+    pub(super) interrupts: u32,
+}
+
+impl CommandRegisters {
+    /// What the registers are after a reset.
+    pub(super) const FRESH: Self = Self {
+        status: 0,
+        operand: FACTORIAL_ZERO,
+        factorial: 0,
+        interrupts: 0,
+    };
+}
+
+/// The state of a virtual device, but for what only its guest changes.
 pub(super) struct SlotState {
-    /// What the guest can read; [`RegisterState::factorial`] is the operand during a computation.
-    pub(super) registers: RegisterState,
+    /// The registers.
+    pub(super) registers: CommandRegisters,
     /// The internal buffer.
     pub(super) buffer: KBox<[u8; BUFFER_SIZE]>,
     /// What is in it.
@@ -125,7 +152,7 @@ impl Slot {
     /// Returns the place of a fresh device.
     pub(super) fn new(mediator: &Arc<Mediator>) -> Result<Arc<Self>> {
         let state = SlotState {
-            registers: Self::fresh(),
+            registers: CommandRegisters::FRESH,
             buffer: KBox::new([0; BUFFER_SIZE], GFP_KERNEL)?,
             content: mediator.new_content(),
             computing: false,
@@ -143,14 +170,6 @@ impl Slot {
             }),
             GFP_KERNEL,
         )
-    }
-
-    /// Returns the registers after a reset.
-    pub(super) fn fresh() -> RegisterState {
-        RegisterState {
-            operand: FACTORIAL_ZERO,
-            ..RegisterState::default()
-        }
     }
 
     /// Returns who serves the slot.
@@ -189,7 +208,7 @@ impl Slot {
         let under_way = state.transfer.take();
         state.failed |= result.is_err();
         if let Some(under_way) = &under_way {
-            if state.registers.dma.command & COMMAND_INTERRUPT != 0 {
+            if under_way.dma.command & COMMAND_INTERRUPT != 0 {
                 state.raise(&under_way.host, INTERRUPT_TRANSFER);
             }
         }

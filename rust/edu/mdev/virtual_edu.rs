@@ -37,7 +37,10 @@ use super::{
         Instance,
         Instances, //
     },
-    slot::Slot,
+    slot::{
+        CommandRegisters,
+        Slot, //
+    },
     EduParent, //
 };
 use crate::{
@@ -47,7 +50,10 @@ use crate::{
         RegisterState, //
     },
     registers::*,
-    transfer::Transfer, //
+    transfer::{
+        DmaRegisters,
+        Transfer, //
+    }, //
 };
 
 /// A virtual edu device.
@@ -55,6 +61,13 @@ pub(crate) struct VirtualEdu {
     config: Config,
     identity: Identity,
     slot: Arc<Slot>,
+    /// The liveness check as it reads.
+    ///
+    /// This and `dma` only the guest changes, so they need no lock but the one that the device is
+    /// used under.
+    liveness: u32,
+    /// The DMA registers.
+    dma: DmaRegisters,
     /// Its place among the virtual devices, until it is removed.
     instance: Option<Instance>,
     /// The buffer in its present state is in the image that is being saved.
@@ -76,6 +89,8 @@ impl VirtualEdu {
             config,
             identity: parent.identity(),
             slot: Slot::new(&parent.mediator)?,
+            liveness: 0,
+            dma: DmaRegisters::default(),
             instance: Some(Instances::take(&parent.instances, type_)?),
             buffer_saved: false,
             registers_saved: false,
@@ -120,7 +135,9 @@ impl Device for VirtualEdu {
         self.interrupts_due = false;
         self.slot.mediator().cancel(&self.slot);
         let mut state = self.slot.wait_idle(Signals::Ignore, self.config.timeout)?;
-        state.registers = Slot::fresh();
+        self.liveness = 0;
+        self.dma = DmaRegisters::default();
+        state.registers = CommandRegisters::FRESH;
         state.buffer.fill(0);
         state.content = self.slot.mediator().new_content();
         state.failed = false;
@@ -175,7 +192,16 @@ impl Device for VirtualEdu {
             return Ok(Some(SectionHead::mandatory(image::BUFFER, 0)));
         }
         if phase == Phase::Stopped && !self.registers_saved {
-            state.registers.write(payload)?;
+            let registers = state.registers;
+            RegisterState {
+                status: registers.status,
+                liveness: self.liveness,
+                operand: registers.operand,
+                factorial: registers.factorial,
+                interrupts: registers.interrupts,
+                dma: self.dma,
+            }
+            .write(payload)?;
             self.registers_saved = true;
             return Ok(Some(SectionHead::mandatory(image::REGISTERS, 0)));
         }
@@ -218,7 +244,14 @@ impl Device for VirtualEdu {
             .filter(|_| self.buffer_loaded)
             .ok_or(EINVAL)?;
         self.interrupts_due = registers.interrupts != 0;
-        self.slot.lock().registers = registers;
+        self.liveness = registers.liveness;
+        self.dma = registers.dma;
+        self.slot.lock().registers = CommandRegisters {
+            status: registers.status,
+            operand: registers.operand,
+            factorial: registers.factorial,
+            interrupts: registers.interrupts,
+        };
         Ok(())
     }
 
@@ -229,10 +262,12 @@ impl Device for VirtualEdu {
         Ok(())
     }
 
+    #[inline]
     fn read(&mut self, _host: &VirtualDevice, access: Access) -> Result<u64> {
         Ok(self.guest_read(access))
     }
 
+    #[inline]
     fn write(
         &mut self,
         host: &VirtualDevice,

@@ -36,6 +36,9 @@ pub(crate) trait Flavour: Sized + 'static {
     /// The driver's module.
     type OwnerModule: ModuleMetadata;
 
+    /// Whether others than the user can reset the device: see [`super::VfioDevice::was_reset`].
+    const IS_RESET_BY_OTHERS: bool;
+
     /// Returns the migration protocols that are offered.
     fn protocols() -> Protocols;
 }

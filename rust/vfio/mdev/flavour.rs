@@ -31,6 +31,8 @@ impl<T: Mediated> Flavour for Mdev<T> {
     type Device = T::Device;
     type OwnerModule = T::OwnerModule;
 
+    const IS_RESET_BY_OTHERS: bool = false;
+
     fn protocols() -> Protocols {
         if T::HAS_PROTOCOLS {
             T::protocols()

@@ -78,6 +78,7 @@ impl<T: Mediated> MediatedDevice<T> {
     }
 
     /// Returns the region of an index; `EINVAL` where there is none.
+    #[inline]
     fn region(index: u64) -> Result<Region> {
         match u32::try_from(index)? {
             VFIO_PCI_BAR0_REGION_INDEX => Ok(Region::Bar),

@@ -148,6 +148,7 @@ impl VirtualDevice {
     }
 
     /// Returns whether the guest lets the function answer to memory accesses.
+    #[inline]
     pub fn is_memory_enabled(&self) -> bool {
         self.has_command(COMMAND_MEMORY)
     }
@@ -158,6 +159,7 @@ impl VirtualDevice {
     }
 
     /// Returns whether a bit of the command register is set.
+    #[inline]
     fn has_command(&self, bit: u16) -> bool {
         self.parts.command.load(Relaxed) & u32::from(bit) != 0
     }

@@ -36,6 +36,8 @@ impl<T: Variant> Flavour for Pci<T> {
     type Device = T::Device;
     type OwnerModule = T::OwnerModule;
 
+    const IS_RESET_BY_OTHERS: bool = true;
+
     fn protocols() -> Protocols {
         if T::HAS_PROTOCOLS {
             T::protocols()

@@ -180,9 +180,12 @@ impl Units {
         let unit = Option::as_mut(&mut unit).ok_or(ENODEV)?;
         let mut staging = slot.staging();
         let state = slot.lock();
+        let Some(under_way) = &state.transfer else {
+            return Ok(Next::Done);
+        };
         let content = state.content;
-        let part = Transfer::buffer_part(&state.registers.dma)?;
-        let to_memory = matches!(state.transfer(), Some(Transfer::ToMemory(_)));
+        let part = Transfer::buffer_part(&under_way.dma)?;
+        let to_memory = matches!(under_way.transfer, Transfer::ToMemory(_));
         // What is not moved in now is what is there.
         for (at, (place, byte)) in staging.iter_mut().zip(state.buffer.iter()).enumerate() {
             if to_memory || !part.contains(&at) {

@@ -38,11 +38,10 @@ impl WorkItem for Slot {
 
     fn run(this: Arc<Self>) {
         let state = this.lock();
-        let dma = state.registers.dma;
         let Some(under_way) = &state.transfer else {
             return;
         };
-        let (stage, host) = (under_way.stage, under_way.host.clone());
+        let (stage, dma, host) = (under_way.stage, under_way.dma, under_way.host.clone());
         drop(state);
 
         let done = match stage {

@@ -33,24 +33,24 @@ const NOTHING: u64 = u64::MAX;
 
 impl VirtualEdu {
     /// The guest reads a register.
+    #[inline]
     pub(super) fn guest_read(&self, access: Access) -> u64 {
-        let state = self.slot.lock();
-        let registers = &state.registers;
         match (access.offset, access.width) {
             (IDENTIFICATION, Width::B4) => IDENTIFICATION_VALUE.into(),
-            (LIVENESS, Width::B4) => registers.liveness.into(),
-            (FACTORIAL, Width::B4) => registers.factorial.into(),
+            (LIVENESS, Width::B4) => self.liveness.into(),
+            (FACTORIAL, Width::B4) => self.slot.lock().registers.factorial.into(),
             (STATUS, Width::B4) => {
+                let state = self.slot.lock();
                 let computing = if state.computing { STATUS_COMPUTING } else { 0 };
-                (registers.status | computing).into()
+                (state.registers.status | computing).into()
             }
-            (INTERRUPT_STATUS, Width::B4) => registers.interrupts.into(),
-            (DMA_SOURCE, Width::B4 | Width::B8) => registers.dma.source,
-            (DMA_DESTINATION, Width::B4 | Width::B8) => registers.dma.destination,
-            (DMA_COUNT, Width::B4 | Width::B8) => registers.dma.count,
+            (INTERRUPT_STATUS, Width::B4) => self.slot.lock().registers.interrupts.into(),
+            (DMA_SOURCE, Width::B4 | Width::B8) => self.dma.source,
+            (DMA_DESTINATION, Width::B4 | Width::B8) => self.dma.destination,
+            (DMA_COUNT, Width::B4 | Width::B8) => self.dma.count,
             (DMA_COMMAND, Width::B4 | Width::B8) => {
-                let runs = state.transfer.is_some();
-                registers.dma.command | if runs { COMMAND_RUN } else { 0 }
+                let runs = self.slot.lock().transfer.is_some();
+                self.dma.command | if runs { COMMAND_RUN } else { 0 }
             }
             (_, Width::B1 | Width::B2) => 0,
             _ => NOTHING,
@@ -58,6 +58,7 @@ impl VirtualEdu {
     }
 
     /// The guest writes a register.
+    #[inline]
     pub(super) fn guest_write(
         &mut self,
         host: &VirtualDevice,
@@ -68,7 +69,7 @@ impl VirtualEdu {
         // CAST: What a 32-bit access writes.
         let low = value as u32;
         match (access.offset, access.width) {
-            (LIVENESS, Width::B4) => self.slot.lock().registers.liveness = !low,
+            (LIVENESS, Width::B4) => self.liveness = !low,
             (FACTORIAL, Width::B4) => return self.start_factorial(host, low),
             (STATUS, Width::B4) => self.slot.lock().registers.status = low & STATUS_INTERRUPT,
             (INTERRUPT_RAISE, Width::B4) => self.slot.lock().raise(host, low),
@@ -84,16 +85,15 @@ impl VirtualEdu {
     }
 
     /// The guest writes one of the DMA registers that start nothing.
-    fn write_dma_register(&self, offset: u64, value: u64) {
-        let mut state = self.slot.lock();
-        if state.transfer.is_some() {
+    fn write_dma_register(&mut self, offset: u64, value: u64) {
+        if self.slot.lock().transfer.is_some() {
             // The device ignores it.
             return;
         }
         match offset {
-            DMA_SOURCE => state.registers.dma.source = value,
-            DMA_DESTINATION => state.registers.dma.destination = value,
-            _ => state.registers.dma.count = value,
+            DMA_SOURCE => self.dma.source = value,
+            DMA_DESTINATION => self.dma.destination = value,
+            _ => self.dma.count = value,
         }
     }
 
@@ -121,7 +121,7 @@ impl VirtualEdu {
         }
         let dma = DmaRegisters {
             command: value & !COMMAND_RUN,
-            ..state.registers.dma
+            ..self.dma
         };
         let transfer = Transfer::new(&dma, self.config.dma_mask).inspect_err(|_| {
             dev_warn_ratelimited!(
@@ -148,9 +148,10 @@ impl VirtualEdu {
                 Stage::Fetch
             }
         };
-        state.registers.dma = dma;
+        self.dma = dma;
         state.transfer = Some(UnderWay {
             transfer,
+            dma,
             stage,
             host: host.into(),
         });
