@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory that nobody writes is sent once, whatever the device did or did not do.
+
+A container without a single pinned page reports all of a guest's memory as dirty, each time.
+"""
+
+import pytest
+
+from edu import BUFFER_SIZE
+from machine import BALLAST, MIB, migrate
+
+# Bytes of guest memory that are not zero, and how fast they may go: all of it once in a second.
+FILLED = 32 * MIB
+BANDWIDTH = 32 * MIB
+
+
+@pytest.mark.parametrize("dma", [False, True], ids=["no DMA ever", "DMA before"])
+def test_still_memory_is_sent_once(start, dma):
+    source, target = start(0, memory=128 * MIB), start(1, incoming=True, memory=128 * MIB)
+    if dma:
+        source.enable()
+        source.edu.to_memory(BALLAST, BUFFER_SIZE)
+    source.qtest.memset(BALLAST, FILLED, 0x5A)
+    # Far too short to send all again.
+    source.parameters(max_bandwidth=BANDWIDTH, downtime_limit=100)
+    ram = migrate(source, target)["ram"]
+    assert FILLED <= ram["normal-bytes"] < FILLED + 4 * MIB
+    assert target.qtest.read(BALLAST + FILLED - 4096, 4096) == b"\x5a" * 4096
