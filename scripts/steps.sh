@@ -11,7 +11,7 @@
 #             (nothing: the step has no result, and says itself if it is current)
 #   build DIR makes the result in DIR, which is then renamed into place
 
-STEPS=(host archive toolchain source kernel mtty rootfs qemu7 image)
+STEPS=(host archive toolchain source kernel mtty selftests rootfs qemu7 image)
 RESOLVED=$RVFIO_CACHE/archive/resolved
 
 # Says something on the terminal from within a step, whose output is its log.

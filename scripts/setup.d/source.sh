@@ -16,7 +16,7 @@ source_excludes() {
 		arch/'[!x]*/*'.{'[chS]','dts*'} arch/'[!x]*'/configs/'*' \
 		arch/xtensa/'*.[chS]' \
 		drivers/gpu/drm/amd/'*.[ch]' tools/perf/'*' \
-		tools/testing/selftests/'[!v]*'
+		tools/testing/selftests/'[!vkl]*' tools/testing/selftests/'[kl]*/*'
 	for dir in drivers/{gpu,media,staging,scsi,usb,infiniband,clk,pinctrl,iio} \
 		drivers/net/{wireless,ethernet,can,dsa,phy,wan} sound fs net; do
 		echo "$dir/*.c"

@@ -13,6 +13,8 @@ toolchain_packages=(
 	# The rest of a kernel build.
 	gcc-14 gcc g++ make flex bison bc libelf-dev libdw-dev libssl-dev
 	kmod cpio rsync xz-utils zstd pahole pkgconf
+	# The kernel's own VFIO selftests.
+	uuid-dev
 	# Coverage: the tools of the compiler's own LLVM.
 	llvm
 	# Tests and tools.

@@ -44,4 +44,5 @@ fill_control() {
 	find "$CLONE" -name tools -prune -o -name '*.ko' -exec cp -t "$control/modules" {} +
 	# Not one of the project's, but tests and benchmarks compare with it.
 	cp "$RVFIO_MTTY/mtty.ko" "$control/modules/"
+	cp -r "$RVFIO_SELFTESTS" "$control/selftests"
 }
