@@ -16,6 +16,17 @@ share_arguments() {
 		-device "virtio-9p-pci,fsdev=$tag,mount_tag=$tag")
 }
 
+# monitor_arguments NAME: adds QEMU's monitor (QMP) as a port that the guest can open.
+# QEMU joins no monitor to a port by itself, so there is a socket between the two.
+monitor_arguments() {
+	arguments+=(
+		-chardev "socket,id=monitor,path=monitor.$1,server=on,wait=off"
+		-mon chardev=monitor,mode=control
+		-chardev "socket,id=monitor-port,path=monitor.$1,server=off"
+		-device virtserialport,chardev=monitor-port,name=rvfio.monitor
+	)
+}
+
 # machine_arguments NAME: sets 'arguments' and 'toolchain_binds'.
 machine_arguments() {
 	local name=$1 kernel_log i
@@ -38,9 +49,9 @@ machine_arguments() {
 		-device edu,addr=11.0,dma_mask=0xffffffffffffffff
 		# One that its bus can reset.
 		-device pcie-root-port,id=rp0,addr=12.0
-		-device edu,bus=rp0
+		-device edu,bus=rp0,id=edu2
 		-device pcie-root-port,id=rp1,chassis=1,addr=13.0
-		-device edu,bus=rp1,dma_mask=0xffffffffffffffff
+		-device edu,bus=rp1,id=edu3,dma_mask=0xffffffffffffffff
 		-kernel "$RVFIO_IMAGE/vmlinuz" -initrd "$RVFIO_IMAGE/initramfs"
 		-append "console=ttyS0 ignore_loglevel panic=-1 intel_iommu=on iommu=pt oops=panic no_timer_check"
 		-serial "file:${kernel_log//,/,,}"
@@ -55,6 +66,7 @@ machine_arguments() {
 		arguments+=(-device virtserialport,chardev=terminal,name=rvfio.output)
 	fi
 	((${#machines[@]} == 1)) || link_arguments "$name"
+	[[ ! $monitor ]] || monitor_arguments "$name"
 	share_arguments control "$run/$name/control"
 	share_arguments src "$CLONE" on
 	toolchain_binds=(--bind "$(dirname "$kernel_log")")
