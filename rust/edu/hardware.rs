@@ -55,7 +55,7 @@ pub(crate) fn check_presence(registers: &Registers<'_>) -> Result {
 /// Waits until the device has nothing to do.
 ///
 /// The registers are taken for each look only, so that the guest is not held up. Returns
-/// `ETIMEDOUT` when that takes longer than `timeout`, `EINTR` on a signal that counts, and
+/// `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS` on a signal that counts, and
 /// `ENODEV` when the device is gone.
 pub(crate) fn wait_idle(core: &CoreDevice, signals: Signals, timeout: Delta) -> Result {
     wait::until(signals, INTERVAL, timeout, || {

@@ -94,7 +94,7 @@ pub trait Device {
 
     /// Stops the device: when this returns it starts no DMA and raises no interrupt.
     ///
-    /// Waits for work under way, for a bounded time: `ETIMEDOUT` when it does not end, `EINTR` on a
+    /// Waits for work under way, for a bounded time: `ETIMEDOUT` when it does not end, `ERESTARTSYS` on a
     /// signal. On an error the device still runs.
     fn quiesce(&mut self, host: &Self::Host) -> Result;
 

@@ -11,7 +11,7 @@ use kernel::{
 /// Whether a signal ends the wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Signals {
-    /// A pending signal ends the wait with `EINTR`: for what the user asked for.
+    /// A pending signal ends the wait with `ERESTARTSYS`: for what the user asked for.
     Interrupt,
     /// Signals wait as well: for reset and close, which must leave the device clean.
     Ignore,
@@ -19,7 +19,7 @@ pub enum Signals {
 
 /// Calls `op` every `interval` until it returns true.
 ///
-/// Returns `ETIMEDOUT` when that takes longer than `timeout`, `EINTR` on a signal, or the first
+/// Returns `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS` on a signal, or the first
 /// error of `op`.
 pub fn until(
     signals: Signals,
@@ -31,7 +31,9 @@ pub fn until(
         || {
             let done = op()?;
             if !done && signals == Signals::Interrupt && kernel::current!().signal_pending() {
-                return Err(EINTR);
+                // The call goes on after a break (a debugger, a frozen control group), and fails
+                // with `EINTR` where the signal has a handler that wants that.
+                return Err(ERESTARTSYS);
             }
             Ok(done)
         },

@@ -218,7 +218,7 @@ impl Slot {
 
     /// Waits until no command is under way, and takes the lock.
     ///
-    /// With [`Signals::Interrupt`] `ETIMEDOUT` when that takes longer than `timeout`, `EINTR` on a
+    /// With [`Signals::Interrupt`] `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS` on a
     /// signal. Each command ends: the physical device is waited for for a bounded time, and user
     /// memory is there, or is not.
     pub(super) fn wait_idle(
@@ -237,7 +237,7 @@ impl Slot {
             match self.done.wait_interruptible_timeout(&mut state, left) {
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
                 CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
-                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+                CondVarTimeoutResult::Signal { .. } => return Err(ERESTARTSYS),
             }
         }
         Ok(state)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A client that is stopped and goes on, as by a debugger or a frozen control group."""
+
+import ctypes
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+
+import edu
+import migration2018 as m
+import migration_v2 as v2
+import region_v1 as v1
+from clients import call, libc
+from victim import Victim
+
+# Takes the device part of a second.
+OPERAND = 0x20000000
+
+
+def write_state(region, state):
+    """Writes the state below Python, which would try again by itself."""
+    data = ctypes.create_string_buffer(state.to_bytes(4, "little"), 4)
+    assert call(libc.pwrite, region.device.fd, data, 4, region.info.offset) == 4
+
+
+def stop_2018(guest):
+    write_state(guest.region, m.NONE)
+    assert guest.region.state == m.NONE
+
+
+def stop_v1(guest):
+    write_state(guest.v1, v1.STOP)
+    assert guest.v1.state == v1.STOP
+
+
+def stop_v2(guest):
+    guest.v2.set(v2.STOP)
+
+
+@pytest.fixture
+def freezer():
+    """A control group that freezes."""
+    root = pathlib.Path("/sys/fs/cgroup")
+    if not (root / "cgroup.procs").exists():
+        os.makedirs(root, exist_ok=True)
+        assert os.system("mount -t cgroup2 cgroup2 /sys/fs/cgroup") == 0
+    group = root / "rvfio"
+    group.mkdir()
+    yield group
+    group.rmdir()
+
+
+@pytest.mark.parametrize("stop", [stop_2018, stop_v1, stop_v2])
+@pytest.mark.parametrize("how", ["signal", "freezer"])
+def test_a_stop_goes_on_after_a_break(bdfs, freezer, how, stop):
+    """It waits for the device and is interrupted; the client must not take that for a failure."""
+
+    def live(guest):
+        guest.edu.write32(edu.FACTORIAL, OPERAND)
+        guest.edu.start(edu.BUFFER, guest.IOVA, 64, edu.TO_MEMORY)
+        yield "busy"
+        stop(guest)
+        yield "stopped"
+
+    victim = Victim(bdfs[0], live)
+    assert victim.step()
+    victim.begin_step()
+    time.sleep(0.03)
+    if how == "signal":
+        os.kill(victim.pid, signal.SIGSTOP)
+        time.sleep(0.05)
+        os.kill(victim.pid, signal.SIGCONT)
+    else:
+        (freezer / "cgroup.procs").write_text(str(victim.pid))
+        for value in "10":
+            (freezer / "cgroup.freeze").write_text(value)
+            time.sleep(0.05)
+    assert victim.end_step()
+    victim.kill()

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A process with an open device that does as it is told, step by step, until it is killed."""
+
+import os
+import select
+import signal
+
+import edu
+import vfio
+from clients import Client
+from edu import BUFFER
+
+
+def occupy(guest, rng):
+    """Has the device and the kernel hold all that a guest makes them hold."""
+    guest.device.dirty_pages(True)
+    guest.furnish(rng)
+    event = vfio.EventFd()
+    guest.device.set_irq(vfio.MSI, event.fd)
+    guest.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
+    guest.edu.write32(edu.FACTORIAL, 3000)
+    # Under way still when the first steps are taken.
+    guest.edu.start(BUFFER, guest.IOVA, 64, edu.TO_MEMORY | edu.DMA_INTERRUPT)
+    return event
+
+
+class Victim:
+    """Takes the steps that `script`, called with a Client, yields; waits before each."""
+
+    def __init__(self, bdf, script):
+        requests, self.requests = os.pipe()
+        self.answers, answers = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                os.close(self.requests)
+                os.close(self.answers)
+                self._live(bdf, script, requests, answers)
+            finally:
+                os._exit(1)
+        os.close(requests)
+        os.close(answers)
+        self._answer()
+
+    @staticmethod
+    def _live(bdf, script, requests, answers):
+        # pylint: disable=consider-using-with
+        steps = script(Client(bdf))
+        os.write(answers, b"+")
+        for _ in steps:
+            if not os.read(requests, 1):
+                return
+            os.write(answers, b"+")
+        os.write(answers, b".")
+        signal.pause()
+
+    def _answer(self, seconds=60):
+        ready, _, _ = select.select([self.answers], [], [], seconds)
+        assert ready, "the client does not answer"
+        answer = os.read(self.answers, 1)
+        assert answer, "the client failed"
+        return answer
+
+    def begin_step(self):
+        os.write(self.requests, b"s")
+
+    def end_step(self):
+        """Returns whether there was a step to take."""
+        return self._answer() == b"+"
+
+    def step(self):
+        self.begin_step()
+        return self.end_step()
+
+    def status(self, name):
+        """Returns a number of kilobytes of /proc/PID/status."""
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith(f"{name}:"))
+
+    def kill(self):
+        """Kills the process and waits until it is no more."""
+        os.kill(self.pid, signal.SIGKILL)
+        assert os.WIFSIGNALED(os.waitpid(self.pid, 0)[1])
+        os.close(self.requests)
+        os.close(self.answers)
