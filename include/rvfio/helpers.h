@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * C functions for what Rust cannot call: inline functions, macros, locks that
- * the kernel crate does not wrap. Implemented in rust/vfio/helpers.c and, for
- * trace events, rust/vfio/trace.c.
+ * the kernel crate does not wrap. Implemented in rust/vfio/helpers.c where
+ * nothing else is said and, for trace events, in rust/vfio/trace.c.
  */
 #ifndef RVFIO_HELPERS_H
 #define RVFIO_HELPERS_H
@@ -31,6 +31,10 @@ int rvfio_check_precopy_ioctl(struct vfio_device *vdev, unsigned int cmd,
 struct file *rvfio_stream_file(const char *name,
 			       const struct file_operations *fops, void *data,
 			       int flags);
+
+/* rust/vfio/sleep.c */
+int rvfio_sleep_exclude(void);
+void rvfio_sleep_allow(void);
 
 int rvfio_pm_get(struct vfio_pci_core_device *vdev);
 void rvfio_pm_put(struct vfio_pci_core_device *vdev);

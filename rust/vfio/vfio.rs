@@ -20,6 +20,7 @@ pub mod pci;
 pub mod physical;
 mod pins;
 pub mod scratch;
+mod sleep;
 mod user;
 pub mod wait;
 pub mod workqueue;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The host's sleep and users of devices: one excludes the other. The state of a
+ * device that sleeps may be gone when it wakes, and its guest would not know.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/atomic.h>
+#include <linux/export.h>
+#include <linux/module.h>
+#include <linux/notifier.h>
+#include <linux/printk.h>
+#include <linux/suspend.h>
+
+#include <rvfio/helpers.h>
+
+/* How many devices are in use; -1 from when the host goes to sleep to its end. */
+static atomic_t in_use;
+
+int rvfio_sleep_exclude(void)
+{
+	return atomic_inc_unless_negative(&in_use) ? 0 : -EBUSY;
+}
+EXPORT_SYMBOL_GPL(rvfio_sleep_exclude);
+
+void rvfio_sleep_allow(void)
+{
+	atomic_dec(&in_use);
+}
+EXPORT_SYMBOL_GPL(rvfio_sleep_allow);
+
+static int sleep_notify(struct notifier_block *nb, unsigned long event,
+			void *data)
+{
+	int count;
+
+	switch (event) {
+	case PM_SUSPEND_PREPARE:
+	case PM_HIBERNATION_PREPARE:
+	case PM_RESTORE_PREPARE:
+		count = atomic_cmpxchg(&in_use, 0, -1);
+		if (count > 0) {
+			pr_warn("the system cannot sleep: %d device(s) in use would lose their state\n",
+				count);
+			return notifier_from_errno(-EBUSY);
+		}
+		break;
+	case PM_POST_SUSPEND:
+	case PM_POST_HIBERNATION:
+	case PM_POST_RESTORE:
+		atomic_cmpxchg(&in_use, -1, 0);
+		break;
+	}
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block sleep_notifier = {
+	.notifier_call = sleep_notify,
+};
+
+/* Begin and end of rvfio.ko, whose crates have no module!. */
+static int __init rvfio_init(void)
+{
+	return register_pm_notifier(&sleep_notifier);
+}
+module_init(rvfio_init);
+
+static void __exit rvfio_exit(void)
+{
+	unregister_pm_notifier(&sleep_notifier);
+}
+module_exit(rvfio_exit);

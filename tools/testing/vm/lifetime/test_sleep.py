@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The host goes to sleep: not while a device is in use, and it tells why.
+
+Freezing all processes is the last that is tried here of what a sleep does (pm_test): the
+machine's shared directories would not survive the rest.
+"""
+
+import errno
+import pathlib
+import threading
+import time
+
+import pytest
+
+import migration_v2 as v2
+from clients import Client, reach
+from edu import BUFFER, TO_MEMORY
+from errnos import error_of, refused
+
+POWER = pathlib.Path("/sys/power")
+KINDS = ("freeze", "mem", "disk")
+STATES = (v2.RUNNING, v2.PRE_COPY, v2.PRE_COPY_P2P, v2.STOP_COPY, v2.STOP, v2.RESUMING)
+
+
+def sleep(kind="freeze"):
+    """Has the host go to sleep; returns after it has woken up."""
+    (POWER / "state").write_text(kind, encoding="ascii")
+
+
+@pytest.fixture(autouse=True)
+def _only_freeze():
+    delay = pathlib.Path("/sys/module/suspend/parameters/pm_test_delay")
+    before = delay.read_text(encoding="ascii")
+    (POWER / "pm_test").write_text("freezer", encoding="ascii")
+    delay.write_text("1", encoding="ascii")
+    yield
+    (POWER / "pm_test").write_text("none", encoding="ascii")
+    delay.write_text(before, encoding="ascii")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_device_in_use_keeps_the_host_awake(bdfs, image, log, rng, state):
+    with Client(bdfs[0]) as guest:
+        guest.furnish(rng)
+        file = reach(guest, state, image[:100])
+        before = guest.edu.state()
+        for kind in KINDS:
+            with refused(errno.EBUSY):
+                sleep(kind)
+            assert any("cannot sleep: 1 device(s) in use" in line for line in log.take())
+        assert guest.v2.state == state
+        assert guest.edu.state() == before
+        if file:
+            file.close()
+        guest.device.reset()
+        guest.works(rng)
+
+
+def test_a_transfer_goes_on(bdfs, rng):
+    with Client(bdfs[0]) as guest:
+        content = guest.furnish(rng)
+        guest.edu.start(BUFFER, guest.IOVA, 4096, TO_MEMORY)
+        with refused(errno.EBUSY):
+            sleep()
+        guest.edu.wait_transfer()
+        assert guest.memory.bytes[:4096] == content
+
+
+def test_the_host_sleeps_when_no_device_is_in_use(bdfs, rng):
+    with Client(bdfs[0]):
+        with refused(errno.EBUSY):
+            sleep()
+    for kind in KINDS[:2]:
+        sleep(kind)
+    for bdf in bdfs:
+        with Client(bdf) as guest:
+            guest.is_fresh()
+            guest.works(rng)
+
+
+def test_opening_and_sleeping_exclude_each_other(bdfs, count):
+    """Users come and go while the host tries to sleep; each is let or told EBUSY."""
+    slept = []
+    end = time.monotonic() + 8
+
+    def try_to_sleep():
+        while time.monotonic() < end:
+            slept.append(error_of(sleep))
+            time.sleep(0.02)
+
+    def open_one():
+        with Client(bdfs[0]) as guest:
+            assert guest.edu.factorial(5) == 120
+
+    thread = threading.Thread(target=try_to_sleep)
+    thread.start()
+    opened = []
+    while thread.is_alive():
+        opened.append(error_of(open_one))
+        time.sleep(0.05)
+    thread.join()
+    assert set(slept) == {0, errno.EBUSY}
+    assert set(opened) <= {0, errno.EBUSY} and 0 in opened
+    count(f"the host slept {slept.count(0)} times and was refused {slept.count(errno.EBUSY)} times")
