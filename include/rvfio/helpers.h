@@ -25,8 +25,8 @@ struct workqueue_struct;
 
 void rvfio_get_device(struct vfio_device *vdev);
 void rvfio_put_device(struct vfio_device *vdev);
-int rvfio_check_precopy_ioctl(struct vfio_device *vdev, unsigned int cmd,
-			      unsigned long arg,
+bool rvfio_precopy_info_v2(struct vfio_device *vdev);
+int rvfio_check_precopy_ioctl(bool v2, unsigned int cmd, unsigned long arg,
 			      struct vfio_precopy_info *info);
 struct file *rvfio_stream_file(const char *name,
 			       const struct file_operations *fops, void *data,

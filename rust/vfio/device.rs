@@ -5,6 +5,7 @@
 mod data_file;
 mod device_ref;
 mod flavour;
+mod link;
 #[cfg(CONFIG_IOMMUFD_DRIVER)]
 mod log_ops;
 mod migration_ops;
@@ -13,14 +14,16 @@ mod status;
 pub(crate) mod trace;
 mod trap;
 
-use core::ops::{
-    Deref,
-    DerefMut, //
+use core::{
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull, //
 };
 
 use kernel::{
     debugfs::Dir,
-    new_poll_condvar,
     prelude::*,
     sync::{
         atomic::{
@@ -30,6 +33,7 @@ use kernel::{
         lock::mutex::MutexGuard,
         new_mutex,
         poll::PollCondVar,
+        Arc,
         Mutex, //
     }, //
 };
@@ -50,6 +54,7 @@ pub(crate) use self::{
     }, //
 };
 use self::{
+    link::Link,
     status::Status,
     trace::Snapshot, //
 };
@@ -89,9 +94,8 @@ pub(crate) struct Inner<F: Flavour> {
     /// driver takes it away when it unbinds.
     #[pin]
     status: Mutex<Option<Status<F>>>,
-    /// Notified when a data file may have become readable.
-    #[pin]
-    progress: PollCondVar,
+    /// What data files know of the device.
+    link: Arc<Link<F>>,
     /// The function was reset by others (hot reset, error recovery), under locks that come after
     /// the state lock; whoever takes that next catches up.
     reset_pending: Atomic<bool>,
@@ -107,7 +111,7 @@ impl<F: Flavour> Inner<F> {
             section <- DataSection::new(section_size),
             state <- new_mutex!(Migratable::new(device), "rvfio_state"),
             status <- new_mutex!(None, "rvfio_status"),
-            progress <- new_poll_condvar!("rvfio_progress"),
+            link: Arc::pin_init(Link::new(), GFP_KERNEL)?,
             reset_pending: Atomic::new(false),
             is_open: Atomic::new(false),
         })
@@ -164,7 +168,13 @@ impl<F: Flavour> VfioDevice<F> {
         }
         let this = vdev.cast::<Self>();
         // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.
-        unsafe { pin_init::raw_try_init(&raw mut (*this).inner, Inner::new(device, section_size)) }
+        unsafe {
+            pin_init::raw_try_init(&raw mut (*this).inner, Inner::new(device, section_size))
+        }?;
+        let this = NonNull::new(this).ok_or(EINVAL)?;
+        // SAFETY: The device is initialised and valid until `release`, which cuts the link.
+        unsafe { this.as_ref().inner.link.connect(this) };
+        Ok(())
     }
 
     /// Ends what [`Self::init`] has initialised.
@@ -173,8 +183,17 @@ impl<F: Flavour> VfioDevice<F> {
     ///
     /// As for [`Self::from_vdev`]; nobody else may use the device any more.
     pub(crate) unsafe fn release(vdev: *mut bindings::vfio_device) {
-        // SAFETY: The caller vouches for the device, and `init` has initialised `inner`.
+        // SAFETY: The caller vouches for the device.
+        unsafe { Self::from_vdev(vdev) }.inner.link.cut();
+        // SAFETY: As above, and `init` has initialised `inner`.
         unsafe { core::ptr::drop_in_place(&raw mut (*vdev.cast::<Self>()).inner) };
+    }
+
+    /// The driver gives the device up, which nobody has open any more: its data files, which may
+    /// outlive it, have no device from now on.
+    pub(crate) fn retire(&self) {
+        self.inner.link.cut();
+        self.hide_status();
     }
 
     /// Takes the state lock for what no trace event tells of.
@@ -257,7 +276,7 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// Returns what is notified when a data file may have become readable.
     pub(crate) fn progress(&self) -> &PollCondVar {
-        &self.inner.progress
+        self.inner.link.progress()
     }
 
     /// Notes that others have reset the function.

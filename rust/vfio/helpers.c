@@ -31,11 +31,29 @@ void rvfio_put_device(struct vfio_device *vdev)
 	vfio_put_device(vdev);
 }
 
-int rvfio_check_precopy_ioctl(struct vfio_device *vdev, unsigned int cmd,
-			      unsigned long arg,
+bool rvfio_precopy_info_v2(struct vfio_device *vdev)
+{
+	return vdev->precopy_info_v2;
+}
+
+/*
+ * vfio_check_precopy_ioctl() for a device that may go away while user memory is
+ * copied: what it looks at in the device, @v2, was asked before.
+ */
+int rvfio_check_precopy_ioctl(bool v2, unsigned int cmd, unsigned long arg,
 			      struct vfio_precopy_info *info)
 {
-	return vfio_check_precopy_ioctl(vdev, cmd, arg, info);
+	unsigned long minsz = offsetofend(struct vfio_precopy_info, dirty_bytes);
+
+	if (cmd != VFIO_MIG_GET_PRECOPY_INFO)
+		return -ENOTTY;
+	if (copy_from_user(info, (void __user *)arg, minsz))
+		return -EFAULT;
+	if (info->argsz < minsz)
+		return -EINVAL;
+	if (v2)
+		info->flags = 0;
+	return 0;
 }
 
 /* Makes a file that is a stream: it has no position. */

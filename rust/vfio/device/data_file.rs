@@ -2,8 +2,9 @@
 
 //! The data file of the v2 protocol: an image as a stream.
 //!
-//! The file may outlive the session, the open device and the binding. It owns a reference to the
-//! device, and what it may do there is decided under the state lock, by the session's number.
+//! The file may outlive the session, the open device and the binding. It has a link to the device
+//! until that is given up, and what it may do there is decided under the state lock, by the session's
+//! number.
 
 use core::marker::PhantomData;
 
@@ -31,6 +32,7 @@ use kernel::{
     sync::{
         new_mutex,
         poll::PollTable,
+        Arc,
         Mutex, //
     },
     uaccess::{
@@ -47,7 +49,7 @@ use migration::{
 };
 
 use super::{
-    device_ref::DeviceRef,
+    link::Link,
     Flavour,
     Host,
     VfioDevice, //
@@ -66,7 +68,7 @@ pub(super) enum Direction {
 /// What stands behind an open data file.
 #[pin_data]
 struct DataFile<F: Flavour> {
-    device: DeviceRef<F>,
+    link: Arc<Link<F>>,
     session: u64,
     /// Serialises reads and writes. User memory is copied while it is held, which the state lock
     /// must never be; nothing that a page fault takes is ever waited for with this one.
@@ -82,7 +84,7 @@ impl<F: Flavour> VfioDevice<F> {
     pub(super) fn data_file(&self, session: u64, direction: Direction) -> Result<OwnedFile> {
         let data: Pin<KBox<DataFile<F>>> = KBox::try_pin_init(
             try_pin_init!(DataFile {
-                device: DeviceRef::new(self),
+                link: self.inner.link.clone(),
                 session,
                 bounce <- new_mutex!(KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?, "rvfio_data"),
             }),
@@ -134,14 +136,18 @@ impl Drop for OwnedFile {
 }
 
 impl<F: Flavour> DataFile<F> {
+    /// Does something with the device, without touching user memory; `ENODEV` when it is gone.
+    fn with<R>(&self, work: impl FnOnce(&VfioDevice<F>) -> Result<R>) -> Result<R> {
+        self.link.with(work).unwrap_or(Err(ENODEV))
+    }
+
     /// The user reads up to `count` bytes.
     fn read(&self, buf: UserPtr, count: usize) -> Result<usize> {
-        let device = self.device.get();
         let mut bounce = self.bounce.lock();
         let mut to = UserSlice::new(buf, count).writer();
         let mut moved = 0;
         while !to.is_empty() {
-            let staged = {
+            let staged = self.with(|device| {
                 let mut state = device.state();
                 match v2::stage(state.engine_mut(), device.host(), self.session) {
                     Ok(Found::Bytes(bytes)) => {
@@ -154,18 +160,20 @@ impl<F: Flavour> DataFile<F> {
                     Ok(Found::NothingNow) => Err(ENOMSG),
                     Err(error) => Err(error),
                 }
-            };
+            });
             let result = match staged {
                 Ok(0) => break,
                 Ok(count) => to
                     .write_slice(bounce.get(..count).ok_or(EIO)?)
                     .and_then(|()| {
-                        v2::consume(
-                            device.state().engine_mut(),
-                            device.host(),
-                            self.session,
-                            count,
-                        )?;
+                        self.with(|device| {
+                            v2::consume(
+                                device.state().engine_mut(),
+                                device.host(),
+                                self.session,
+                                count,
+                            )
+                        })?;
                         Ok(count)
                     }),
                 Err(error) => Err(error),
@@ -184,7 +192,6 @@ impl<F: Flavour> DataFile<F> {
     /// An error of the image counts even where bytes were taken before: the session is over with it.
     /// Memory that cannot be read ends nothing, so there the user is told how many were taken.
     fn write(&self, buf: UserPtr, count: usize) -> Result<usize> {
-        let device = self.device.get();
         let mut bounce = self.bounce.lock();
         let mut from = UserSlice::new(buf, count).reader();
         let mut taken = 0;
@@ -196,8 +203,10 @@ impl<F: Flavour> DataFile<F> {
                 Err(_) => break,
                 Ok(()) => {}
             }
-            device
-                .load(|state| v2::write(state.engine_mut(), device.host(), self.session, bytes))?;
+            self.with(|device| {
+                device
+                    .load(|state| v2::write(state.engine_mut(), device.host(), self.session, bytes))
+            })?;
             taken += part;
         }
         Ok(taken)
@@ -205,31 +214,46 @@ impl<F: Flavour> DataFile<F> {
 
     /// Returns what the user can do without waiting, and has `table` woken when that may change.
     fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
-        let device = self.device.get();
-        table.register_wait(file, device.progress());
-        let state = device.state();
-        let engine = state.engine();
-        if engine.session() != Some(self.session) {
-            return POLLERR | POLLIN | POLLRDNORM;
-        }
-        if engine.state() == State::Resuming {
-            return POLLOUT | POLLWRNORM;
-        }
-        match v2::is_readable(engine, device.host(), self.session) {
-            true => POLLIN | POLLRDNORM,
-            false => 0,
-        }
+        table.register_wait(file, self.link.progress());
+        let events = self.with(|device| {
+            let state = device.state();
+            let engine = state.engine();
+            if engine.session() != Some(self.session) {
+                return Err(ENODEV);
+            }
+            if engine.state() == State::Resuming {
+                return Ok(POLLOUT | POLLWRNORM);
+            }
+            Ok(
+                match v2::is_readable(engine, device.host(), self.session) {
+                    true => POLLIN | POLLRDNORM,
+                    false => 0,
+                },
+            )
+        });
+        events.unwrap_or(POLLERR | POLLIN | POLLRDNORM)
     }
 
     /// `VFIO_MIG_GET_PRECOPY_INFO`, the only ioctl of the file.
     fn ioctl(&self, cmd: c_uint, arg: c_ulong) -> Result {
-        let device = self.device.get();
-        let vdev = device.host().vdev();
+        // The core's check touches user memory, so it comes before the link is used.
+        let mut flags_are_output = false;
+        self.link.with(|device| {
+            // SAFETY: The device is valid.
+            flags_are_output = unsafe { bindings::rvfio_precopy_info_v2(device.host().vdev()) };
+        });
         let mut info = bindings::vfio_precopy_info::default();
-        // SAFETY: The device is valid; the function checks the user's arguments.
-        to_result(unsafe { bindings::rvfio_check_precopy_ioctl(vdev, cmd, arg, &mut info) })?;
+        // SAFETY: The function checks the user's arguments.
+        to_result(unsafe {
+            bindings::rvfio_check_precopy_ioctl(flags_are_output, cmd, arg, &mut info)
+        })?;
 
-        let left = v2::precopy_info(device.state().engine(), device.host(), self.session)?;
+        let left = self
+            .link
+            .with(|device| {
+                v2::precopy_info(device.state().engine(), device.host(), self.session)
+            })
+            .unwrap_or(Err(EINVAL))?;
         info.initial_bytes = left.initial_bytes;
         info.dirty_bytes = left.dirty_bytes;
         // CAST: The fields lie one after the other, and all of them are plain numbers.

@@ -162,7 +162,7 @@ impl<T: Mediated> Driver<T> {
             bindings::vfio_unregister_group_dev(vdev);
             MediatedDevice::<T>::from_vdev(vdev)
         };
-        device.hide_status();
+        device.retire();
         T::removed(device.peek().engine_mut().device_mut());
         // SAFETY: The reference of the allocation is given up.
         unsafe { bindings::rvfio_put_device(vdev) };

@@ -151,7 +151,7 @@ impl<T: Variant> Registration<T> {
             let core: *mut bindings::vfio_pci_core_device =
                 dev_get_drvdata(&raw mut (*pdev).dev).cast();
             bindings::vfio_pci_core_unregister_device(core);
-            VariantDevice::<T>::from_vdev(core.cast()).hide_status();
+            VariantDevice::<T>::from_vdev(core.cast()).retire();
             bindings::rvfio_put_device(core.cast());
         }
     }

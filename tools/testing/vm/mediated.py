@@ -43,6 +43,11 @@ def create_again(name):
     create(*_homes[name], name)
 
 
+def home(name):
+    """Returns the parent of a virtual device, and the number of those that may share it."""
+    return _homes[name]
+
+
 def remove(name):
     """Removes a virtual device; waits as long as someone has it open."""
     (DEVICES / name / "remove").write_text("1")

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The way from a data file to its device, which ends when the driver gives the device up.
+//!
+//! A file may outlive the binding, a VFIO device must not: its function may be gone then, and until
+//! its release the VFIO core takes it for a device of its set and asks the function, whose memory is
+//! not its own any more. So a file has no reference to the device, only this.
+
+use core::ptr::NonNull;
+
+use kernel::{
+    new_mutex,
+    new_poll_condvar,
+    prelude::*,
+    sync::{
+        poll::PollCondVar,
+        Mutex, //
+    }, //
+};
+
+use super::{
+    Flavour,
+    VfioDevice, //
+};
+
+/// What a device and its data files share.
+#[pin_data]
+pub(super) struct Link<F: Flavour> {
+    /// The device until it is given up. Taken before the state lock, and never while user memory is
+    /// copied: whoever unbinds the device waits for it.
+    #[pin]
+    device: Mutex<Option<Pointer<F>>>,
+    /// Notified when a data file may have become readable. Here, since those who poll a file wait
+    /// for it even when the device is gone.
+    #[pin]
+    progress: PollCondVar,
+}
+
+/// A device.
+///
+/// # Invariants
+///
+/// The device is valid as long as this is in a [`Link`].
+struct Pointer<F: Flavour>(NonNull<VfioDevice<F>>);
+
+// SAFETY: The device may be used from any thread.
+unsafe impl<F: Flavour> Send for Pointer<F> {}
+
+impl<F: Flavour> Link<F> {
+    /// Returns an initialiser of a link that leads nowhere.
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            device <- new_mutex!(None, "rvfio_link"),
+            progress <- new_poll_condvar!("rvfio_progress"),
+        })
+    }
+
+    /// Makes the link lead to a device.
+    ///
+    /// # Safety
+    ///
+    /// The device must be valid until [`Self::cut`] returns.
+    pub(super) unsafe fn connect(&self, device: NonNull<VfioDevice<F>>) {
+        // INVARIANT: The caller vouches for the device.
+        *self.device.lock() = Some(Pointer(device));
+    }
+
+    /// Ends the link; waits for those who use it.
+    pub(super) fn cut(&self) {
+        self.device.lock().take();
+    }
+
+    /// Does something with the device; `None` when it was given up.
+    ///
+    /// `work` must not touch user memory.
+    pub(super) fn with<R>(&self, work: impl FnOnce(&VfioDevice<F>) -> R) -> Option<R> {
+        let device = self.device.lock();
+        // SAFETY: By the type invariant, and it stays there as long as the lock is held.
+        device
+            .as_ref()
+            .map(|device| work(unsafe { device.0.as_ref() }))
+    }
+
+    /// Returns what is notified when a data file may have become readable.
+    pub(super) fn progress(&self) -> &PollCondVar {
+        &self.progress
+    }
+}

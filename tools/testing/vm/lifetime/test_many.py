@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Things that are done again and again: what the kernel holds must not grow."""
+
+import os
+
+import pytest
+
+import accounts
+import edu
+import mediated
+import migration_v2 as v2
+import modules
+from clients import IMAGE, Client
+
+MIGRATIONS = int(os.environ.get("RVFIO_MIGRATIONS", "1000"))
+RELOADS = 50
+# How many before the first count, for what is allocated once.
+WARM_UP = 40
+# One in so many has something in the device's buffer, which takes the device 100 ms each way.
+FILLED = 100
+
+# Kilobytes by which memory may be less in the second half, without that something was lost: less
+# than a page for every second migration of 1000.
+NOISE = 1024
+
+
+def migrate(source, target, number, rng):
+    """Migrates once, registers as they were, by one protocol after the other."""
+    if number % FILLED == 0:
+        source.fill(rng.randbytes(64), at=number % 4000)
+    elif number % FILLED == 1:
+        source.device.reset()
+    source.edu.write32(edu.LIVENESS, number)
+    source.edu.write64(edu.DMA_COUNT, number)
+    protocol = ("v2", "2018", "v1")[number % 3]
+    image = source.save(protocol, precopy=number % 2 == 0)
+    assert len(image) == IMAGE
+    source.device.reset()
+    target.load(protocol, image)
+    assert target.edu.read32(edu.LIVENESS) == ~number & 0xFFFFFFFF
+    assert target.edu.read64(edu.DMA_COUNT) == number
+
+
+def growth(before, after, least):
+    """Returns what has grown by `least` or more."""
+    return {
+        name: (before.get(name, 0), value)
+        for name, value in after.items()
+        if value - before.get(name, 0) >= least
+    }
+
+
+@pytest.mark.hang(1200)
+def test_migrations_in_a_row(bdfs, rng, count):
+    assert MIGRATIONS >= 2 * FILLED, "RVFIO_MIGRATIONS: too few to tell anything"
+    with Client(bdfs[0]) as one, Client(bdfs[1]) as other:
+        pair = [one, other]
+        for number in range(WARM_UP):
+            migrate(*pair, number, rng)
+            pair.reverse()
+        memory = [accounts.memory()]
+        kinds, objects = accounts.kernel_memory(), accounts.objects()
+        held, own = accounts.held(), accounts.own()
+        for number in range(MIGRATIONS):
+            migrate(*pair, number, rng)
+            pair.reverse()
+            if number + 1 in (MIGRATIONS // 2, MIGRATIONS):
+                memory.append(accounts.memory())
+        assert accounts.own() == own
+        accounts.returns_to(held)
+        changes = [after - before for before, after in zip(memory, memory[1:])]
+        # Any object that one in four migrations left would show.
+        assert growth(objects, accounts.objects(), MIGRATIONS // 4) == {}
+        assert growth(kinds, accounts.kernel_memory(), NOISE) == {}
+        # What is lost is lost in each half; the first half also has what is allocated once.
+        assert changes[1] > -NOISE, f"{changes} KiB"
+        for guest in pair:
+            guest.device.reset()
+            guest.is_fresh()
+    count(
+        f"{MIGRATIONS} migrations in a row: {held['pinned pages']} pinned pages,"
+        f" {held['open files']} open files, {own['files']} of the client,"
+        f" VmLck {own['VmLck']} kB, VmPin {own['VmPin']} kB, before as after;"
+        f" available memory {changes[0]:+d} kB in one half, {changes[1]:+d} kB in the other"
+    )
+
+
+def test_opening_and_closing(bdfs, rng, count):
+    """With an image begun and left, and the file kept for longer than the device."""
+
+    def once():
+        with Client(bdfs[0]) as guest:
+            file = guest.v2.set(v2.PRE_COPY)
+            file.read(10)
+        file.close()
+
+    for _ in range(WARM_UP):
+        once()
+    objects, held, own = accounts.objects(), accounts.held(), accounts.own()
+    for _ in range(200):
+        once()
+    assert accounts.own() == own
+    accounts.returns_to(held)
+    assert growth(objects, accounts.objects(), 100) == {}
+    count("200 times opened, begun and closed: pins, files and kernel objects as before")
+
+
+def test_unloading_and_loading(bdfs, rng, count):
+    """Refused while a device is in use, and nothing is left of a module that was there."""
+
+    def once(number):
+        modules.unload()
+        assert not modules.is_loaded() and not modules.is_loaded("rvfio")
+        modules.load()
+        for name in bdfs:
+            bind(name)
+        if number % 10 == 0:
+            refuse()
+
+    def bind(name):
+        if name in parents:
+            modules.rebind(parents[name])
+        modules.bind(name)
+
+    def refuse():
+        with Client(bdfs[0]) as guest:
+            status, output = modules.run("modprobe", "-r", modules.DRIVER)
+            assert status != 0 and "in use" in output
+            assert guest.edu.factorial(5) == 120
+
+    parents = {name: mediated.home(name)[0] for name in bdfs if mediated.is_virtual(name)}
+    for number in range(10):
+        once(number)
+    kinds, objects, files = accounts.kernel_memory(), accounts.objects(), accounts.open_files()
+    for number in range(RELOADS):
+        once(number)
+    assert accounts.open_files() == files
+    assert growth(objects, accounts.objects(), RELOADS * 2) == {}
+    assert growth(kinds, accounts.kernel_memory(), NOISE) == {}
+    with Client(bdfs[0]) as guest:
+        guest.works(rng)
+    count(f"{RELOADS} times unloaded and loaded")

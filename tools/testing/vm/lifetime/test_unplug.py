@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The device is taken away: removed, unplugged, or lost, with and without a user."""
+
+import errno
+import threading
+import time
+
+import pytest
+
+import accounts
+import edu
+import migration2018 as m
+import migration_v2 as v2
+import modules
+import plug
+from clients import PROTOCOLS, Client, is_dead, reach
+from edu import BUFFER, TO_MEMORY
+from errnos import error_of
+from vfio import REQ, EventFd
+from victim import Victim
+
+pytestmark = pytest.mark.physical
+
+STATES = (v2.RUNNING, v2.PRE_COPY, v2.PRE_COPY_P2P, v2.STOP_COPY, v2.STOP, v2.RESUMING)
+# What a device that does not answer may say, to whatever it is asked.
+CLEAR = {errno.ENODEV, errno.EIO}
+
+
+@pytest.fixture
+def bdf(bdfs):
+    """The device that can be taken away, bound."""
+    assert plug.BDF not in bdfs
+    modules.rebind(plug.BDF)
+    return plug.BDF
+
+
+@pytest.fixture(params=plug.WAYS, ids=lambda way: way.__name__)
+def way(request, monitor):
+    """A way to take it; whatever happens, it is back in the end."""
+    way = request.param(monitor)
+    yield way
+    plug.power(True)
+    if not plug.is_there():
+        way.bring_back()
+
+
+def failed(assertion, *arguments):
+    """Returns whether something is not so yet: a device that was found is taken a moment later."""
+    try:
+        assertion(*arguments)
+    except AssertionError:
+        return True
+    return False
+
+
+def comes_back(way, bdf, rng):
+    """Asserts that the device is as new when it is there again."""
+    way.bring_back()
+    plug.wait_until(lambda: not failed(modules.rebind, bdf))
+    with Client(bdf) as guest:
+        guest.is_fresh()
+        guest.works(rng)
+
+
+def test_idle(bdf, way, rng):
+    before = accounts.held()
+    for _ in range(3):
+        way.begin()
+        way.remove()
+        comes_back(way, bdf, rng)
+    accounts.returns_to(before)
+
+
+class Removal:
+    """A removal while the device is in use: the user is asked for it and has all the time."""
+
+    def __init__(self, way, guest):
+        self.way = way
+        self.event = EventFd()
+        guest.device.set_irq(REQ, self.event.fd)
+        way.begin()
+        self.thread = threading.Thread(target=way.remove)
+        self.thread.start()
+        plug.wait_until(self.event.take)
+        assert plug.is_there()
+
+    def ends(self):
+        """Asserts that the removal ends soon, now that the device is closed."""
+        begun = time.monotonic()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        assert not plug.is_there()
+        self.event.close()
+        return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("state", [v2.PRE_COPY, v2.STOP_COPY, v2.RESUMING])
+def test_a_data_file_is_left_over(bdf, way, rng, state):
+    """It must not keep the old device in the set of those on the bus, with a function gone."""
+    files = []
+    for _ in range(3):
+        with Client(bdf) as guest:
+            files.append(guest.v2.set(state))
+        way.begin()
+        way.remove()
+        # Closing the device asks the set whether the bus can be reset.
+        comes_back(way, bdf, rng)
+        for file in files:
+            is_dead(file)
+    for file in files:
+        file.close()
+    with Client(bdf) as guest:
+        guest.works(rng)
+
+
+def close(file):
+    if isinstance(file, v2.DataFile):
+        file.close()
+
+
+def lost_guest(guest):
+    """Asserts that all that is asked of a lost device ends soon, with a clear error."""
+    for what in (
+        guest.device.reset,
+        lambda: guest.v2.set(v2.STOP),
+        lambda: guest.v2.set(v2.STOP_COPY),
+        lambda: guest.v2.set(v2.RESUMING),
+        lambda: setattr(guest.region, "state", m.NONE),
+        lambda: setattr(guest.region, "state", m.SETUP),
+        lambda: guest.edu.write32(edu.FACTORIAL, 5),
+        lambda: guest.edu.start(BUFFER, guest.IOVA, 64, TO_MEMORY),
+        lambda: guest.edu.read64(edu.DMA_COMMAND),
+        lambda: guest.edu.read32(edu.STATUS),
+    ):
+        begun = time.monotonic()
+        error = error_of(lambda: close(what()))
+        assert error in CLEAR | {0, errno.EINVAL, errno.EBUSY}, errno.errorcode[error]
+        assert time.monotonic() - begun < 3
+    assert error_of(guest.device.reset) in CLEAR
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_in_use(bdf, way, image, rng, state):
+    with Client(bdf) as guest:
+        guest.furnish(rng)
+        file = reach(guest, state, image[:100])
+        removal = Removal(way, guest)
+        if way.answers:
+            # Nothing changes before it is closed: the user may go on, and away.
+            assert guest.v2.state == state
+            if state in v2.PRE_COPIES:
+                guest.v2.set(v2.STOP_COPY)
+            if state in v2.SAVING:
+                assert len(file.drain()) > 4000
+            elif state == v2.RESUMING:
+                file.write(image[100:])
+                guest.v2.set(v2.RUNNING)
+        else:
+            lost_guest(guest)
+    # The file outlives the device.
+    assert removal.ends() < 10
+    if file:
+        error = error_of(file.write if state == v2.RESUMING else file.read, b"x" if state ==
+                         v2.RESUMING else 1)
+        assert error == errno.ENODEV
+        file.close()
+    comes_back(way, bdf, rng)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_during_a_transfer(bdf, way, rng, protocol):
+    """A transfer of the guest's, and the driver's own while the buffer is saved."""
+    with Client(bdf) as guest:
+        content = guest.furnish(rng)
+        guest.edu.start(BUFFER, guest.IOVA, 4096, TO_MEMORY)
+        removal = Removal(way, guest)
+        if way.answers:
+            assert content in guest.save(protocol)
+            assert guest.memory.bytes[:4096] == content
+        else:
+            begun = time.monotonic()
+            # From the error state there is no way, EINVAL, to the next that it asks for.
+            assert error_of(guest.save, protocol) in CLEAR | {errno.EINVAL}
+            assert error_of(guest.device.reset) in CLEAR
+            assert time.monotonic() - begun < 5
+    assert removal.ends() < 15
+    comes_back(way, bdf, rng)
+
+
+@pytest.mark.parametrize("after", [0.02, 0.06, 0.09])
+def test_power_fails_in_a_pass_of_the_drivers(bdf, rng, log, after):
+    """The transfer that moves the buffer does not end: the device is lost, and tells."""
+    with Client(bdf) as guest:
+        guest.furnish(rng)
+        result = []
+        with guest.v2.set(v2.PRE_COPY) as file:
+            thread = threading.Thread(target=lambda: result.append(error_of(file.read)))
+            log.take()
+            thread.start()
+            time.sleep(after)
+            plug.power(False)
+            try:
+                thread.join(10)
+                assert not thread.is_alive()
+                # The bytes before those of the buffer may have been had.
+                assert result[0] in CLEAR | {0}
+                assert guest.v2.state == v2.ERROR
+                assert error_of(file.read) == errno.ENODEV
+                assert any("cut off from memory" in line for line in log.take())
+                assert error_of(guest.v2.set, v2.STOP) == errno.EINVAL
+                assert error_of(guest.device.reset) == errno.EIO
+            finally:
+                plug.power(True)
+        assert guest.v2.state == v2.ERROR
+        assert error_of(guest.device.reset) == errno.EIO
+    with Client(bdf) as guest:
+        guest.is_fresh()
+        guest.works(rng)
+
+
+def test_the_user_is_killed_while_the_removal_waits(bdf, way, rng):
+    def live(guest):
+        guest.furnish(rng)
+        guest.v2.set(v2.PRE_COPY)
+        yield "saving"
+
+    victim = Victim(bdf, live)
+    assert victim.step()
+    way.begin()
+    thread = threading.Thread(target=way.remove)
+    thread.start()
+    thread.join(0.5)
+    assert thread.is_alive()
+    victim.kill()
+    thread.join(30)
+    assert not thread.is_alive()
+    comes_back(way, bdf, rng)
