@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own tests of VFIO: what stock vfio-pci passes, this driver passes as well."""
+
+import collections
+import pathlib
+
+import pytest
+
+import kselftest
+import modules
+
+STOCK = "vfio-pci"
+MODES = ("vfio_type1_iommu", "vfio_type1v2_iommu")
+# Programs that know their modes by themselves, and those that take one.
+WITH_MODES = ("vfio_dma_mapping_test", "vfio_pci_device_init_perf_test")
+WITHOUT = ("vfio_pci_device_test",)
+HUGE = pathlib.Path("/sys/kernel/mm/hugepages")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _huge_pages():
+    """Memory for the tests that map huge pages."""
+    for size, number in ((1048576, 1), (2048, 4)):
+        pages = HUGE / f"hugepages-{size}kB" / "nr_hugepages"
+        pages.write_text(str(number), encoding="ascii")
+        assert int(pages.read_text(encoding="ascii")) == number, f"no huge page of {size} kB"
+    yield
+    for pages in HUGE.glob("*/nr_hugepages"):
+        pages.write_text("0", encoding="ascii")
+
+
+@pytest.fixture
+def devices(edu_devices):
+    """Those that can be reset by their buses, which stock vfio-pci needs for its test."""
+    yield edu_devices[2:4]
+    for bdf in edu_devices[2:4]:
+        modules.rebind(bdf)
+
+
+def run_both(name, devices, mode):
+    """Returns the results with the stock driver and with this one, and what was left out."""
+    found = []
+    for driver in (STOCK, modules.VARIANT):
+        for bdf in devices:
+            modules.rebind(bdf, driver)
+        bdfs = devices if "perf" in name else devices[:1]
+        results, text, left_out = kselftest.run(name, *bdfs, mode=mode)
+        print(text)
+        found.append(results)
+    return *found, left_out
+
+
+def summary(results):
+    number = collections.Counter(results.values())
+    return f"{number['passed']} passed, {number['skipped']} skipped, {number['failed']} failed"
+
+
+def report(count, name, mode, stock, ours):
+    count(f"{name} ({mode}): {summary(ours)}; stock vfio-pci: {summary(stock)}")
+
+
+@pytest.mark.parametrize("name, mode", [
+    *((name, "all of type1") for name in WITH_MODES),
+    *((name, mode) for name in WITHOUT for mode in MODES),
+])
+def test_the_same_tests_pass(devices, count, name, mode):
+    stock, ours, left_out = run_both(name, devices, MODES[1] if mode not in MODES else mode)
+    assert bool(left_out) == (name in WITH_MODES)
+    report(count, name, mode, stock, ours)
+    assert ours == stock
+    assert "passed" in stock.values() and "failed" not in stock.values()
+
+
+def test_mapping_a_bar(devices, count):
+    """The BAR cannot be mapped with this driver, which decodes each access: nothing to test."""
+    name = "vfio_dma_mapping_mmio_test"
+    stock, ours, _ = run_both(name, devices, MODES[1])
+    report(count, name, "all of type1", stock, ours)
+    assert set(stock.values()) == {"passed"}
+    assert set(ours.values()) == {"skipped"}
+    assert set(ours) == set(stock)
+
+
+@pytest.mark.parametrize("name, reason", [
+    ("vfio_iommufd_setup_test", "it needs iommufd, which the stock kernel lacks"),
+    ("vfio_pci_driver_test", "it has a driver for each device that it knows, and none for edu"),
+    ("vfio_pci_sriov_uapi_test", "it wants a function with SR-IOV"),
+])
+def test_is_not_applicable(devices, count, name, reason):
+    """They cannot pass here with any driver; shown, so that it is noticed when they can."""
+    for driver in (STOCK, modules.VARIANT):
+        modules.rebind(devices[0], driver)
+        status, text = kselftest.start(name, devices[0], mode=MODES[1])
+        assert status != 0, text
+        assert "\nok " not in text.replace("# SKIP", "\n"), text
+    count(f"{name}: not applicable, {reason}")
