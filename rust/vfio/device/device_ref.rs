@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! References to a device, for what may outlive its binding.
+//! References to a device, for what ends with its binding but not before the unbinding waits for it.
 
 use super::{
     Flavour,

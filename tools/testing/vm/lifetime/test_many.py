@@ -20,8 +20,8 @@ WARM_UP = 40
 FILLED = 100
 
 # Kilobytes by which memory may be less in the second half, without that something was lost: less
-# than a page for every second migration of 1000.
-NOISE = 1024
+# than a page for each migration of 1000.
+NOISE = 1536
 
 
 def migrate(source, target, number, rng):

@@ -81,7 +81,7 @@ def test_the_host_sleeps_when_no_device_is_in_use(bdfs, rng):
 def test_opening_and_sleeping_exclude_each_other(bdfs, count):
     """Users come and go while the host tries to sleep; each is let or told EBUSY."""
     slept = []
-    end = time.monotonic() + 8
+    end = time.monotonic() + 6
 
     def try_to_sleep():
         while time.monotonic() < end:
