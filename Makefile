@@ -78,6 +78,10 @@ fuzz:				## fuzz the migration core (T=NAME for one target, FUZZ_SECONDS=600 for
 	$(Q)scripts/setup -q toolchain
 	$(Q)scripts/fuzz $(T)
 
+.PHONY: fuzz-vm
+fuzz-vm:			## attack devices in a virtual machine (SECONDS=600 for each, SEED=... to repeat a run)
+	$(Q)RVFIO_FUZZ_SECONDS=$(or $(SECONDS),600) RVFIO_SEED=$(SEED) scripts/check vm-fuzz
+
 .PHONY: coverage
 coverage:			## lines of the migration core that host tests and fuzz corpus run
 	$(Q)scripts/setup -q toolchain

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A random client attacks a device; whatever it does, the kernel and the device survive.
+
+The client is tools/testing/fuzz-vm. Each run has a seed of its own, printed with what it counted;
+RVFIO_SEED repeats what each thread does, but not how the scheduler mixes the threads.
+"""
+
+import subprocess
+
+import pytest
+
+import mediated
+import modules
+
+
+def attack(program, name, seed, seconds):
+    """Runs the client on a device; its status tells what it found."""
+    # Its own watchdog ends it long before the time-out.
+    command = [program, name, f"--seconds={seconds}", f"--seed={seed}"]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            timeout=seconds + 600, check=False)
+    print(result.stdout, flush=True)
+    assert result.returncode == 0, f"RVFIO_SEED={seed} with status {result.returncode}"
+
+
+@pytest.mark.hang(24 * 3600)
+@pytest.mark.parametrize("number", [0, 2], ids=["root-bus", "root-port"])
+def test_a_passed_through_device_survives(edu_devices, fuzz_vm, seed, seconds, number, capsys):
+    """One whose bus cannot reset it, and one whose bus can."""
+    modules.rebind(edu_devices[number], modules.VARIANT)
+    with capsys.disabled():
+        attack(fuzz_vm, edu_devices[number], seed, seconds)
+
+
+@pytest.mark.hang(24 * 3600)
+def test_a_virtual_device_survives(edu_devices, fuzz_vm, seed, seconds, capsys):
+    modules.rebind(edu_devices[1], mediated.DRIVER)
+    name = mediated.create(edu_devices[1], 2)
+    with capsys.disabled():
+        attack(fuzz_vm, name, seed, seconds)
