@@ -67,8 +67,6 @@ struct workqueue_struct *rvfio_workqueue_alloc(const char *name);
 void rvfio_iova_bitmap_set(struct iova_bitmap *bitmap, unsigned long iova,
 			   size_t length);
 
-bool rvfio_log_allowed(void);
-
 void rvfio_trace_state(struct device *dev, u32 protocol, u32 from, u32 to);
 void rvfio_trace_buffer(struct device *dev, bool load, u64 bytes);
 void rvfio_trace_dirty(struct device *dev, u64 iova, u64 bytes);

@@ -217,7 +217,7 @@ impl<F: Flavour> VfioDevice<F> {
         let before = Snapshot::of(device.engine());
         if let Err(error) = device.reset(self.host()) {
             dev_warn_ratelimited!(
-                self.host().as_ref(),
+                self.host(),
                 "the device cannot be used after a reset by others: {:?}\n",
                 error
             );
@@ -266,7 +266,7 @@ impl<F: Flavour> VfioDevice<F> {
 
         if let Some(refusal) = after.filter(|_| result.is_err() && after != before) {
             dev_warn_ratelimited!(
-                self.host().as_ref(),
+                self.host(),
                 "migration image refused: {}\n",
                 format_args!("{}", refusal)
             );

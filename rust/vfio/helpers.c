@@ -12,7 +12,6 @@
 #include <linux/iova_bitmap.h>
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
-#include <linux/ratelimit.h>
 #include <linux/uaccess.h>
 #include <linux/sysfs.h>
 #include <linux/vfio.h>
@@ -232,13 +231,4 @@ void rvfio_iova_bitmap_set(struct iova_bitmap *bitmap, unsigned long iova,
 			   size_t length)
 {
 	iova_bitmap_set(bitmap, iova, length);
-}
-
-/* For messages that a guest or a client can provoke at will. */
-bool rvfio_log_allowed(void)
-{
-	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL,
-				      DEFAULT_RATELIMIT_BURST);
-
-	return __ratelimit(&state);
 }

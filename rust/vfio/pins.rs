@@ -13,7 +13,6 @@
 //! the lock that unpinning takes. The first must let go for the others to go on.
 
 use kernel::{
-    bindings::ktime_get,
     sync::atomic::{
         Atomic,
         Full,
@@ -24,6 +23,7 @@ use kernel::{
 
 use crate::wait::{
     self,
+    now,
     Signals, //
 };
 
@@ -44,12 +44,6 @@ static PINS: Atomic<i32> = Atomic::new(0);
 
 /// When a mapping was last found pinned, on the kernel's monotonic clock.
 static UNMAPPED: Atomic<i64> = Atomic::new(i64::MIN / 2);
-
-/// Returns the time in nanoseconds.
-fn now() -> i64 {
-    // SAFETY: May be called in any context.
-    unsafe { ktime_get() }
-}
 
 /// Runs `pin`, which pins pages and unpins them.
 pub(crate) fn with<T>(pin: impl FnOnce() -> T) -> T {

@@ -3,6 +3,7 @@
 //! Waiting for hardware, for a bounded time.
 
 use kernel::{
+    bindings::ktime_get,
     io::poll::read_poll_timeout,
     prelude::*,
     time::Delta, //
@@ -15,6 +16,12 @@ pub enum Signals {
     Interrupt,
     /// Signals wait as well: for reset and close, which must leave the device clean.
     Ignore,
+}
+
+/// Returns the time of the kernel's monotonic clock, in nanoseconds.
+pub(crate) fn now() -> i64 {
+    // SAFETY: May be called in any context.
+    unsafe { ktime_get() }
 }
 
 /// Calls `op` every `interval` until it returns true.

@@ -109,7 +109,7 @@ impl EduDevice {
         };
         let transfer = Transfer::new(&dma, self.config.dma_mask).inspect_err(|_| {
             dev_warn_ratelimited!(
-                core.as_ref(),
+                core,
                 "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
                 value,
                 dma.source,

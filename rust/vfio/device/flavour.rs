@@ -5,14 +5,17 @@
 use kernel::ModuleMetadata;
 use migration::device::Device;
 
-use crate::bindings;
+use crate::{
+    bindings,
+    log::Logs, //
+};
 
 /// A VFIO device's C structures and what its flavour keeps beside them.
 ///
 /// # Safety
 ///
 /// An object must begin with its `struct vfio_device`.
-pub(crate) unsafe trait Host: AsRef<kernel::device::Device> + Sync {
+pub(crate) unsafe trait Host: Logs + Sync {
     /// Returns the VFIO core's structure.
     fn vdev(&self) -> *mut bindings::vfio_device {
         core::ptr::from_ref(self).cast_mut().cast()

@@ -34,7 +34,11 @@ use super::{
 };
 use crate::{
     bindings,
-    device::Host, //
+    device::Host,
+    log::{
+        Budget,
+        Logs, //
+    }, //
 };
 
 /// A virtual device: what it takes to be a PCI function to its user.
@@ -70,6 +74,8 @@ struct Parts {
     command: Atomic<u32>,
     #[pin]
     interrupts: Mutex<Interrupts>,
+    /// Messages about the device that its user can provoke.
+    messages: Budget,
 }
 
 impl VirtualDevice {
@@ -87,6 +93,7 @@ impl VirtualDevice {
             config <- new_mutex!(ConfigSpace::new(&function), "rvfio_config"),
             command: Atomic::new(0),
             interrupts <- new_mutex!(Interrupts::new(), "rvfio_interrupts"),
+            messages: Budget::new(),
             function,
         }? Error);
         // SAFETY: `parts` is uninitialised memory of the allocation, which never moves.
@@ -190,6 +197,12 @@ impl AsRef<device::Device> for VirtualDevice {
         // SAFETY: By the type invariant; `dev` is the mediated device's, which is there as long as
         // the device is registered.
         unsafe { device::Device::from_raw((*self.vdev.get()).dev) }
+    }
+}
+
+impl Logs for VirtualDevice {
+    fn budget(&self) -> &Budget {
+        &self.parts.messages
     }
 }
 

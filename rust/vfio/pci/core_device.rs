@@ -18,7 +18,11 @@ use migration::device::{
 
 use crate::{
     bindings,
-    device::Host, //
+    device::Host,
+    log::{
+        Budget,
+        Logs, //
+    }, //
 };
 
 /// Number of standard base address registers.
@@ -33,10 +37,14 @@ const BARS: u8 = 6;
 ///
 /// # Invariants
 ///
-/// The object is the `struct vfio_pci_core_device` of a registered device, initialised by
+/// `raw` is the `struct vfio_pci_core_device` of a registered device, initialised by
 /// `vfio_pci_core_init_dev()`.
-#[repr(transparent)]
-pub struct CoreDevice(Opaque<bindings::vfio_pci_core_device>);
+#[repr(C)]
+pub struct CoreDevice {
+    raw: Opaque<bindings::vfio_pci_core_device>,
+    /// Messages about the device that its user can provoke.
+    messages: Budget,
+}
 
 // SAFETY: The vfio-pci core allows its functions to be called from any thread.
 unsafe impl Send for CoreDevice {}
@@ -49,17 +57,18 @@ impl CoreDevice {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a `vfio_pci_core_device` that `vfio_pci_core_init_dev()` has initialised
-    /// and that stays valid for `'a`.
+    /// `ptr` must point to a `vfio_pci_core_device` that `vfio_pci_core_init_dev()` has initialised,
+    /// at the start of an allocation that holds a `Self`, was zeroed before that, and stays valid for
+    /// `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::vfio_pci_core_device) -> &'a Self {
         // INVARIANT: The caller vouches for the structure.
-        // SAFETY: `Self` is a transparent wrapper and the caller vouches for the pointer.
+        // SAFETY: The caller vouches for the pointer; a budget of zeroes is a valid one.
         unsafe { &*ptr.cast() }
     }
 
     /// Returns the C structure.
     pub(crate) fn as_raw(&self) -> *mut bindings::vfio_pci_core_device {
-        self.0.get()
+        self.raw.get()
     }
 
     /// Returns the PCI function's C structure.
@@ -215,6 +224,12 @@ impl AsRef<device::Device> for CoreDevice {
     }
 }
 
+impl Logs for CoreDevice {
+    fn budget(&self) -> &Budget {
+        &self.messages
+    }
+}
+
 // SAFETY: The structure begins with the `struct vfio_device`, as is asserted below.
 unsafe impl Host for CoreDevice {
     fn bar_len(&self, bar: u8) -> u64 {
@@ -239,3 +254,4 @@ unsafe impl Host for CoreDevice {
 }
 
 const _: () = assert!(core::mem::offset_of!(bindings::vfio_pci_core_device, vdev) == 0);
+const _: () = assert!(core::mem::offset_of!(CoreDevice, raw) == 0);

@@ -56,7 +56,8 @@ impl<T: Variant> VariantDevice<T> {
     pub(super) unsafe fn init_pci(vdev: *mut bindings::vfio_device) -> Result {
         // SAFETY: The VFIO core calls `init` once with a zeroed structure.
         to_result(unsafe { bindings::vfio_pci_core_init_dev(vdev) })?;
-        // SAFETY: The structure was just initialised, and `VfioDevice` begins with it.
+        // SAFETY: The structure was just initialised, and `VfioDevice`, which the VFIO core has
+        // allocated full of zeroes, begins with the host.
         let core = unsafe { CoreDevice::from_raw(vdev.cast()) };
         let result = T::new(core).and_then(|device| {
             // SAFETY: The caller vouches for the allocation, and the host is initialised.

@@ -4,7 +4,7 @@
 import os
 import time
 
-# The modules' messages that a user can provoke: 10 in 5 seconds (rust/vfio/log.rs).
+# The messages about a device that its user can provoke: 10 in 5 seconds (rust/vfio/log.rs).
 BURST, INTERVAL = 10, 5
 
 

@@ -218,7 +218,7 @@ impl Command {
     fn report<T>(&self, result: &Result<T>) {
         if let Err(error) = result {
             dev_warn_ratelimited!(
-                (*self.host).as_ref(),
+                &*self.host,
                 "the physical device has failed at a command: {:?}\n",
                 error
             );

@@ -125,7 +125,7 @@ impl VirtualEdu {
         };
         let transfer = Transfer::new(&dma, self.config.dma_mask).inspect_err(|_| {
             dev_warn_ratelimited!(
-                host.as_ref(),
+                host,
                 "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
                 value,
                 dma.source,

@@ -112,6 +112,26 @@ def test_a_refused_command_is_refused_however_it_is_written(guest):
     assert guest.edu.read64(edu.DMA_COMMAND) == 0
 
 
+def test_a_device_does_not_crowd_out_the_messages_about_another(pair, log):
+    noisy, quiet = pair
+    log.refill()
+    for _ in range(4 * BURST):
+        with refused():
+            give(noisy, END, RAM, 8, edu.TO_MEMORY)
+    with refused():
+        give(quiet, END, RAM, 8, edu.TO_MEMORY)
+    messages = [line for line in log.take() if "refused DMA command" in line]
+    assert sum(noisy.device.bdf in line for line in messages) >= BURST
+    assert sum(quiet.device.bdf in line for line in messages) == 1
+    # What was left out is told with the next message.
+    log.refill()
+    with refused():
+        give(noisy, END, RAM, 8, edu.TO_MEMORY)
+    (left_out,) = [line for line in log.take() if "messages were left out" in line]
+    assert noisy.device.bdf in left_out
+    assert int(left_out.split(":")[-1].split()[0]) >= 4 * BURST - 2 * BURST
+
+
 def test_messages_are_rate_limited_and_say_what_was_refused(guest, log):
     log.refill()
     for _ in range(4 * BURST):
