@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory of which a part comes and goes while the kernel uses it."""
+
+import ctypes
+import mmap
+import os
+import threading
+
+from clients import libc
+
+PROT_NONE, PROT_READ = 0, mmap.PROT_READ
+_FIXED = 0x10
+
+
+class Flicker:
+    """Four pages of a file, of which another thread unmaps all but the first and maps them again.
+
+    The content is the file's, so that it can be looked at whatever is mapped.
+    """
+
+    SIZE = 3 * mmap.PAGESIZE
+
+    def __init__(self):
+        self.file = os.memfd_create("flicker")
+        os.ftruncate(self.file, mmap.PAGESIZE + self.SIZE)
+        self.address = libc.mmap(None, mmap.PAGESIZE + self.SIZE, 3, mmap.MAP_SHARED, self.file, 0)
+        self.second = self.address + mmap.PAGESIZE
+        self.done = threading.Event()
+        self.rounds = 0
+        self.thread = threading.Thread(target=self._flicker)
+
+    def _flicker(self):
+        while not self.done.is_set():
+            # In place of the pages, so that nothing else can come there.
+            libc.mmap(self.second, self.SIZE, PROT_NONE,
+                      mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _FIXED, -1, 0)
+            libc.mmap(self.second, self.SIZE, 3, mmap.MAP_SHARED | _FIXED, self.file,
+                      mmap.PAGESIZE)
+            self.rounds += 1
+
+    def before(self, size):
+        """Returns the address `size` bytes before the part that comes and goes."""
+        return self.second - size
+
+    def put(self, address, data):
+        assert address + len(data) <= self.second + self.SIZE
+        os.pwrite(self.file, data, address - self.address)
+
+    def get(self, address, size):
+        assert address + size <= self.second + self.SIZE
+        return os.pread(self.file, size, address - self.address)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.thread.join()
+        libc.munmap(ctypes.c_void_p(self.address), ctypes.c_size_t(mmap.PAGESIZE + self.SIZE))
+        os.close(self.file)
