@@ -224,12 +224,10 @@ impl<F: Flavour> DataFile<F> {
             if engine.state() == State::Resuming {
                 return Ok(POLLOUT | POLLWRNORM);
             }
-            Ok(
-                match v2::is_readable(engine, device.host(), self.session) {
-                    true => POLLIN | POLLRDNORM,
-                    false => 0,
-                },
-            )
+            Ok(match v2::is_readable(engine, device.host(), self.session) {
+                true => POLLIN | POLLRDNORM,
+                false => 0,
+            })
         });
         events.unwrap_or(POLLERR | POLLIN | POLLRDNORM)
     }
@@ -250,9 +248,7 @@ impl<F: Flavour> DataFile<F> {
 
         let left = self
             .link
-            .with(|device| {
-                v2::precopy_info(device.state().engine(), device.host(), self.session)
-            })
+            .with(|device| v2::precopy_info(device.state().engine(), device.host(), self.session))
             .unwrap_or(Err(EINVAL))?;
         info.initial_bytes = left.initial_bytes;
         info.dirty_bytes = left.dirty_bytes;

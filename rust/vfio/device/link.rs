@@ -75,10 +75,10 @@ impl<F: Flavour> Link<F> {
     /// `work` must not touch user memory.
     pub(super) fn with<R>(&self, work: impl FnOnce(&VfioDevice<F>) -> R) -> Option<R> {
         let device = self.device.lock();
-        // SAFETY: By the type invariant, and it stays there as long as the lock is held.
-        device
-            .as_ref()
-            .map(|device| work(unsafe { device.0.as_ref() }))
+        device.as_ref().map(|device| {
+            // SAFETY: By the type invariant, and it stays there as long as the lock is held.
+            work(unsafe { device.0.as_ref() })
+        })
     }
 
     /// Returns what is notified when a data file may have become readable.
