@@ -80,6 +80,7 @@ def test_dump_tells_what_an_image_holds(cli, saved):
 
 
 def test_a_damaged_image_is_refused_before_and_by_the_driver(cli, bdfs, saved, log):
+    log.pace()
     image, _ = saved
     data = bytearray(image.read_bytes())
     data[1000] ^= 4
