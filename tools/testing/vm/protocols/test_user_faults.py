@@ -110,14 +110,14 @@ def test_ioctls(guest):
                 ctypes.memmove(cut, argument, pages.bad - cut)
                 for address in (0, 8, KERNEL, NOWHERE, pages.bad, cut):
                     with refused(errno.EFAULT):
-                        call(libc.ioctl, fd, number, ctypes.c_ulong(address))
+                        call(libc.ioctl, fd, number, ctypes.c_void_p(address))
             if is_answered:
                 with Pages(4096, PROT_READ) as pages:
                     ctypes.memmove(pages.address, argument, size)
                     start, length = ctypes.c_void_p(pages.address), ctypes.c_size_t(mmap.PAGESIZE)
                     assert libc.mprotect(start, length, PROT_READ) == 0
                     with refused(errno.EFAULT):
-                        call(libc.ioctl, fd, number, ctypes.c_ulong(pages.address))
+                        call(libc.ioctl, fd, number, ctypes.c_void_p(pages.address))
         assert guest.v2.state == v2.RUNNING
         # No interrupt was set up: this is the first, and it works.
         guest.device.set_irq(INTX, event.fd)
