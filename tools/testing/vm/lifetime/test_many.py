@@ -2,6 +2,7 @@
 """Things that are done again and again: what the kernel holds must not grow."""
 
 import os
+import statistics
 
 import pytest
 
@@ -19,8 +20,12 @@ WARM_UP = 40
 # One in so many has something in the device's buffer, which takes the device 100 ms each way.
 FILLED = 100
 
-# Kilobytes by which memory may be less in the second half, without that something was lost: less
-# than a page for each migration of 1000.
+# Available memory comes and goes by some MiB with what else the system does. What is lost with
+# each migration is lost in every part, so it shows in the median: half a page each is too much.
+PARTS = 8
+LOST = MIGRATIONS // PARTS * 4 // 2
+
+# Kilobytes by which one kind of the kernel's memory may grow.
 NOISE = 1536
 
 
@@ -64,7 +69,7 @@ def test_migrations_in_a_row(bdfs, rng, count):
         for number in range(MIGRATIONS):
             migrate(*pair, number, rng)
             pair.reverse()
-            if number + 1 in (MIGRATIONS // 2, MIGRATIONS):
+            if (number + 1) % (MIGRATIONS // PARTS) == 0:
                 memory.append(accounts.memory())
         assert accounts.own() == own
         accounts.returns_to(held)
@@ -72,8 +77,8 @@ def test_migrations_in_a_row(bdfs, rng, count):
         # Any object that one in four migrations left would show.
         assert growth(objects, accounts.objects(), MIGRATIONS // 4) == {}
         assert growth(kinds, accounts.kernel_memory(), NOISE) == {}
-        # What is lost is lost in each half; the first half also has what is allocated once.
-        assert changes[1] > -NOISE, f"{changes} KiB"
+        change = statistics.median(changes)
+        assert change > -LOST, f"{changes} KiB"
         for guest in pair:
             guest.device.reset()
             guest.is_fresh()
@@ -81,7 +86,8 @@ def test_migrations_in_a_row(bdfs, rng, count):
         f"{MIGRATIONS} migrations in a row: {held['pinned pages']} pinned pages,"
         f" {held['open files']} open files, {own['files']} of the client,"
         f" VmLck {own['VmLck']} kB, VmPin {own['VmPin']} kB, before as after;"
-        f" available memory {changes[0]:+d} kB in one half, {changes[1]:+d} kB in the other"
+        f" available memory {sum(changes):+d} kB in all, {change:+.0f} kB in the median"
+        f" {MIGRATIONS // PARTS} of them"
     )
 
 
