@@ -53,7 +53,7 @@ machine_arguments() {
 		-device pcie-root-port,id=rp1,chassis=1,addr=13.0
 		-device edu,bus=rp1,id=edu3,dma_mask=0xffffffffffffffff
 		-kernel "$RVFIO_IMAGE/vmlinuz" -initrd "$RVFIO_IMAGE/initramfs"
-		-append "console=ttyS0 ignore_loglevel panic=-1 intel_iommu=on iommu=pt oops=panic no_timer_check"
+		-append "console=ttyS0 ignore_loglevel panic=-1 intel_iommu=on iommu=pt oops=panic no_timer_check $kernel_arguments"
 		-serial "file:${kernel_log//,/,,}"
 		-drive "if=none,id=root,file=${RVFIO_IMAGE//,/,,}/root.ext4,format=raw,readonly=on"
 		-device virtio-blk-pci,drive=root
