@@ -39,7 +39,7 @@ fn range(client: &mut Client<'_>) -> (u64, u64) {
 ///
 /// The bitmap must go where it was to go, and not beyond its 4096 bytes: the kernel would write to
 /// this process's own memory. And with a page size of 0 type1 shifts by 64 bits, which UBSAN reports,
-/// whatever devices the container has, see security.rst.
+/// whatever devices the container has.
 fn keep_bitmap(argument: &mut [u8], bitmap: u64) {
     if argument.len() < 48 {
         return;
@@ -61,7 +61,7 @@ pub fn map_dma(client: &mut Client<'_>) {
     let mut argument = words(&[32, *client.dice.pick(&[3, 3, 3, 1, 2])]);
     put(&mut argument, &[address, iova, size]);
     client.dice.spoil(&mut argument);
-    // The flag turns a later pin into a warning of type1's own, see security.rst.
+    // The flag turns a later pin into a warning of type1's own.
     if !client.shared.is_virtual {
         let flags = word(&argument, 4) & !DMA_VADDR;
         argument[4..8].copy_from_slice(&flags.to_ne_bytes());
