@@ -26,8 +26,8 @@ pub(crate) fn now() -> i64 {
 
 /// Calls `op` every `interval` until it returns true.
 ///
-/// Returns `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS` on a signal, or the first
-/// error of `op`.
+/// Returns `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS` on a signal, or the
+/// first error of `op`.
 pub fn until(
     signals: Signals,
     interval: Delta,

@@ -218,9 +218,9 @@ impl Slot {
 
     /// Waits until no command is under way, and takes the lock.
     ///
-    /// With [`Signals::Interrupt`] `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS` on a
-    /// signal. Each command ends: the physical device is waited for for a bounded time, and user
-    /// memory is there, or is not.
+    /// With [`Signals::Interrupt`] `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS`
+    /// on a signal. Each command ends: the physical device is waited for for a bounded time, and
+    /// user memory is there, or is not.
     pub(super) fn wait_idle(
         &self,
         signals: Signals,
