@@ -21,6 +21,9 @@ CLONE = pathlib.Path(__file__).resolve().parents[3]
 HANG_SECONDS = 300
 STDERR = pytest.StashKey()
 
+# What tests have counted, for the summary.
+COUNTS = pytest.StashKey()
+
 # The kernel's own words for trouble; scripts/check-kernel-log looks closer after the run.
 TROUBLE = re.compile(
     r"WARNING: |\bBUG: |kernel BUG at|\bOops\b|general protection fault|nable to handle"
@@ -125,6 +128,19 @@ def vfio_migrate():
 def pytest_configure(config):
     """Keeps standard error, which pytest replaces while a test runs."""
     config.stash[STDERR] = os.dup(sys.stderr.fileno())
+    config.stash[COUNTS] = []
+
+
+@pytest.fixture
+def count(request):
+    """Adds a line to the summary; it begins with the name of the test's directory."""
+    return lambda line: request.config.stash[COUNTS].append(f"{request.path.parent.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Prints what the tests have counted."""
+    for line in config.stash[COUNTS]:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

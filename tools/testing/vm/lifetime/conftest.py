@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fixtures of the tests of how use ends, and the lines by which they end."""
+"""Fixtures of the tests of how use ends."""
 
 import pytest
 
@@ -7,18 +7,11 @@ import modules
 import outer
 from clients import Client
 
-# What the tests have counted, for the summary.
-SUMMARY = pytest.StashKey()
-
-
-def pytest_configure(config):
-    config.stash[SUMMARY] = []
-
 
 @pytest.fixture
-def count(request):
-    """Adds a line to the summary."""
-    return request.config.stash[SUMMARY].append
+def count(count):
+    """Adds a line to the summary, with the driver."""
+    return lambda line: count(f"{modules.DRIVER}: {line}")
 
 
 @pytest.fixture
@@ -34,8 +27,3 @@ def monitor():
     """The outer machine's."""
     with outer.Monitor() as monitor:
         yield monitor
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    for line in config.stash[SUMMARY]:
-        terminalreporter.write_line(f"lifetime: {modules.DRIVER}: {line}")
