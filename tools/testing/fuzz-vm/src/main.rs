@@ -190,38 +190,31 @@ fn play(
         Ok::<_, String>(())
     })?;
 
-    checked(
-        &shared,
-        &places,
-        title,
-        windows[count],
-        log,
-        limit,
-        total,
-        |client| {
-            let verdict = check::after_reset(client).map_err(|why| format!("after a reset: {why}"));
-            check::close_all(client);
-            verdict
-        },
-    )?;
+    let mut verify = |shared: &Shared, check: Check, when: &str| {
+        checked(
+            shared,
+            &places,
+            title,
+            windows[count],
+            log,
+            limit,
+            total,
+            |client| {
+                let verdict = check(client).map_err(|why| format!("{when}: {why}"));
+                check::close_all(client);
+                verdict
+            },
+        )
+    };
+    verify(&shared, check::after_reset, "after a reset")?;
     drop(shared);
     let shared = Shared::open(&arguments.device, arena)
         .map_err(|errno| format!("opening it again: {}", names(errno)))?;
-    checked(
-        &shared,
-        &places,
-        title,
-        windows[count],
-        log,
-        limit,
-        total,
-        |client| {
-            let verdict = check::after_open(client).map_err(|why| format!("opened again: {why}"));
-            check::close_all(client);
-            verdict
-        },
-    )
+    verify(&shared, check::after_open, "opened again")
 }
+
+/// Looks whether the device is as it must be.
+type Check = fn(&mut Client<'_>) -> Result<(), String>;
 
 /// Runs a check in a thread of its own, so that it is watched too.
 #[expect(clippy::too_many_arguments, reason = "all that a round has")]
