@@ -36,7 +36,7 @@ artefact() {
 }
 
 # unpack_kernel DIR: the files of the kernel's packages; how many packages there
-# are depends on the release.
+# are, and which of the files is in which, depends on the release.
 unpack_kernel() {
 	local part deb patterns=()
 	for part in "${image_modules[@]}"; do
@@ -50,9 +50,12 @@ unpack_kernel() {
 		fetch "$part=$KERNEL_VERSION" "$1"
 	done
 	for deb in "$1"/*.deb; do
-		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$1" --wildcards \
-			'*/vmlinuz*' '*/modules.*' "${patterns[@]}" 2>/dev/null || true
-		rm "$deb"
+		dpkg-deb --fsys-tarfile "$deb" >"$1/files.tar"
+		# Only the list may lack some of them; what is on it must come out.
+		tar -t -f "$1/files.tar" --wildcards '*/vmlinuz*' '*/modules.*' "${patterns[@]}" \
+			>"$1/wanted" 2>/dev/null || true
+		tar -x -f "$1/files.tar" -C "$1" --no-recursion --verbatim-files-from -T "$1/wanted"
+		rm "$deb" "$1/files.tar" "$1/wanted"
 	done
 }
 
