@@ -3,6 +3,7 @@
 
 import errno
 import os
+import pathlib
 import threading
 import time
 
@@ -16,6 +17,8 @@ from errnos import refused
 from guest import Guest
 from support import STATES, is_fresh, reach, works
 from vfio import EventFd
+
+CLONE = pathlib.Path(__file__).resolve().parents[4]
 
 # VFIO_PCI_REQ_IRQ_INDEX: the driver asks the client to give the device back.
 REQUEST = 4
@@ -159,6 +162,20 @@ def test_parameters_at_the_ends_of_their_ranges(unloaded):
             guest.region.load(image)
         modules.unbind(unloaded[0])
         modules.unload()
+
+
+@pytest.mark.physical
+def test_the_script_tells_when_no_driver_takes_the_device(bdfs):
+    """The stock kernel has no other driver for an edu."""
+    path = CLONE / "scripts/unbind"
+    try:
+        status, output = modules.run(path, bdfs[0])
+        assert status == 0 and f"no driver takes {bdfs[0]}" in output, output
+        assert not modules.driver_of(bdfs[0])
+        status, output = modules.run(path, bdfs[0])
+        assert status == 0 and "has no driver" in output, output
+    finally:
+        modules.bind(bdfs[0])
 
 
 def test_bind_and_unbind_again_and_again(bdfs):
