@@ -13,18 +13,19 @@ _FIXED = 0x10
 
 
 class Flicker:
-    """Four pages of a file, of which another thread unmaps all but the first and maps them again.
+    """Five pages of a file, of which another thread unmaps all but two and maps them again.
 
     The content is the file's, so that it can be looked at whatever is mapped.
     """
 
+    THERE = 2 * mmap.PAGESIZE
     SIZE = 3 * mmap.PAGESIZE
 
     def __init__(self):
         self.file = os.memfd_create("flicker")
-        os.ftruncate(self.file, mmap.PAGESIZE + self.SIZE)
-        self.address = libc.mmap(None, mmap.PAGESIZE + self.SIZE, 3, mmap.MAP_SHARED, self.file, 0)
-        self.second = self.address + mmap.PAGESIZE
+        os.ftruncate(self.file, self.THERE + self.SIZE)
+        self.address = libc.mmap(None, self.THERE + self.SIZE, 3, mmap.MAP_SHARED, self.file, 0)
+        self.start = self.address + self.THERE
         self.done = threading.Event()
         self.rounds = 0
         self.thread = threading.Thread(target=self._flicker)
@@ -32,22 +33,22 @@ class Flicker:
     def _flicker(self):
         while not self.done.is_set():
             # In place of the pages, so that nothing else can come there.
-            libc.mmap(self.second, self.SIZE, PROT_NONE,
+            libc.mmap(self.start, self.SIZE, PROT_NONE,
                       mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _FIXED, -1, 0)
-            libc.mmap(self.second, self.SIZE, 3, mmap.MAP_SHARED | _FIXED, self.file,
-                      mmap.PAGESIZE)
+            libc.mmap(self.start, self.SIZE, 3, mmap.MAP_SHARED | _FIXED, self.file,
+                      self.THERE)
             self.rounds += 1
 
     def before(self, size):
         """Returns the address `size` bytes before the part that comes and goes."""
-        return self.second - size
+        return self.start - size
 
     def put(self, address, data):
-        assert address + len(data) <= self.second + self.SIZE
+        assert address + len(data) <= self.start + self.SIZE
         os.pwrite(self.file, data, address - self.address)
 
     def get(self, address, size):
-        assert address + size <= self.second + self.SIZE
+        assert address + size <= self.start + self.SIZE
         return os.pread(self.file, size, address - self.address)
 
     def __enter__(self):
@@ -57,5 +58,5 @@ class Flicker:
     def __exit__(self, *_):
         self.done.set()
         self.thread.join()
-        libc.munmap(ctypes.c_void_p(self.address), ctypes.c_size_t(mmap.PAGESIZE + self.SIZE))
+        libc.munmap(ctypes.c_void_p(self.address), ctypes.c_size_t(self.THERE + self.SIZE))
         os.close(self.file)

@@ -12,7 +12,7 @@ import pytest
 import edu
 import migration2018 as m
 import migration_v2 as v2
-from clients import IMAGE_PRECOPY, Client, Pages, call, libc
+from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
 from edu import BUFFER, BUFFER_SIZE
 from errnos import refused
 from flicker import PROT_READ, Flicker
@@ -200,19 +200,23 @@ def test_fields_of_2018_that_cannot_be_read(guest, rng):
 class Stubborn:
     """Moves data through memory that comes and goes until all has moved."""
 
-    # That many bytes of it are always there.
-    GOOD = 5
-
     def __init__(self, flicker):
         self.flicker = flicker
         self.faults = self.parts = self.wholes = 0
+
+    def place(self, size):
+        """Returns where so many bytes are of which the last may not be there.
+
+        Data moves a page at a time, so what is longer moves in part when the end is not there.
+        """
+        start = mmap.PAGESIZE + 5
+        return self.flicker.before(start if size > start else min(5, size - 1))
 
     def move(self, function, fd, size, *position):
         """One call that moves something; returns how many bytes."""
         while True:
             try:
-                count = call(function, fd, self.flicker.before(min(self.GOOD, size - 1)), size,
-                             *position)
+                count = call(function, fd, self.place(size), size, *position)
             except OSError as error:
                 assert error.errno == errno.EFAULT, error
                 self.faults += 1
@@ -229,13 +233,13 @@ class Stubborn:
         while len(data) < size:
             left = size - len(data)
             count = self.move(libc.pread, fd, left, position + len(data))
-            data += self.flicker.get(self.flicker.before(min(self.GOOD, left - 1)), count)
+            data += self.flicker.get(self.place(left), count)
         return data
 
     def write(self, fd, data, position):
         """Writes all of a piece of a region."""
         while data:
-            self.flicker.put(self.flicker.before(min(self.GOOD, len(data) - 1)), data)
+            self.flicker.put(self.place(len(data)), data)
             count = self.move(libc.pwrite, fd, len(data), position)
             data, position = data[count:], position + count
 
@@ -267,19 +271,18 @@ def save_v2(guest, stubborn):
     image = b""
     with guest.v2.set(v2.STOP_COPY) as file:
         while True:
-            count = stubborn.move(libc.read, file.fd, 2000)
+            size = max(IMAGE - len(image), 2)
+            count = stubborn.move(libc.read, file.fd, size)
             if not count:
                 return image
-            image += stubborn.flicker.get(stubborn.flicker.before(Stubborn.GOOD), count)
+            image += stubborn.flicker.get(stubborn.place(size), count)
 
 
 def load_v2(guest, stubborn, image):
     with guest.v2.set(v2.RESUMING) as file:
         while image:
-            piece = image[:2000]
-            size = min(Stubborn.GOOD, len(piece) - 1)
-            stubborn.flicker.put(stubborn.flicker.before(size), piece)
-            image = image[stubborn.move(libc.write, file.fd, len(piece)) :]
+            stubborn.flicker.put(stubborn.place(len(image)), image)
+            image = image[stubborn.move(libc.write, file.fd, len(image)) :]
         guest.v2.set(v2.RUNNING)
 
 
@@ -307,7 +310,7 @@ def test_memory_that_comes_and_goes(bdfs, rng, protocol):
                 guest.load(protocol, image)
             guest.device.enable(6)
             assert guest.edu.state() == registers
-            if min(stubborn.faults, stubborn.wholes) > 50 and (stubborn.parts or protocol == "v1"):
+            if min(stubborn.faults, stubborn.wholes) > 10 and (stubborn.parts or protocol == "v1"):
                 break
         assert stubborn.faults > 10 and stubborn.wholes > 10, vars(stubborn)
         # QEMU's accesses to the region of v1 are of 8 bytes at most.
