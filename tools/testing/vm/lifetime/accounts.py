@@ -61,6 +61,9 @@ def own():
 
 def objects():
     """Returns the number of objects in use of each cache of the kernel's allocator."""
+    # What each processor keeps at hand of a cache counts as used, up to hundreds of objects.
+    for cache in pathlib.Path("/sys/kernel/slab").glob("*/shrink"):
+        cache.write_text("1", encoding="ascii")
     text = pathlib.Path("/proc/slabinfo").read_text(encoding="ascii")
     return {line.split()[0]: int(line.split()[1]) for line in text.splitlines()[2:]}
 
