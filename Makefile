@@ -58,6 +58,10 @@ demo-qemu7:			## migrate a guest of QEMU 7.2 in a virtual machine
 demo-mdev:			## migrate a virtual device (mdev) to another in a virtual machine
 	$(Q)scripts/demo mdev
 
+.PHONY: demo-security
+demo-security:			## attack the host through a device, with stock vfio-pci and with ours
+	$(Q)scripts/demo-security
+
 .PHONY: bench
 bench:				## run a benchmark (B=NAME; without it, list them)
 	$(Q)scripts/bench $(B)

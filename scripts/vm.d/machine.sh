@@ -22,7 +22,14 @@ said() {
 }
 
 start_machine() {
-	local name=$1 output=1 kernel_log arguments=() toolchain_binds=()
+	local name=$1 output=1 kernel_log arguments=() toolchain_binds=() program=(qemu-system-x86_64)
+	if [[ ${RVFIO_VM_QEMU:-} ]]; then
+		# By the loader of its own tree: its C library may be another.
+		local lib=$RVFIO_VM_QEMU/lib/x86_64-linux-gnu usr=$RVFIO_VM_QEMU/usr
+		program=(env QEMU_MODULE_DIR="$usr/lib/x86_64-linux-gnu/qemu"
+			"$lib/ld-linux-x86-64.so.2" --library-path "$lib:$usr/lib/x86_64-linux-gnu"
+			"$usr/bin/qemu-system-x86_64" -L "$usr/share/qemu" -L "$usr/share/seabios")
+	fi
 	kernel_log=$(log_of "$name")
 	rm -f "$run/$name/pid" "$run/$name/control"/{started,status,dmesg}
 	if [[ -s $kernel_log ]]; then
@@ -33,7 +40,7 @@ start_machine() {
 	# Standard output is for what the first machine runs.
 	[[ $name == "${machines[0]}" ]] || output=2
 	RVFIO_TOOLCHAIN=$RVFIO_TOOLCHAIN "$SCRIPTS/in-toolchain" -C "$run" "${toolchain_binds[@]}" \
-		qemu-system-x86_64 "${arguments[@]}" \
+		"${program[@]}" "${arguments[@]}" \
 		<&"$input" >&"$output" 2>"$run/$name/qemu.log" &
 	qemu[$name]=$!
 }

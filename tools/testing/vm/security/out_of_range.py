@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a hostile guest tells its edu: a transfer beyond the internal buffer.
+
+    python3 -B security/out_of_range.py DRIVER
+
+The edu of older QEMUs, 7.2 for one, ends its QEMU, the whole host, when it is told so. Run by
+scripts/demo-security, in a machine that may end.
+"""
+
+import errno
+import sys
+import time
+
+import mediated
+import modules
+from edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY, Edu
+from vfio import Device, Memory
+
+IOVA = 0x100000
+
+# How long the device takes is 100 ms; the machine would be gone by then.
+PATIENCE = 10
+
+
+def attack(device):
+    """Has the device write its buffer and a page beyond it to memory; tells what came of it."""
+    memory = Memory(1 << 20)
+    device.map(memory, IOVA)
+    edu = Edu(device)
+    print(f"{device.bdf}: {2 * BUFFER_SIZE} bytes from a buffer of {BUFFER_SIZE}", flush=True)
+    try:
+        edu.start(BUFFER, IOVA, 2 * BUFFER_SIZE, TO_MEMORY)
+    except OSError as error:
+        assert error.errno == errno.EINVAL, error
+        # The device was not told, and goes on.
+        assert not edu.read64(DMA_COMMAND) & RUN
+        edu.to_memory(IOVA)
+        assert edu.factorial(5) == 120
+        print("refused: the device works, and so does the host", flush=True)
+        return
+    print("accepted", flush=True)
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        time.sleep(0.1)
+    assert not edu.read64(DMA_COMMAND) & RUN
+    print("the host goes on", flush=True)
+
+
+def main():
+    driver = sys.argv[1]
+    bdf = modules.find_devices()[0]
+    if not modules.is_loaded("vfio_iommu_type1"):
+        modules.load("vfio_iommu_type1")
+    modules.rebind(bdf, driver)
+    name = mediated.create(bdf, 2) if driver == mediated.DRIVER else bdf
+    with Device(name) as device:
+        attack(device)
+
+
+if __name__ == "__main__":
+    main()
