@@ -8,7 +8,8 @@ import pytest
 
 import image as im
 import migration2018 as m
-from edu import BUFFER_SIZE
+import vfio
+from edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, DMA_COUNT, RUN, TO_MEMORY
 from errnos import refused
 from guest import Guest
 from image import Image
@@ -337,4 +338,30 @@ def test_bit_flips_are_refused(guest, saved, rng):
         is_refused(guest, bytes(wrong))
     assert guest.buffer() == bytes(BUFFER_SIZE)
     guest.region.load(data)
+    works(guest)
+
+
+def test_an_image_grants_no_transfer_that_a_guest_may_not_command(guest, saved):
+    """A command under way is refused; registers that describe a wrong one start nothing."""
+    region, data = guest.region, saved[0]
+    running = Image.parse(data)
+    running.set_register(im.DMA_COMMAND, RUN | TO_MEMORY, "<Q")
+    region.state = m.RESUME
+    with refused():
+        region.set_buffer(running.build())
+    guest.device.reset()
+
+    wrong = Image.parse(data)
+    for field, value in ((im.DMA_SOURCE, BUFFER), (im.DMA_DESTINATION, guest.IOVA),
+                         (im.DMA_COUNT, 2 * BUFFER_SIZE), (im.DMA_COMMAND, TO_MEMORY)):
+        wrong.set_register(field, value, "<Q")
+    region.load(wrong.build())
+    guest.device.enable(vfio.COMMAND_MEMORY | vfio.COMMAND_MASTER)
+    assert guest.edu.read64(DMA_COUNT) == 2 * BUFFER_SIZE
+    assert guest.edu.read64(DMA_COMMAND) == TO_MEMORY
+    with refused():
+        guest.edu.write64(DMA_COMMAND, RUN | TO_MEMORY)
+    assert not guest.edu.read64(DMA_COMMAND) & RUN
+    assert not any(guest.memory.bytes[: 2 * BUFFER_SIZE])
+    guest.device.reset()
     works(guest)
