@@ -145,26 +145,53 @@ impl Reservation {
         done(unsafe { libc::madvise(at, len, advice) }.into())
     }
 
-    /// Has the kernel copy bytes out of it.
+    /// Has the kernel copy bytes out of it: into a pipe, and from there.
+    ///
+    /// Returns how many there were until the first that cannot be read.
     pub fn load(&self, offset: usize, bytes: &mut [u8]) -> Result {
-        let remote = self.part(offset, bytes.len())?;
-        let local = libc::iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: bytes.len(),
-        };
-        // SAFETY: `local` is valid for writes, and the call checks the other side.
-        done(unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) } as c_long)
+        self.range(offset, bytes.len())?;
+        COPIER.with(|(output, input)| {
+            let mut moved = 0;
+            for part in bytes.chunks_mut(PIECE) {
+                let held = match write(input.as_raw_fd(), self.at(offset + moved), part.len()) {
+                    Err(errno) if moved == 0 => return Err(errno),
+                    Err(_) => break,
+                    Ok(held) => held,
+                };
+                let (fd, to) = (output.as_raw_fd(), part.as_mut_ptr().cast());
+                // SAFETY: `part` is valid for writes, and holds as much.
+                moved += done(unsafe { libc::read(fd, to, held) } as c_long)?;
+                if held < part.len() {
+                    break;
+                }
+            }
+            Ok(moved)
+        })
     }
 
-    /// Has the kernel copy bytes into it.
+    /// Has the kernel copy bytes into it, likewise.
     pub fn store(&self, offset: usize, bytes: &[u8]) -> Result {
-        let remote = self.part(offset, bytes.len())?;
-        let local = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
-        // SAFETY: `local` is valid for reads, and the other side is the kernel's to write.
-        done(unsafe { libc::process_vm_writev(libc::getpid(), &local, 1, &remote, 1, 0) } as c_long)
+        self.range(offset, bytes.len())?;
+        COPIER.with(|(output, input)| {
+            let mut moved = 0;
+            for part in bytes.chunks(PIECE) {
+                let (fd, from) = (input.as_raw_fd(), part.as_ptr().cast());
+                // SAFETY: `part` is valid for reads.
+                let held = done(unsafe { libc::write(fd, from, part.len()) } as c_long)?;
+                let stored = read(output.as_raw_fd(), self.at(offset + moved), held);
+                let stored = stored.inspect_err(|_| drain(output));
+                match stored {
+                    Err(errno) if moved == 0 => return Err(errno),
+                    Err(_) => break,
+                    Ok(count) => moved += count,
+                }
+                if stored != Ok(held) {
+                    drain(output);
+                    break;
+                }
+            }
+            Ok(moved)
+        })
     }
 
     /// Has the kernel put references to its pages into a pipe.
@@ -182,6 +209,21 @@ impl Reservation {
             iov_len: len,
         })
     }
+}
+
+/// Bytes that go through a pipe at a time.
+const PIECE: usize = 8 * PAGE;
+
+thread_local! {
+    /// The pipe of [`Reservation::load`] and [`Reservation::store`].
+    static COPIER: (OwnedFd, OwnedFd) = pipe().expect("a pipe can be had");
+}
+
+/// Empties a pipe.
+fn drain(output: &OwnedFd) {
+    let mut bytes = [0_u8; PAGE];
+    // SAFETY: The buffer is valid for the call.
+    while unsafe { libc::read(output.as_raw_fd(), bytes.as_mut_ptr().cast(), PAGE) } > 0 {}
 }
 
 fn last() -> Errno {
