@@ -6,8 +6,8 @@
 //! the manual pages.
 
 use libc::{
-    EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOENT, ENOMEM,
-    ENOMSG, ENOSPC, ENOTTY, EOPNOTSUPP, EOVERFLOW, EPERM, ERANGE, ESPIPE, ETIMEDOUT,
+    E2BIG, EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOENT,
+    ENOMEM, ENOMSG, ENOSPC, ENOTTY, EOPNOTSUPP, EOVERFLOW, EPERM, ERANGE, ESPIPE, ETIMEDOUT,
 };
 
 macro_rules! kinds {
@@ -60,10 +60,11 @@ kinds! {
     // EBUSY: the vfio-pci core does not wait for those who access the device.
     HotReset, "PCI_HOT_RESET", [EBUSY, EINVAL, EFAULT, ENODEV, EBADF, ENOTTY, EAGAIN];
     IoEventFd, "IOEVENTFD", [ENOTTY];
-    // EBADF: the eventfd of LOW_POWER_ENTRY_WITH_WAKEUP.
-    Feature, "DEVICE_FEATURE", [EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EIO, ENODEV, EPERM, EOPNOTSUPP];
+    // E2BIG: too many ranges for a DMA log. EBADF: the eventfd of LOW_POWER_ENTRY_WITH_WAKEUP.
+    Feature, "DEVICE_FEATURE", [E2BIG, EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EIO, ENODEV, EPERM, EOPNOTSUPP];
     MigrationState, "MIG_DEVICE_STATE set", [EINVAL, EFAULT, EBUSY, EIO, ENODEV, ETIMEDOUT, EINTR, ENOMEM];
-    OtherIoctl, "other ioctl", [EINVAL, EFAULT, ENOTTY];
+    // E2BIG: an argument of BIND_IOMMUFD that is longer than the kernel knows.
+    OtherIoctl, "other ioctl", [E2BIG, EINVAL, EFAULT, ENOTTY];
     // The device's file.
     Seek, "lseek", [EINVAL, ESPIPE];
     Poll, "poll", [EINTR];
@@ -95,6 +96,7 @@ kinds! {
 /// The name of an errno.
 pub fn errno_name(errno: i32) -> String {
     const NAMES: &[(i32, &str)] = &[
+        (E2BIG, "E2BIG"),
         (EACCES, "EACCES"),
         (EAGAIN, "EAGAIN"),
         (EBADF, "EBADF"),
