@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a hostile guest tells its edu: a transfer beyond the internal buffer.
 
-    python3 -B security/out_of_range.py DRIVER
+    python3 -B -m security.out_of_range DRIVER
 
 The edu of older QEMUs, 7.2 for one, ends its QEMU, the whole host, when it is told so. Run by
 scripts/demo-security, in a machine that may end.
