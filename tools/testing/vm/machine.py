@@ -251,9 +251,21 @@ class Machine:
 figures = []
 
 
-def migrate(source, target):
-    """Moves the guest to another QEMU; returns what the source says of it."""
-    source.migrate_to(target.listen())
+# A socket for migrations whose times count. The chroot of QEMU 7.2 has the same /dev.
+SOCKET = "/dev/shm/migration"
+
+
+def migrate(source, target, socket=None):
+    """Moves the guest to another QEMU; returns what the source says of it.
+
+    Through a Unix socket where a path for it is given, otherwise through TCP, by which the last
+    bytes sometimes wait 40 ms until what was before them is acknowledged.
+    """
+    if socket is None:
+        source.migrate_to(target.listen())
+    else:
+        target.cmd("migrate-incoming", uri=f"unix:{socket}")
+        source.cmd("migrate", uri=f"unix:{socket}")
     info = source.wait_end()
     target.wait_status()
     figures.append((str(source.version), info["total-time"], info["downtime"]))

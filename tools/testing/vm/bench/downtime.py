@@ -20,7 +20,7 @@ import versions
 from conftest import script
 from edu import BUFFER_SIZE
 from guest import Guest
-from machine import MIB, Machine, migrate
+from machine import MIB, SOCKET, Machine, migrate
 from trace_events import trace
 
 ROUNDS = 7
@@ -155,7 +155,7 @@ def qemu(places, version, properties=(), used=False, capabilities=()):
             source.capability(name, True)
             target.capability(name, True)
         with trace() as events:
-            info = migrate(source, target)
+            info = migrate(source, target, SOCKET)
             found = events()
         passes = 0
         if used:
