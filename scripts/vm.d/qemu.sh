@@ -33,7 +33,9 @@ machine_arguments() {
 	kernel_log=$(log_of "$name")
 	arguments=(-nodefaults -no-user-config -display none -no-reboot
 		-pidfile "$run/$name/pid" -smp 2 -m "${RVFIO_VM_MEM:-2560}")
-	if has_kvm; then
+	if [[ $count_instructions ]]; then
+		arguments+=(-machine q35 -accel tcg,thread=single -icount shift=0 -cpu max)
+	elif has_kvm; then
 		arguments+=(-machine q35,kernel-irqchip=split -accel kvm -cpu host)
 	else
 		arguments+=(-machine q35 -accel tcg,thread=multi -cpu max)

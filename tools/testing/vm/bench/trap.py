@@ -43,7 +43,7 @@ def main():
         ours, stock = (statistics.median(one[access][n] for one in rounds) for n in (0, 1))
         ratio = statistics.geometric_mean(one[access][0] / one[access][1] for one in rounds)
         aim = AIMS.get(access)
-        verdict = "" if aim is None else f"{aim:6.2f} {'ok' if ratio <= aim else 'missed'}"
+        verdict = "" if aim is None else f"{aim:6.2f} {'ok' if round(ratio, 2) <= aim else 'missed'}"
         print(f"{access:18} {ours:16.0f} {stock:12.0f} {ratio:7.2f} {verdict}".rstrip())
 
 
