@@ -87,7 +87,10 @@ impl<D: Device> Engine<D> {
                 self.resume(host)?;
                 self.keep_saving(Mode::PreCopy);
             }
-            (State::PreCopyP2p, State::StopCopy) => self.keep_saving(Mode::StopCopy),
+            (State::PreCopyP2p, State::StopCopy) => {
+                self.quiesce(host)?;
+                self.keep_saving(Mode::StopCopy);
+            }
             (State::PreCopy, State::Running) => self.mode = Mode::Running,
             (State::PreCopyP2p, State::RunningP2p) => self.mode = Mode::RunningP2p,
             (State::RunningP2p, State::Stop) => self.mode = Mode::Stop,

@@ -173,6 +173,15 @@ fn a_device_that_runs_after_a_reset_is_quiesced_before_it_is_used() {
     assert_eq!(host.called(), [Op::Quiesce, Op::SaveBegin]);
     engine.set_state(&host, V2, State::Running).unwrap();
     assert_eq!(host.called(), [Op::Resume]);
+
+    // By the other way to a stopped device.
+    engine.set_state(&host, V2, State::Stop).unwrap();
+    host.fail(Op::Quiesce, EINTR);
+    assert_eq!(engine.set_state(&host, V2, State::Resuming), Err(EINTR));
+    engine.set_state(&host, V2, State::PreCopyP2p).unwrap();
+    host.called();
+    engine.set_state(&host, V2, State::StopCopy).unwrap();
+    assert_eq!(host.called(), [Op::Quiesce]);
 }
 
 #[test]
