@@ -38,6 +38,11 @@ use crate::{
         self,
         RegisterState, //
     },
+    progress::{
+        self,
+        Loaded,
+        Saved, //
+    },
     registers::*,
     transfer::{
         DmaRegisters,
@@ -50,10 +55,10 @@ pub(crate) struct EduDevice {
     config: Config,
     identity: Identity,
     buffer: InternalBuffer,
-    /// The buffer in its present state is in the image that is being saved.
-    buffer_saved: bool,
-    /// The registers are in the image that is being saved.
-    registers_saved: bool,
+    /// The image that is being saved.
+    saved: Saved,
+    /// The image that is being loaded.
+    loaded: Loaded,
     /// The DMA registers as the guest sees them; the hardware's are the driver's.
     dma: DmaRegisters,
     /// The guest's last transfer, until it is seen to be done.
@@ -62,10 +67,6 @@ pub(crate) struct EduDevice {
     operand: u32,
     /// The guest's last factorial may still raise its interrupt.
     interrupt_due: bool,
-    /// Registers that were loaded and wait for the rest of the image.
-    loaded: Option<RegisterState>,
-    /// The image that is being loaded had a buffer.
-    buffer_loaded: bool,
     /// Loaded interrupts that wait for the device to run.
     interrupts: u32,
     /// The device was cut off from memory, see [`PassError::Lost`].
@@ -88,14 +89,12 @@ impl EduDevice {
                 state_minor: image::STATE_MINOR,
             },
             buffer: InternalBuffer::new()?,
-            buffer_saved: false,
-            registers_saved: false,
+            saved: Saved::default(),
+            loaded: Loaded::default(),
             dma: DmaRegisters::default(),
             transfer: None,
             operand: FACTORIAL_ZERO,
             interrupt_due: false,
-            loaded: None,
-            buffer_loaded: false,
             interrupts: 0,
             lost: false,
         })
@@ -164,7 +163,7 @@ impl EduDevice {
     fn save_buffer(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
         let result = self.buffer.read(core);
         payload.put_slice(Self::passed(&mut self.lost, core, result)?)?;
-        self.buffer_saved = true;
+        self.saved.buffer = true;
         Ok(SectionHead::mandatory(image::BUFFER, 0))
     }
 
@@ -175,7 +174,7 @@ impl EduDevice {
         state.dma = self.dma;
         state.interrupts |= self.interrupts;
         state.write(payload)?;
-        self.registers_saved = true;
+        self.saved.registers = true;
         Ok(SectionHead::mandatory(image::REGISTERS, 0))
     }
 }
@@ -210,7 +209,7 @@ impl Device for EduDevice {
         if self.lost {
             return Err(EIO);
         }
-        self.loaded = None;
+        self.loaded = Loaded::default();
         self.interrupts = 0;
         self.wait_idle(core, Signals::Ignore)?;
         self.write_buffer(core, &[0; BUFFER_SIZE])?;
@@ -229,33 +228,16 @@ impl Device for EduDevice {
     }
 
     fn size(&self, _core: &CoreDevice) -> Amount {
-        Amount {
-            // CAST: A small constant.
-            bytes: BUFFER_SIZE as u64 + RegisterState::SIZE,
-            sections: 2,
-        }
+        progress::SIZE
     }
 
     fn save_begin(&mut self, _core: &CoreDevice) -> Result {
-        self.buffer_saved = false;
-        self.registers_saved = false;
+        self.saved = Saved::default();
         Ok(())
     }
 
     fn remaining(&self, _core: &CoreDevice) -> Remaining {
-        let once = |bytes, saved: bool| {
-            let count = u64::from(!saved);
-            Amount {
-                // No overflow: `count` is 0 or 1.
-                bytes: bytes * count,
-                sections: count,
-            }
-        };
-        Remaining {
-            // CAST: A small constant.
-            running: once(BUFFER_SIZE as u64, self.buffer_saved),
-            stopped: once(RegisterState::SIZE, self.registers_saved),
-        }
+        self.saved.remaining()
     }
 
     fn save(
@@ -264,48 +246,30 @@ impl Device for EduDevice {
         phase: Phase,
         payload: &mut Payload,
     ) -> Result<Option<SectionHead>> {
-        if !self.buffer_saved && !self.is_transferring(core)? {
+        if !self.saved.buffer && !self.is_transferring(core)? {
             return self.save_buffer(core, payload).map(Some);
         }
-        if phase == Phase::Stopped && !self.registers_saved {
+        if phase == Phase::Stopped && !self.saved.registers {
             return self.save_registers(core, payload).map(Some);
         }
         Ok(None)
     }
 
     fn load_begin(&mut self, _core: &CoreDevice) -> Result {
-        self.loaded = None;
-        self.buffer_loaded = false;
+        self.loaded = Loaded::default();
         Ok(())
     }
 
     fn load(&mut self, core: &CoreDevice, section: &Section<'_>) -> Result {
-        let kind = section.head.kind;
-        let is_known = matches!(kind, image::REGISTERS | image::BUFFER);
-        if is_known && (section.head.offset != 0 || self.loaded.is_some()) {
-            return Err(EINVAL);
+        if let Some(content) = self.loaded.take(section)? {
+            self.write_buffer(core, content)?;
+            self.loaded.buffer = true;
         }
-        match kind {
-            image::REGISTERS => {
-                self.loaded = Some(RegisterState::read(section)?);
-                Ok(())
-            }
-            image::BUFFER => {
-                let content = section.payload.try_into().map_err(|_| EINVAL)?;
-                self.write_buffer(core, content)?;
-                self.buffer_loaded = true;
-                Ok(())
-            }
-            _ => Err(EOPNOTSUPP),
-        }
+        Ok(())
     }
 
     fn load_end(&mut self, core: &CoreDevice) -> Result {
-        let state = self
-            .loaded
-            .take()
-            .filter(|_| self.buffer_loaded)
-            .ok_or(EINVAL)?;
+        let state = self.loaded.end()?;
         hardware::write(core, &state)?;
         self.dma = state.dma;
         self.operand = state.operand;

@@ -36,6 +36,8 @@ mod image;
 #[forbid(unsafe_code)]
 mod mdev;
 #[forbid(unsafe_code)]
+mod progress;
+#[forbid(unsafe_code)]
 mod registers;
 #[forbid(unsafe_code)]
 mod transfer;

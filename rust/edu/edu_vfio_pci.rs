@@ -36,6 +36,8 @@ mod hardware;
 #[forbid(unsafe_code)]
 mod image;
 #[forbid(unsafe_code)]
+mod progress;
+#[forbid(unsafe_code)]
 #[expect(dead_code, reason = "the mediated flavour emulates more of them")]
 mod registers;
 #[forbid(unsafe_code)]

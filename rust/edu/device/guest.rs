@@ -125,7 +125,7 @@ impl EduDevice {
             }
             Transfer::FromMemory => {
                 self.buffer.forget();
-                self.buffer_saved = false;
+                self.saved.buffer = false;
             }
         }
         for (offset, value) in [

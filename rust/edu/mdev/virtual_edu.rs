@@ -49,7 +49,11 @@ use crate::{
         self,
         RegisterState, //
     },
-    registers::*,
+    progress::{
+        self,
+        Loaded,
+        Saved, //
+    },
     transfer::{
         DmaRegisters,
         Transfer, //
@@ -70,14 +74,10 @@ pub(crate) struct VirtualEdu {
     dma: DmaRegisters,
     /// Its place among the virtual devices, until it is removed.
     instance: Option<Instance>,
-    /// The buffer in its present state is in the image that is being saved.
-    buffer_saved: bool,
-    /// The registers are in the image that is being saved.
-    registers_saved: bool,
-    /// Registers that were loaded and wait for the rest of the image.
-    loaded: Option<RegisterState>,
-    /// The image that is being loaded had a buffer.
-    buffer_loaded: bool,
+    /// The image that is being saved.
+    saved: Saved,
+    /// The image that is being loaded.
+    loaded: Loaded,
     /// Loaded interrupts wait for the device to run.
     interrupts_due: bool,
 }
@@ -92,10 +92,8 @@ impl VirtualEdu {
             liveness: 0,
             dma: DmaRegisters::default(),
             instance: Some(Instances::take(&parent.instances, type_)?),
-            buffer_saved: false,
-            registers_saved: false,
-            loaded: None,
-            buffer_loaded: false,
+            saved: Saved::default(),
+            loaded: Loaded::default(),
             interrupts_due: false,
         })
     }
@@ -131,7 +129,7 @@ impl Device for VirtualEdu {
     }
 
     fn reset(&mut self, host: &VirtualDevice) -> Result {
-        self.loaded = None;
+        self.loaded = Loaded::default();
         self.interrupts_due = false;
         self.slot.mediator().cancel(&self.slot);
         let mut state = self.slot.wait_idle(Signals::Ignore, self.config.timeout)?;
@@ -150,33 +148,16 @@ impl Device for VirtualEdu {
     }
 
     fn size(&self, _host: &VirtualDevice) -> Amount {
-        Amount {
-            // CAST: A small constant.
-            bytes: BUFFER_SIZE as u64 + RegisterState::SIZE,
-            sections: 2,
-        }
+        progress::SIZE
     }
 
     fn save_begin(&mut self, _host: &VirtualDevice) -> Result {
-        self.buffer_saved = false;
-        self.registers_saved = false;
+        self.saved = Saved::default();
         Ok(())
     }
 
     fn remaining(&self, _host: &VirtualDevice) -> Remaining {
-        let once = |bytes, saved: bool| {
-            let count = u64::from(!saved);
-            Amount {
-                // No overflow: `count` is 0 or 1.
-                bytes: bytes * count,
-                sections: count,
-            }
-        };
-        Remaining {
-            // CAST: A small constant.
-            running: once(BUFFER_SIZE as u64, self.buffer_saved),
-            stopped: once(RegisterState::SIZE, self.registers_saved),
-        }
+        self.saved.remaining()
     }
 
     fn save(
@@ -186,12 +167,12 @@ impl Device for VirtualEdu {
         payload: &mut Payload,
     ) -> Result<Option<SectionHead>> {
         let state = self.slot.lock();
-        if !self.buffer_saved && state.transfer() != Some(Transfer::FromMemory) {
+        if !self.saved.buffer && state.transfer() != Some(Transfer::FromMemory) {
             payload.put_slice(state.buffer.as_slice())?;
-            self.buffer_saved = true;
+            self.saved.buffer = true;
             return Ok(Some(SectionHead::mandatory(image::BUFFER, 0)));
         }
-        if phase == Phase::Stopped && !self.registers_saved {
+        if phase == Phase::Stopped && !self.saved.registers {
             let registers = state.registers;
             RegisterState {
                 status: registers.status,
@@ -202,47 +183,29 @@ impl Device for VirtualEdu {
                 dma: self.dma,
             }
             .write(payload)?;
-            self.registers_saved = true;
+            self.saved.registers = true;
             return Ok(Some(SectionHead::mandatory(image::REGISTERS, 0)));
         }
         Ok(None)
     }
 
     fn load_begin(&mut self, _host: &VirtualDevice) -> Result {
-        self.loaded = None;
-        self.buffer_loaded = false;
+        self.loaded = Loaded::default();
         Ok(())
     }
 
     fn load(&mut self, _host: &VirtualDevice, section: &Section<'_>) -> Result {
-        let kind = section.head.kind;
-        let is_known = matches!(kind, image::REGISTERS | image::BUFFER);
-        if is_known && (section.head.offset != 0 || self.loaded.is_some()) {
-            return Err(EINVAL);
+        if let Some(content) = self.loaded.take(section)? {
+            let mut state = self.slot.lock();
+            state.buffer.copy_from_slice(content);
+            state.content = self.slot.mediator().new_content();
+            self.loaded.buffer = true;
         }
-        match kind {
-            image::REGISTERS => {
-                self.loaded = Some(RegisterState::read(section)?);
-                Ok(())
-            }
-            image::BUFFER => {
-                let content: &[u8; BUFFER_SIZE] = section.payload.try_into().map_err(|_| EINVAL)?;
-                let mut state = self.slot.lock();
-                state.buffer.copy_from_slice(content);
-                state.content = self.slot.mediator().new_content();
-                self.buffer_loaded = true;
-                Ok(())
-            }
-            _ => Err(EOPNOTSUPP),
-        }
+        Ok(())
     }
 
     fn load_end(&mut self, _host: &VirtualDevice) -> Result {
-        let registers = self
-            .loaded
-            .take()
-            .filter(|_| self.buffer_loaded)
-            .ok_or(EINVAL)?;
+        let registers = self.loaded.end()?;
         self.interrupts_due = registers.interrupts != 0;
         self.liveness = registers.liveness;
         self.dma = registers.dma;

@@ -144,7 +144,7 @@ impl VirtualEdu {
             }
             Transfer::FromMemory => {
                 mediator.copy(self.slot.clone());
-                self.buffer_saved = false;
+                self.saved.buffer = false;
                 Stage::Fetch
             }
         };

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! How far a save or a load of the edu has come.
+
+use kernel::prelude::*;
+use migration::{
+    device::{
+        Amount,
+        Remaining, //
+    },
+    image::Section, //
+};
+
+use crate::{
+    image::{
+        self,
+        RegisterState, //
+    },
+    registers::BUFFER_SIZE, //
+};
+
+/// All that an image has of a device.
+pub(crate) const SIZE: Amount = Amount {
+    // CAST: A small constant.
+    bytes: BUFFER_SIZE as u64 + RegisterState::SIZE,
+    sections: 2,
+};
+
+/// What is in the image that is being saved.
+#[derive(Debug, Default)]
+pub(crate) struct Saved {
+    /// The buffer in its present state.
+    pub(crate) buffer: bool,
+    /// The registers.
+    pub(crate) registers: bool,
+}
+
+impl Saved {
+    /// Returns what is left to save.
+    pub(crate) fn remaining(&self) -> Remaining {
+        let once = |bytes, saved: bool| {
+            let count = u64::from(!saved);
+            Amount {
+                // No overflow: `count` is 0 or 1.
+                bytes: bytes * count,
+                sections: count,
+            }
+        };
+        Remaining {
+            // CAST: A small constant.
+            running: once(BUFFER_SIZE as u64, self.buffer),
+            stopped: once(RegisterState::SIZE, self.registers),
+        }
+    }
+}
+
+/// What was taken of the image that is being loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// The device has a buffer of the image.
+    pub(crate) buffer: bool,
+    /// The registers, which wait for the rest of the image.
+    registers: Option<RegisterState>,
+}
+
+impl Loaded {
+    /// Takes a section: keeps the registers, returns a buffer for the device to get.
+    ///
+    /// Errors as [`Device::load`].
+    ///
+    /// [`Device::load`]: migration::device::Device::load
+    pub(crate) fn take<'a>(
+        &mut self,
+        section: &Section<'a>,
+    ) -> Result<Option<&'a [u8; BUFFER_SIZE]>> {
+        let kind = section.head.kind;
+        let is_known = matches!(kind, image::REGISTERS | image::BUFFER);
+        if is_known && (section.head.offset != 0 || self.registers.is_some()) {
+            return Err(EINVAL);
+        }
+        match kind {
+            image::REGISTERS => {
+                self.registers = Some(RegisterState::read(section)?);
+                Ok(None)
+            }
+            image::BUFFER => Ok(Some(section.payload.try_into().map_err(|_| EINVAL)?)),
+            _ => Err(EOPNOTSUPP),
+        }
+    }
+
+    /// Returns the registers of an image that has ended; `EINVAL` where something is missing.
+    pub(crate) fn end(&mut self) -> Result<RegisterState> {
+        self.registers.take().filter(|_| self.buffer).ok_or(EINVAL)
+    }
+}
