@@ -6,10 +6,15 @@ use core::ops::Range;
 
 use kernel::prelude::*;
 use migration::iova::IovaRange;
+use vfio::{
+    dev_warn_ratelimited,
+    log::Logs, //
+};
 
 use crate::registers::{
     BUFFER,
     BUFFER_SIZE,
+    COMMAND_RUN,
     COMMAND_TO_MEMORY, //
 };
 
@@ -36,12 +41,38 @@ pub(crate) enum Transfer {
 }
 
 impl Transfer {
+    /// Returns the DMA registers with the guest's `command` taken, and the transfer that it starts.
+    ///
+    /// `EINVAL`, told in the kernel log, for one that [`Transfer::new`] refuses.
+    pub(crate) fn start(
+        host: &impl Logs,
+        registers: DmaRegisters,
+        command: u64,
+        mask: u64,
+    ) -> Result<(DmaRegisters, Self)> {
+        let dma = DmaRegisters {
+            command: command & !COMMAND_RUN,
+            ..registers
+        };
+        let transfer = Self::new(&dma, mask).inspect_err(|_| {
+            dev_warn_ratelimited!(
+                host,
+                "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
+                command,
+                dma.source,
+                dma.destination,
+                dma.count
+            );
+        })?;
+        Ok((dma, transfer))
+    }
+
     /// Returns the transfer that `registers` describe.
     ///
     /// `EINVAL` where it does not lie wholly within the internal buffer, is empty (a device that
     /// is told to do such a thing ends the host's QEMU) or reaches beyond `mask` (the device would
     /// cut the address and touch other memory than it was told to).
-    pub(crate) fn new(registers: &DmaRegisters, mask: u64) -> Result<Self> {
+    fn new(registers: &DmaRegisters, mask: u64) -> Result<Self> {
         let to_memory = registers.command & COMMAND_TO_MEMORY != 0;
         let memory = if to_memory {
             registers.destination

@@ -10,19 +10,13 @@ use migration::{
     },
     dirty::DirtyLog, //
 };
-use vfio::{
-    dev_warn_ratelimited,
-    pci::CoreDevice, //
-};
+use vfio::pci::CoreDevice;
 
 use super::EduDevice;
 use crate::{
     hardware,
     registers::*,
-    transfer::{
-        DmaRegisters,
-        Transfer, //
-    }, //
+    transfer::Transfer, //
 };
 
 impl EduDevice {
@@ -103,20 +97,7 @@ impl EduDevice {
         // Before anything is marked.
         core.check_decoding()?;
 
-        let dma = DmaRegisters {
-            command: value & !COMMAND_RUN,
-            ..self.dma
-        };
-        let transfer = Transfer::new(&dma, self.config.dma_mask).inspect_err(|_| {
-            dev_warn_ratelimited!(
-                core,
-                "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
-                value,
-                dma.source,
-                dma.destination,
-                dma.count
-            );
-        })?;
+        let (dma, transfer) = Transfer::start(core, self.dma, value, self.config.dma_mask)?;
 
         match transfer {
             Transfer::ToMemory(range) => {

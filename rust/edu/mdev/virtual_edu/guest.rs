@@ -10,10 +10,7 @@ use migration::{
     },
     dirty::DirtyLog, //
 };
-use vfio::{
-    dev_warn_ratelimited,
-    mdev::VirtualDevice, //
-};
+use vfio::mdev::VirtualDevice;
 
 use super::VirtualEdu;
 use crate::{
@@ -22,10 +19,7 @@ use crate::{
         UnderWay, //
     },
     registers::*,
-    transfer::{
-        DmaRegisters,
-        Transfer, //
-    }, //
+    transfer::Transfer, //
 };
 
 /// What registers read that there are not, or not in that width.
@@ -119,20 +113,7 @@ impl VirtualEdu {
             // The device ignores it.
             return Ok(());
         }
-        let dma = DmaRegisters {
-            command: value & !COMMAND_RUN,
-            ..self.dma
-        };
-        let transfer = Transfer::new(&dma, self.config.dma_mask).inspect_err(|_| {
-            dev_warn_ratelimited!(
-                host,
-                "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
-                value,
-                dma.source,
-                dma.destination,
-                dma.count
-            );
-        })?;
+        let (dma, transfer) = Transfer::start(host, self.dma, value, self.config.dma_mask)?;
         // Who carries it out looks at the slot only once it has its lock.
         let mediator = self.slot.mediator();
         let stage = match transfer {
