@@ -6,6 +6,48 @@ use kernel::{
     prelude::*,
     time::Delta, //
 };
+use vfio::Protocols;
+
+use crate::module_parameters;
+
+/// Declares the module: `module!` with what is the same for all of the edu's modules.
+macro_rules! edu_module {
+    (type: $type:ident, name: $name:tt, description: $description:tt,) => {
+        module! {
+            type: $type,
+            name: $name,
+            authors: ["rvfio contributors"],
+            description: $description,
+            license: "GPL",
+            params: {
+                data_section_kib: u32 {
+                    default: 256,
+                    description: "Size of the migration region's data section in KiB, 4 to 65536, a multiple of 4 (default 256)",
+                },
+                dma_mask_bits: u32 {
+                    default: 28,
+                    description: "Address bits that the devices have for DMA, 13 to 64; edu's dma_mask property (default 28)",
+                },
+                region_2018: bool {
+                    default: true,
+                    description: "Offer the migration region of November 2018 (default yes)",
+                },
+                region_v1: bool {
+                    default: true,
+                    description: "Offer the migration region of Linux 5.8 to 5.17, for QEMU 5.2 to 7.2 (default yes)",
+                },
+                v2: bool {
+                    default: true,
+                    description: "Offer the migration features of Linux 5.18 and later, for QEMU 8 and later (default yes)",
+                },
+                quiesce_timeout_ms: u32 {
+                    default: 10000,
+                    description: "Longest wait for a computation or transfer before a stop or reset fails, in ms, 200 to 60000 (default 10000)",
+                },
+            },
+        }
+    };
+}
 
 /// Bytes of a KiB.
 const KIB: usize = 1024;
@@ -31,6 +73,24 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
+    /// Returns the parameters.
+    pub(crate) fn given() -> Self {
+        Self {
+            data_section_kib: module_parameters::data_section_kib.value(),
+            dma_mask_bits: module_parameters::dma_mask_bits.value(),
+            quiesce_timeout_ms: module_parameters::quiesce_timeout_ms.value(),
+        }
+    }
+
+    /// Returns the protocols that the administrator lets the devices offer.
+    pub(crate) fn protocols() -> Protocols {
+        Protocols {
+            region_2018: module_parameters::region_2018.value(),
+            region_v1: module_parameters::region_v1.value(),
+            v2: module_parameters::v2.value(),
+        }
+    }
+
     /// Checks the ranges: `EINVAL`, and says which parameter, where one is out of its.
     pub(crate) fn check(&self) -> Result {
         let check = |fits: bool, rule: &str| {

@@ -22,14 +22,15 @@ use vfio::{
         DriverRegistration,
         Function,
         Mediated,
-        Protocols,
         Registration,
         Type, //
     },
-    physical, //
+    physical,
+    Protocols, //
 };
 
 #[forbid(unsafe_code)]
+#[macro_use]
 mod config;
 #[forbid(unsafe_code)]
 mod image;
@@ -60,17 +61,6 @@ struct EduMdev;
 /// What the physical devices' drivers refer to.
 static DRIVER: Driver<EduMdev> = Driver::new();
 
-impl EduMdev {
-    /// Returns the module's parameters.
-    fn parameters() -> Parameters {
-        Parameters {
-            data_section_kib: module_parameters::data_section_kib.value(),
-            dma_mask_bits: module_parameters::dma_mask_bits.value(),
-            quiesce_timeout_ms: module_parameters::quiesce_timeout_ms.value(),
-        }
-    }
-}
-
 #[vtable]
 impl Mediated for EduMdev {
     type Device = VirtualEdu;
@@ -83,15 +73,11 @@ impl Mediated for EduMdev {
     }
 
     fn protocols() -> Protocols {
-        Protocols {
-            region_2018: module_parameters::region_2018.value(),
-            region_v1: module_parameters::region_v1.value(),
-            v2: module_parameters::v2.value(),
-        }
+        Parameters::protocols()
     }
 
     fn data_section_size() -> usize {
-        Self::parameters().data_section_size()
+        Parameters::given().data_section_size()
     }
 
     fn function(parent: &EduParent) -> Function {
@@ -103,7 +89,7 @@ impl Mediated for EduMdev {
     }
 
     fn new(parent: &EduParent, type_: usize) -> Result<VirtualEdu> {
-        VirtualEdu::new(parent, type_, Self::parameters().config())
+        VirtualEdu::new(parent, type_, Parameters::given().config())
     }
 
     fn removed(device: &mut VirtualEdu) {
@@ -133,7 +119,7 @@ impl pci::Driver for EduPci {
         _info: Option<&'bound ()>,
     ) -> impl PinInit<Bound, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            let parent = EduParent::new(pdev, EduMdev::parameters().dma_mask_bits)?;
+            let parent = EduParent::new(pdev, Parameters::given().dma_mask_bits)?;
             Ok(try_pin_init!(Bound {
                 _shut_down: parent.shut_down(),
                 _parent <- Registration::new(pdev.as_ref(), parent),
@@ -153,43 +139,15 @@ struct EduModule {
 impl kernel::InPlaceModule for EduModule {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _: { EduMdev::parameters().check()? },
+            _: { Parameters::given().check()? },
             _virtual: DRIVER.register()?,
             _physical <- kernel::driver::Registration::new(c"edu_mdev", module),
         })
     }
 }
 
-module! {
+edu_module! {
     type: EduModule,
     name: "edu_mdev",
-    authors: ["rvfio contributors"],
     description: "Mediated driver of QEMU's edu device with live migration of the virtual devices",
-    license: "GPL",
-    params: {
-        data_section_kib: u32 {
-            default: 256,
-            description: "Size of the migration region's data section in KiB, 4 to 65536, a multiple of 4 (default 256)",
-        },
-        dma_mask_bits: u32 {
-            default: 28,
-            description: "Address bits that the devices have for DMA, 13 to 64; edu's dma_mask property (default 28)",
-        },
-        region_2018: bool {
-            default: true,
-            description: "Offer the migration region of November 2018 (default yes)",
-        },
-        region_v1: bool {
-            default: true,
-            description: "Offer the migration region of Linux 5.8 to 5.17, for QEMU 5.2 to 7.2 (default yes)",
-        },
-        v2: bool {
-            default: true,
-            description: "Offer the migration features of Linux 5.18 and later, for QEMU 8 and later (default yes)",
-        },
-        quiesce_timeout_ms: u32 {
-            default: 10000,
-            description: "Longest wait for a computation or transfer before a stop or reset fails, in ms, 200 to 60000 (default 10000)",
-        },
-    },
 }

@@ -29,4 +29,3 @@ pub use self::{
     parent::Registration,
     virtual_device::VirtualDevice, //
 };
-pub use crate::device::Protocols;

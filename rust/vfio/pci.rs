@@ -25,4 +25,3 @@ pub use self::{
     registration::Registration,
     variant::Variant, //
 };
-pub use crate::device::Protocols;

@@ -24,3 +24,5 @@ mod sleep;
 mod user;
 pub mod wait;
 pub mod workqueue;
+
+pub use self::device::Protocols;
