@@ -11,6 +11,7 @@ use crate::{
     },
     engine::Engine,
     kabi2018::Kabi2018,
+    region::Region,
     region_v1::RegionV1,
     window::DataWindow, //
 };
@@ -78,51 +79,37 @@ impl<D: Device> Migratable<D> {
         self.engine.write_register(host, access, value)
     }
 
-    /// The client reads the header of the migration region of 2018; see [`Kabi2018::read`].
-    pub fn kabi2018_read(
+    /// The client reads the header of a migration region; see [`Kabi2018::read`] and
+    /// [`RegionV1::read`].
+    pub fn region_read(
         &mut self,
+        region: Region,
         host: &D::Host,
         window: &dyn DataWindow,
         offset: usize,
         out: &mut [u8],
     ) -> Result {
-        self.kabi2018
-            .read(&mut self.engine, host, window, offset, out)
+        let engine = &mut self.engine;
+        match region {
+            Region::Kabi2018 => self.kabi2018.read(engine, host, window, offset, out),
+            Region::V1 => self.region_v1.read(engine, host, window, offset, out),
+        }
     }
 
-    /// The client writes the header of the migration region of 2018; see [`Kabi2018::write`].
-    pub fn kabi2018_write(
+    /// The client writes the header of a migration region; see [`Kabi2018::write`] and
+    /// [`RegionV1::write`].
+    pub fn region_write(
         &mut self,
+        region: Region,
         host: &D::Host,
         window: &dyn DataWindow,
         offset: usize,
         bytes: &[u8],
     ) -> Result {
-        self.kabi2018
-            .write(&mut self.engine, host, window, offset, bytes)
-    }
-
-    /// The client reads the header of the v1 migration region; see [`RegionV1::read`].
-    pub fn region_v1_read(
-        &mut self,
-        host: &D::Host,
-        window: &dyn DataWindow,
-        offset: usize,
-        out: &mut [u8],
-    ) -> Result {
-        self.region_v1
-            .read(&mut self.engine, host, window, offset, out)
-    }
-
-    /// The client writes the header of the v1 migration region; see [`RegionV1::write`].
-    pub fn region_v1_write(
-        &mut self,
-        host: &D::Host,
-        window: &dyn DataWindow,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result {
-        self.region_v1
-            .write(&mut self.engine, host, window, offset, bytes)
+        let engine = &mut self.engine;
+        match region {
+            Region::Kabi2018 => self.kabi2018.write(engine, host, window, offset, bytes),
+            Region::V1 => self.region_v1.write(engine, host, window, offset, bytes),
+        }
     }
 }

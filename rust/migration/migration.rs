@@ -20,6 +20,7 @@ pub mod image;
 pub mod iova;
 pub mod kabi2018;
 pub mod migratable;
+pub mod region;
 pub mod region_v1;
 pub mod state;
 pub mod v2;

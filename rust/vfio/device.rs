@@ -47,11 +47,7 @@ pub(crate) use self::{
         Flavour,
         Host, //
     },
-    region::{
-        Kabi2018,
-        RegionKind,
-        RegionV1, //
-    }, //
+    region::type_of, //
 };
 use self::{
     link::Link,

@@ -3,7 +3,10 @@
 //! What the flavours of VFIO devices differ in.
 
 use kernel::ModuleMetadata;
-use migration::device::Device;
+use migration::{
+    device::Device,
+    region::Region, //
+};
 
 use crate::{
     bindings,
@@ -64,4 +67,14 @@ impl Protocols {
         region_v1: true,
         v2: true,
     };
+
+    /// Returns the migration regions that are offered, in the order of their indices.
+    pub(crate) fn regions(self) -> impl Iterator<Item = Region> {
+        [
+            self.region_2018.then_some(Region::Kabi2018),
+            self.region_v1.then_some(Region::V1),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }

@@ -2,7 +2,7 @@
 
 //! Migration regions: device-specific regions with a trapped header and a data section.
 //!
-//! The two region protocols differ in the header only, see [`RegionKind`]. Their regions share the
+//! The two region protocols differ in the header only, see [`Region`]. Their regions share the
 //! data section: one protocol at a time owns the device.
 //!
 //! uAPI: `include/uapi/linux/vfio_migration_region.h` and `struct vfio_device_migration_info` in
@@ -21,7 +21,7 @@ use kernel::{
 };
 use migration::{
     kabi2018,
-    migratable::Migratable,
+    region::Region,
     region_v1,
     window::DataWindow, //
 };
@@ -39,99 +39,43 @@ use crate::{
 /// Bytes of the longest header.
 const MAX_HEADER: usize = kabi2018::layout::HEADER_LEN;
 
-/// A region protocol: how its region is found, and what its header does.
-pub(crate) trait RegionKind<F: Flavour> {
-    /// Type and subtype in the region's type capability.
-    const TYPE: (u32, u32);
-
-    /// Bytes of the header that are decoded; the rest of its page is not there.
-    const HEADER: usize;
-
-    /// Reads fields of the header.
-    fn read(
-        state: &mut Migratable<F::Device>,
-        device: &VfioDevice<F>,
-        offset: usize,
-        out: &mut [u8],
-    ) -> Result;
-
-    /// Writes fields of the header.
-    fn write(
-        state: &mut Migratable<F::Device>,
-        device: &VfioDevice<F>,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result;
-}
-
-/// The region of November 2018.
-pub(crate) struct Kabi2018;
-
-impl<F: Flavour> RegionKind<F> for Kabi2018 {
-    const TYPE: (u32, u32) = (
-        bindings::VFIO_REGION_TYPE_MIGRATION_2018,
-        bindings::VFIO_REGION_SUBTYPE_MIGRATION_2018,
-    );
-
-    const HEADER: usize = size_of::<bindings::vfio_migration_region_header>();
-
-    fn read(
-        state: &mut Migratable<F::Device>,
-        device: &VfioDevice<F>,
-        offset: usize,
-        out: &mut [u8],
-    ) -> Result {
-        state.kabi2018_read(device.host(), device.section(), offset, out)
-    }
-
-    fn write(
-        state: &mut Migratable<F::Device>,
-        device: &VfioDevice<F>,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result {
-        state.kabi2018_write(device.host(), device.section(), offset, bytes)
-    }
-}
-
-/// The region of Linux 5.8 to 5.17.
-pub(crate) struct RegionV1;
-
-impl<F: Flavour> RegionKind<F> for RegionV1 {
-    const TYPE: (u32, u32) = (
-        bindings::VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
-        bindings::VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
-    );
-
-    const HEADER: usize = size_of::<bindings::vfio_device_migration_info>();
-
-    fn read(
-        state: &mut Migratable<F::Device>,
-        device: &VfioDevice<F>,
-        offset: usize,
-        out: &mut [u8],
-    ) -> Result {
-        state.region_v1_read(device.host(), device.section(), offset, out)
-    }
-
-    fn write(
-        state: &mut Migratable<F::Device>,
-        device: &VfioDevice<F>,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result {
-        state.region_v1_write(device.host(), device.section(), offset, bytes)
+/// Returns type and subtype in the type capability of a region.
+pub(crate) const fn type_of(region: Region) -> (u32, u32) {
+    match region {
+        Region::Kabi2018 => (
+            bindings::VFIO_REGION_TYPE_MIGRATION_2018,
+            bindings::VFIO_REGION_SUBTYPE_MIGRATION_2018,
+        ),
+        Region::V1 => (
+            bindings::VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+            bindings::VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+        ),
     }
 }
 
 impl<F: Flavour> VfioDevice<F> {
+    /// Returns the migration region of an index; `EINVAL` where there is none.
+    ///
+    /// They come right after the regions of vfio-pci.
+    #[inline]
+    pub(crate) fn migration_region(index: u64) -> Result<Region> {
+        let number = index
+            .checked_sub(bindings::VFIO_PCI_NUM_REGIONS.into())
+            .ok_or(EINVAL)?;
+        F::protocols()
+            .regions()
+            .nth(usize::try_from(number)?)
+            .ok_or(EINVAL)
+    }
+
     /// Reads from the region.
-    pub(crate) fn region_read<K: RegionKind<F>>(&self, mut call: Call) -> isize {
-        let result = self.locate::<K>(&mut call).and_then(|part| match part {
+    pub(crate) fn region_read(&self, region: Region, mut call: Call) -> isize {
+        let result = self.locate(region, &mut call).and_then(|part| match part {
             Part::Header(offset) => {
                 let mut header = [0; MAX_HEADER];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
-                K::read(&mut self.state(), self, offset, fields)?;
+                self.state()
+                    .region_read(region, self.host(), self.section(), offset, fields)?;
                 call.writer().write_slice(fields)?;
                 Ok(call.len())
             }
@@ -147,13 +91,15 @@ impl<F: Flavour> VfioDevice<F> {
     }
 
     /// Writes to the region.
-    pub(crate) fn region_write<K: RegionKind<F>>(&self, mut call: Call) -> isize {
-        let result = self.locate::<K>(&mut call).and_then(|part| match part {
+    pub(crate) fn region_write(&self, region: Region, mut call: Call) -> isize {
+        let result = self.locate(region, &mut call).and_then(|part| match part {
             Part::Header(offset) => {
                 let mut header = [0; MAX_HEADER];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
                 call.reader().read_slice(fields)?;
-                self.load(|state| K::write(state, self, offset, fields))?;
+                self.load(|state| {
+                    state.region_write(region, self.host(), self.section(), offset, fields)
+                })?;
                 Ok(call.len())
             }
             Part::Data(offset) => {
@@ -171,7 +117,7 @@ impl<F: Flavour> VfioDevice<F> {
     ///
     /// `EINVAL` for a call that begins beyond it, touches what lies between header and data section,
     /// or touches more than the header from within.
-    fn locate<K: RegionKind<F>>(&self, call: &mut Call) -> Result<Part> {
+    fn locate(&self, region: Region, call: &mut Call) -> Result<Part> {
         let offset = usize::try_from(call.offset())?;
         if let Some(offset) = offset.checked_sub(DataSection::OFFSET) {
             let room = self
@@ -184,7 +130,7 @@ impl<F: Flavour> VfioDevice<F> {
             return Ok(Part::Data(offset));
         }
         match offset.checked_add(call.len()) {
-            Some(end) if end <= K::HEADER => Ok(Part::Header(offset)),
+            Some(end) if end <= region.header_len() => Ok(Part::Header(offset)),
             _ => Err(EINVAL),
         }
     }

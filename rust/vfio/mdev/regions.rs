@@ -34,12 +34,9 @@ use crate::{
         VFIO_REGION_INFO_FLAG_WRITE, //
     },
     device::{
+        type_of,
         Flavour,
-        Host,
-        Kabi2018,
-        Protocols,
-        RegionKind,
-        RegionV1, //
+        Host, //
     },
     user::Call, //
 };
@@ -53,28 +50,18 @@ enum Region {
     Bar,
     /// The configuration space.
     Config,
-    /// The migration region of November 2018.
-    Kabi2018,
-    /// The migration region of Linux 5.8 to 5.17.
-    RegionV1,
+    /// A migration region.
+    Migration(migration::region::Region),
     /// A region of vfio-pci that the device does not have.
     Absent,
-}
-
-/// The migration regions in the order of their indices.
-fn migration_regions(offered: Protocols) -> impl Iterator<Item = Region> {
-    [
-        offered.region_2018.then_some(Region::Kabi2018),
-        offered.region_v1.then_some(Region::RegionV1),
-    ]
-    .into_iter()
-    .flatten()
 }
 
 impl<T: Mediated> MediatedDevice<T> {
     /// Returns the number of regions.
     pub(super) fn regions() -> u32 {
-        migration_regions(Mdev::<T>::protocols()).fold(VFIO_PCI_NUM_REGIONS, |count, _| count + 1)
+        Mdev::<T>::protocols()
+            .regions()
+            .fold(VFIO_PCI_NUM_REGIONS, |count, _| count + 1)
     }
 
     /// Returns the region of an index; `EINVAL` where there is none.
@@ -84,12 +71,7 @@ impl<T: Mediated> MediatedDevice<T> {
             VFIO_PCI_BAR0_REGION_INDEX => Ok(Region::Bar),
             VFIO_PCI_CONFIG_REGION_INDEX => Ok(Region::Config),
             index if index <= VFIO_PCI_ROM_REGION_INDEX => Ok(Region::Absent),
-            index => {
-                let number = index.checked_sub(VFIO_PCI_NUM_REGIONS).ok_or(EINVAL)?;
-                migration_regions(Mdev::<T>::protocols())
-                    .nth(usize::try_from(number)?)
-                    .ok_or(EINVAL)
-            }
+            index => Self::migration_region(index.into()).map(Region::Migration),
         }
     }
 
@@ -104,11 +86,6 @@ impl<T: Mediated> MediatedDevice<T> {
         caps: *mut bindings::vfio_info_cap,
     ) -> Result {
         let region = Self::region(info.index.into())?;
-        let type_ = match region {
-            Region::Kabi2018 => Some(<Kabi2018 as RegionKind<Mdev<T>>>::TYPE),
-            Region::RegionV1 => Some(<RegionV1 as RegionKind<Mdev<T>>>::TYPE),
-            _ => None,
-        };
         info.offset = u64::from(info.index) << VFIO_PCI_OFFSET_SHIFT;
         info.size = match region {
             Region::Bar => self.host().bar_len(BAR),
@@ -116,14 +93,15 @@ impl<T: Mediated> MediatedDevice<T> {
             Region::Config => config_space::SIZE as u64,
             Region::Absent => 0,
             // CAST: A size in memory fits.
-            Region::Kabi2018 | Region::RegionV1 => self.region_size()? as u64,
+            Region::Migration(_) => self.region_size()? as u64,
         };
         info.flags = 0;
         if info.size != 0 {
             info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
         }
-        if let Some((type_, subtype)) = type_ {
+        if let Region::Migration(region) = region {
             info.flags |= VFIO_REGION_INFO_FLAG_MMAP;
+            let (type_, subtype) = type_of(region);
             // SAFETY: The caller vouches for the list.
             unsafe {
                 self.add_sparse_mmap(caps)?;
@@ -142,8 +120,7 @@ impl<T: Mediated> MediatedDevice<T> {
             Ok(Region::Bar) if self.host().is_memory_enabled() => self.trapped_read(BAR, call),
             Ok(Region::Bar) => call.finish(0, Err(EIO)),
             Ok(Region::Config) => self.config_read(call),
-            Ok(Region::Kabi2018) => self.region_read::<Kabi2018>(call),
-            Ok(Region::RegionV1) => self.region_read::<RegionV1>(call),
+            Ok(Region::Migration(region)) => self.region_read(region, call),
             Ok(Region::Absent) | Err(_) => call.finish(0, Err(EINVAL)),
         }
     }
@@ -157,8 +134,7 @@ impl<T: Mediated> MediatedDevice<T> {
             Ok(Region::Bar) if self.host().is_memory_enabled() => self.trapped_write(BAR, call),
             Ok(Region::Bar) => call.finish(0, Err(EIO)),
             Ok(Region::Config) => self.config_write(call),
-            Ok(Region::Kabi2018) => self.region_write::<Kabi2018>(call),
-            Ok(Region::RegionV1) => self.region_write::<RegionV1>(call),
+            Ok(Region::Migration(region)) => self.region_write(region, call),
             Ok(Region::Absent) | Err(_) => call.finish(0, Err(EINVAL)),
         }
     }
@@ -179,7 +155,7 @@ impl<T: Mediated> MediatedDevice<T> {
         }
         match Self::region(index)? {
             // SAFETY: The caller vouches for the area.
-            Region::Kabi2018 | Region::RegionV1 => unsafe { self.region_mmap(vma) },
+            Region::Migration(_) => unsafe { self.region_mmap(vma) },
             _ => Err(EINVAL),
         }
     }

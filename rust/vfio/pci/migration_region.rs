@@ -11,6 +11,7 @@ use kernel::{
     },
     prelude::*, //
 };
+use migration::region::Region;
 
 use super::{
     flavour::{
@@ -22,29 +23,23 @@ use super::{
 use crate::{
     bindings,
     device::{
-        Flavour,
-        Kabi2018,
-        RegionKind,
-        RegionV1, //
+        type_of,
+        Flavour, //
     },
     user::Call, //
 };
 
 impl<T: Variant> VariantDevice<T> {
-    /// Adds the regions to the device that is being opened.
+    /// Adds the regions to the device that is being opened, which has no others of its own yet.
     pub(super) fn register_migration_regions(&self) -> Result {
-        if Pci::<T>::protocols().region_2018 {
-            self.register_migration_region::<Kabi2018>()?;
-        }
-        if Pci::<T>::protocols().region_v1 {
-            self.register_migration_region::<RegionV1>()?;
-        }
-        Ok(())
+        Pci::<T>::protocols()
+            .regions()
+            .try_for_each(|region| self.register_migration_region(region))
     }
 
     /// Adds one region.
-    fn register_migration_region<K: RegionKind<Pci<T>>>(&self) -> Result {
-        let (type_, subtype) = K::TYPE;
+    fn register_migration_region(&self, region: Region) -> Result {
+        let (type_, subtype) = type_of(region);
         let size = self.region_size()?;
         // SAFETY: The device is being opened, and the operations are static.
         to_result(unsafe {
@@ -52,7 +47,7 @@ impl<T: Variant> VariantDevice<T> {
                 self.host().as_raw(),
                 type_,
                 subtype,
-                &RegionOps::<T, K>::OPS,
+                &RegionOps::<T>::OPS,
                 size,
                 bindings::VFIO_REGION_INFO_FLAG_READ
                     | bindings::VFIO_REGION_INFO_FLAG_WRITE
@@ -63,10 +58,10 @@ impl<T: Variant> VariantDevice<T> {
     }
 }
 
-/// The operations of the region.
-struct RegionOps<T, K>(PhantomData<(T, K)>);
+/// The operations of the regions.
+struct RegionOps<T>(PhantomData<T>);
 
-impl<T: Variant, K: RegionKind<Pci<T>>> RegionOps<T, K> {
+impl<T: Variant> RegionOps<T> {
     /// What vfio-pci calls.
     const OPS: bindings::vfio_pci_regops = bindings::vfio_pci_regops {
         rw: Some(Self::rw),
@@ -89,10 +84,10 @@ impl<T: Variant, K: RegionKind<Pci<T>>> RegionOps<T, K> {
         let this = unsafe { VariantDevice::<T>::from_vdev(vdev.cast()) };
         // SAFETY: vfio-pci passes the file position, which outlives the call.
         let call = unsafe { Call::new(buf, count, ppos) };
-        if iswrite {
-            this.region_write::<K>(call)
-        } else {
-            this.region_read::<K>(call)
+        match VariantDevice::<T>::migration_region(call.region()) {
+            Ok(region) if iswrite => this.region_write(region, call),
+            Ok(region) => this.region_read(region, call),
+            Err(error) => call.finish(0, Err(error)),
         }
     }
 

@@ -10,6 +10,7 @@ use migration::dirty::DirtyLog;
 use migration::image::{Identity, Payload, Section, SectionHead};
 use migration::iova::IovaRange;
 use migration::migratable::Migratable;
+use migration::region::Region as Header;
 use migration::window::DataWindow;
 use rustix::io::Errno;
 
@@ -164,14 +165,14 @@ impl Region for FakeEdu {
     fn read_header(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
         let Shared { window, host, .. } = &*self.shared;
         self.machine()
-            .kabi2018_read(host, window, offset as usize, bytes)
+            .region_read(Header::Kabi2018, host, window, offset as usize, bytes)
             .map_err(errno)
     }
 
     fn write_header(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
         let Shared { window, host, .. } = &*self.shared;
         self.machine()
-            .kabi2018_write(host, window, offset as usize, bytes)
+            .region_write(Header::Kabi2018, host, window, offset as usize, bytes)
             .map_err(errno)
     }
 

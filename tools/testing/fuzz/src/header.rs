@@ -7,7 +7,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use kernel::error::{code::*, Result};
-use migration::state::State;
+use migration::{region::Region as Header, state::State};
 
 use crate::common::{Fake, Side, DATA_OFFSET};
 
@@ -48,6 +48,15 @@ const WINDOW: usize = 128;
 enum Region {
     Kabi2018,
     V1,
+}
+
+impl Region {
+    fn header(self) -> Header {
+        match self {
+            Region::Kabi2018 => Header::Kabi2018,
+            Region::V1 => Header::V1,
+        }
+    }
 }
 
 /// An access.
@@ -187,17 +196,9 @@ fn read(side: &mut Side, region: Region, offset: usize, len: usize, kind: Kind) 
     let mut out = vec![0xa5; len];
     follow(side, region);
     let before = snapshot(side);
-    let result = match region {
-        Region::Kabi2018 => side.read(offset, &mut out),
-        Region::V1 => {
-            let Side {
-                object,
-                host,
-                window,
-            } = side;
-            object.region_v1_read(host, window, offset, &mut out)
-        }
-    };
+    let result =
+        side.object
+            .region_read(region.header(), &side.host, &side.window, offset, &mut out);
     match kind {
         Kind::Wrong => assert_eq!(result, Err(EINVAL), "{offset} {len}"),
         Kind::Whole { .. } => assert_eq!(result, Ok(()), "{offset} {len}"),
@@ -231,17 +232,9 @@ fn write(side: &mut Side, region: Region, offset: usize, bytes: &[u8], kind: Kin
     follow(side, region);
     let (before, essence_before) = (snapshot(side), essence(side));
     side.host.called();
-    let result: Result = match region {
-        Region::Kabi2018 => side.write(offset, bytes),
-        Region::V1 => {
-            let Side {
-                object,
-                host,
-                window,
-            } = side;
-            object.region_v1_write(host, window, offset, bytes)
-        }
-    };
+    let result: Result =
+        side.object
+            .region_write(region.header(), &side.host, &side.window, offset, bytes);
     match kind {
         Kind::Wrong | Kind::Half { writable: false } | Kind::Whole { writable: false } => {
             // Of several fields the first one that is refused gives the error: the state before a
@@ -266,16 +259,8 @@ fn write(side: &mut Side, region: Region, offset: usize, bytes: &[u8], kind: Kin
 
 /// Has the header notice what the other one did, which any access does first.
 fn follow(side: &mut Side, region: Region) {
-    let refused = match region {
-        Region::Kabi2018 => side.read(1, &mut [0]),
-        Region::V1 => {
-            let Side {
-                object,
-                host,
-                window,
-            } = side;
-            object.region_v1_read(host, window, 1, &mut [0])
-        }
-    };
+    let refused = side
+        .object
+        .region_read(region.header(), &side.host, &side.window, 1, &mut [0]);
     assert_eq!(refused, Err(EINVAL));
 }

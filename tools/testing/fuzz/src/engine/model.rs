@@ -9,6 +9,7 @@ use kernel::{
 use migration::{
     engine::{Engine, Protocol},
     kabi2018::layout::Field,
+    region::Region,
     state::{next, State},
     v2::{self, Found},
 };
@@ -421,7 +422,7 @@ impl Model {
             window,
         } = &mut self.side;
         let mut bytes = [0; 8];
-        object.region_v1_read(host, window, offset, &mut bytes[..width])?;
+        object.region_read(Region::V1, host, window, offset, &mut bytes[..width])?;
         Ok(u64::from_le_bytes(bytes))
     }
 
@@ -431,7 +432,7 @@ impl Model {
             host,
             window,
         } = &mut self.side;
-        object.region_v1_write(host, window, offset, bytes)
+        object.region_write(Region::V1, host, window, offset, bytes)
     }
 
     fn take_v1(&mut self) -> Result<Vec<u8>> {

@@ -11,6 +11,7 @@ use migration::{
     engine::Protocol,
     image::Reason,
     kabi2018::state::DeviceState,
+    region::Region,
     region_v1::HEADER_LEN,
     state::{next, State},
 };
@@ -57,13 +58,13 @@ impl V1 {
     fn read(&mut self, offset: usize, out: &mut [u8]) -> Result {
         let side = &mut self.0;
         side.object
-            .region_v1_read(&side.host, &side.window, offset, out)
+            .region_read(Region::V1, &side.host, &side.window, offset, out)
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) -> Result {
         let side = &mut self.0;
         side.object
-            .region_v1_write(&side.host, &side.window, offset, bytes)
+            .region_write(Region::V1, &side.host, &side.window, offset, bytes)
     }
 
     fn get(&mut self, field: (usize, usize)) -> Result<u64> {

@@ -9,6 +9,7 @@ use kernel::error::{code::*, Result};
 use migration::{
     engine::{Engine, Protocol},
     kabi2018::{layout::Field, state::DeviceState},
+    region::Region,
     state::{next, State},
     v2::{self, Found, PrecopyInfo},
 };
@@ -522,7 +523,13 @@ fn v1_get(side: &mut Side, offset: usize) -> u64 {
     let mut bytes = [0; 8];
     let width = if offset == V1_STATE { 4 } else { 8 };
     side.object
-        .region_v1_read(&side.host, &side.window, offset, &mut bytes[..width])
+        .region_read(
+            Region::V1,
+            &side.host,
+            &side.window,
+            offset,
+            &mut bytes[..width],
+        )
         .unwrap();
     u64::from_le_bytes(bytes)
 }
@@ -531,7 +538,7 @@ fn v1_set(side: &mut Side, offset: usize, value: u64) -> Result {
     let width = if offset == V1_STATE { 4 } else { 8 };
     let bytes = &value.to_le_bytes()[..width];
     side.object
-        .region_v1_write(&side.host, &side.window, offset, bytes)
+        .region_write(Region::V1, &side.host, &side.window, offset, bytes)
 }
 
 fn v2_set(side: &mut Side, target: State) -> Result {

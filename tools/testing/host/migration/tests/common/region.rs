@@ -8,6 +8,7 @@ use kernel::error::{code::*, Result};
 use migration::{
     kabi2018::{layout::Field, state::DeviceState},
     migratable::Migratable,
+    region::Region,
     window::DataWindow,
 };
 
@@ -88,12 +89,12 @@ impl Side {
 
     pub fn read(&mut self, offset: usize, out: &mut [u8]) -> Result {
         self.object
-            .kabi2018_read(&self.host, &self.window, offset, out)
+            .region_read(Region::Kabi2018, &self.host, &self.window, offset, out)
     }
 
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result {
         self.object
-            .kabi2018_write(&self.host, &self.window, offset, bytes)
+            .region_write(Region::Kabi2018, &self.host, &self.window, offset, bytes)
     }
 
     pub fn get(&mut self, field: Field) -> Result<u64> {
