@@ -13,6 +13,7 @@ mod region;
 mod status;
 pub(crate) mod trace;
 mod trap;
+mod vtable;
 
 use core::{
     ops::{
@@ -47,7 +48,11 @@ pub(crate) use self::{
         Flavour,
         Host, //
     },
-    region::type_of, //
+    region::type_of,
+    vtable::{
+        vfio_ioctl,
+        VTable, //
+    }, //
 };
 use self::{
     link::Link,
@@ -142,17 +147,30 @@ impl<F: Flavour> VfioDevice<F> {
         &self.inner.section
     }
 
-    /// Initialises all but `host`: the last part of the `init` operation.
+    /// Initialises the device: the `init` operation.
     ///
     /// # Safety
     ///
-    /// `vdev` must be embedded in an allocation of the size of `Self` that is being initialised and
-    /// whose `host` is.
-    pub(crate) unsafe fn init(
-        vdev: *mut bindings::vfio_device,
-        device: F::Device,
-        section_size: usize,
-    ) -> Result {
+    /// As for [`Flavour::init`].
+    unsafe fn init(vdev: *mut bindings::vfio_device) -> Result {
+        // SAFETY: The caller vouches for the device.
+        unsafe { F::init(vdev) }?;
+        // SAFETY: As above, and the host is initialised.
+        let result =
+            unsafe { F::new_device(vdev).and_then(|device| Self::init_inner(vdev, device)) };
+        if result.is_err() {
+            // SAFETY: Undoes `F::init()`; nobody else knows the device.
+            unsafe { F::release(vdev) };
+        }
+        result
+    }
+
+    /// Initialises all but `host`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Flavour::init`], which has succeeded.
+    unsafe fn init_inner(vdev: *mut bindings::vfio_device, device: F::Device) -> Result {
         if F::protocols().v2 {
             // SAFETY: The structure is being initialised, and nobody else knows it.
             unsafe { Self::offer_v2(vdev) };
@@ -165,7 +183,10 @@ impl<F: Flavour> VfioDevice<F> {
         let this = vdev.cast::<Self>();
         // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.
         unsafe {
-            pin_init::raw_try_init(&raw mut (*this).inner, Inner::new(device, section_size))
+            pin_init::raw_try_init(
+                &raw mut (*this).inner,
+                Inner::new(device, F::data_section_size()),
+            )
         }?;
         let this = NonNull::new(this).ok_or(EINVAL)?;
         // SAFETY: The device is initialised and valid until `release`, which cuts the link.
@@ -178,11 +199,13 @@ impl<F: Flavour> VfioDevice<F> {
     /// # Safety
     ///
     /// As for [`Self::from_vdev`]; nobody else may use the device any more.
-    pub(crate) unsafe fn release(vdev: *mut bindings::vfio_device) {
+    unsafe fn release(vdev: *mut bindings::vfio_device) {
         // SAFETY: The caller vouches for the device.
         unsafe { Self::from_vdev(vdev) }.inner.link.cut();
         // SAFETY: As above, and `init` has initialised `inner`.
         unsafe { core::ptr::drop_in_place(&raw mut (*vdev.cast::<Self>()).inner) };
+        // SAFETY: As above, and `init` has initialised the host.
+        unsafe { F::release(vdev) };
     }
 
     /// The driver gives the device up, which nobody has open any more: its data files, which may

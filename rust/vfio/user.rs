@@ -51,6 +51,12 @@ impl Call {
         }
     }
 
+    /// Returns the arguments of the operation.
+    #[inline]
+    pub(crate) fn into_raw(self) -> (*mut c_char, usize, *mut kernel::bindings::loff_t) {
+        (self.buf.as_mut_ptr().cast(), self.count, self.ppos)
+    }
+
     /// Returns the index of the region that the file position lies in.
     pub(crate) fn region(&self) -> u64 {
         self.position() >> OFFSET_SHIFT

@@ -2,15 +2,20 @@
 
 //! What the flavours of VFIO devices differ in.
 
-use kernel::ModuleMetadata;
+use kernel::{
+    prelude::*,
+    ModuleMetadata, //
+};
 use migration::{
     device::Device,
     region::Region, //
 };
 
+use super::VfioDevice;
 use crate::{
     bindings,
-    log::Logs, //
+    log::Logs,
+    user::Call, //
 };
 
 /// A VFIO device's C structures and what its flavour keeps beside them.
@@ -42,11 +47,55 @@ pub(crate) trait Flavour: Sized + 'static {
     /// The driver's module.
     type OwnerModule: ModuleMetadata;
 
+    /// The operations that not every VFIO device has; [`super::VTable`] adds the others.
+    const OPS: bindings::vfio_device_ops;
+
     /// Whether others than the user can reset the device: see [`super::VfioDevice::was_reset`].
     const IS_RESET_BY_OTHERS: bool;
 
     /// Returns the migration protocols that are offered.
     fn protocols() -> Protocols;
+
+    /// Returns the size of the data section in bytes, a multiple of the page size.
+    fn data_section_size() -> usize;
+
+    /// Initialises the host of a new device.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` must be embedded in an allocation of the size of `VfioDevice<Self>`, all zeroes, that
+    /// the VFIO core is initialising for a device of this driver.
+    unsafe fn init(vdev: *mut bindings::vfio_device) -> Result;
+
+    /// Ends what [`Self::init`] has initialised.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::init`], which has succeeded; nobody may use the device any more.
+    unsafe fn release(vdev: *mut bindings::vfio_device);
+
+    /// Creates the driver's device.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::init`], which has just succeeded.
+    unsafe fn new_device(vdev: *mut bindings::vfio_device) -> Result<Self::Device>;
+
+    /// Opens a device for a user: enables and scrubs it.
+    fn open(device: &VfioDevice<Self>) -> Result;
+
+    /// Closes a device: scrubs it so that nothing is left for the next user.
+    fn close(device: &VfioDevice<Self>);
+
+    /// The user of an open device reads.
+    fn read(device: &VfioDevice<Self>, call: Call) -> isize;
+
+    /// The user of an open device writes.
+    fn write(device: &VfioDevice<Self>, call: Call) -> isize;
+
+    /// Answers an ioctl of the user of an open device that is no reset: `ENOTTY` for one that there
+    /// is not.
+    fn ioctl(device: &VfioDevice<Self>, cmd: u32, arg: usize) -> Result<c_long>;
 }
 
 /// Which migration protocols a driver offers.

@@ -33,12 +33,17 @@ use kernel::{
 };
 
 use super::{
-    flavour::MediatedDevice,
+    flavour::{
+        Mdev,
+        MediatedDevice, //
+    },
     mediated::Mediated,
-    parent::Registration,
-    vtable::VTable, //
+    parent::Registration, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    device::VTable, //
+};
 
 /// A driver of mediated devices: a `static` of its module, since its parents refer to it.
 ///
@@ -125,7 +130,7 @@ impl<T: Mediated> Driver<T> {
                 bindings::_vfio_alloc_device(
                     size_of::<MediatedDevice<T>>(),
                     &raw mut (*mdev).dev,
-                    &VTable::<T>::OPS,
+                    &VTable::<Mdev<T>>::OPS,
                 )
             })?;
             // SAFETY: The device was just allocated, and `probe` owns a reference.

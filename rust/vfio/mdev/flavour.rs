@@ -4,11 +4,15 @@
 
 use core::marker::PhantomData;
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    uaccess::UserPtr, //
+};
 
 use super::{
     mediated::Mediated,
     parent::Registration,
+    vtable::VTable,
     VirtualDevice, //
 };
 use crate::{
@@ -17,7 +21,8 @@ use crate::{
         Flavour,
         Protocols,
         VfioDevice, //
-    }, //
+    },
+    user::Call, //
 };
 
 /// The flavour of mediated devices.
@@ -31,6 +36,7 @@ impl<T: Mediated> Flavour for Mdev<T> {
     type Device = T::Device;
     type OwnerModule = T::OwnerModule;
 
+    const OPS: bindings::vfio_device_ops = VTable::<T>::OPS;
     const IS_RESET_BY_OTHERS: bool = false;
 
     fn protocols() -> Protocols {
@@ -40,60 +46,69 @@ impl<T: Mediated> Flavour for Mdev<T> {
             Protocols::ALL
         }
     }
+
+    fn data_section_size() -> usize {
+        T::data_section_size()
+    }
+
+    unsafe fn init(vdev: *mut bindings::vfio_device) -> Result {
+        // SAFETY: The caller vouches for the device, which is a mediated device's.
+        let (parent, _) = unsafe { parent_of::<T>(vdev) }?;
+        // SAFETY: The caller vouches for the allocation, which begins with the host.
+        unsafe { VirtualDevice::init(vdev, T::function(parent)) }
+    }
+
+    unsafe fn release(vdev: *mut bindings::vfio_device) {
+        // SAFETY: The caller vouches for the device.
+        unsafe { VirtualDevice::release(vdev) }
+    }
+
+    unsafe fn new_device(vdev: *mut bindings::vfio_device) -> Result<T::Device> {
+        // SAFETY: The caller vouches for the device, which is a mediated device's.
+        let (parent, type_) = unsafe { parent_of::<T>(vdev) }?;
+        T::new(parent, type_)
+    }
+
+    fn open(device: &MediatedDevice<T>) -> Result {
+        device.host().clear();
+        device.begin_use().inspect_err(|_| device.section().free())
+    }
+
+    fn close(device: &MediatedDevice<T>) {
+        device.end_use();
+        device.host().clear();
+        device.section().free();
+    }
+
+    #[inline]
+    fn read(device: &MediatedDevice<T>, call: Call) -> isize {
+        device.user_read(call)
+    }
+
+    #[inline]
+    fn write(device: &MediatedDevice<T>, call: Call) -> isize {
+        device.user_write(call)
+    }
+
+    fn ioctl(device: &MediatedDevice<T>, cmd: u32, arg: usize) -> Result<c_long> {
+        device.user_ioctl(cmd, UserPtr::from_addr(arg)).map(|()| 0)
+    }
 }
 
 const _: () = assert!(core::mem::offset_of!(bindings::mdev_device, dev) == 0);
 
-impl<T: Mediated> MediatedDevice<T> {
-    /// Initialises the device: the `init` operation.
-    ///
-    /// # Safety
-    ///
-    /// `vdev` must be embedded in an allocation of the size of `Self` that is being initialised, for
-    /// a mediated device of the driver.
-    pub(super) unsafe fn init_mdev(vdev: *mut bindings::vfio_device) -> Result {
-        // SAFETY: The device is that of an `mdev_device`, whose parent is registered as long as
-        // mediated devices are created.
-        let (parent, type_) = unsafe {
-            let mdev: *mut bindings::mdev_device = (*vdev).dev.cast();
-            Registration::<T>::find((*mdev).type_)
-        }?;
-        // SAFETY: The caller vouches for the allocation, which begins with the host.
-        unsafe { VirtualDevice::init(vdev, T::function(parent)) }?;
-        let result = T::new(parent, type_).and_then(|device| {
-            // SAFETY: The caller vouches for the allocation, and the host is initialised.
-            unsafe { Self::init(vdev, device, T::data_section_size()) }
-        });
-        if result.is_err() {
-            // SAFETY: Undoes `VirtualDevice::init()`; nobody else knows the device.
-            unsafe { VirtualDevice::release(vdev) };
-        }
-        result
-    }
-
-    /// Ends the device: the `release` operation.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::from_vdev`]; nobody else may use the device any more.
-    pub(super) unsafe fn release_mdev(vdev: *mut bindings::vfio_device) {
-        // SAFETY: The caller vouches for the device.
-        unsafe {
-            Self::release(vdev);
-            VirtualDevice::release(vdev);
-        }
-    }
-
-    /// Opens the device for a user.
-    pub(super) fn open(&self) -> Result {
-        self.host().clear();
-        self.begin_use().inspect_err(|_| self.section().free())
-    }
-
-    /// Closes the device: scrubs it so that nothing is left for the next user.
-    pub(super) fn close(&self) {
-        self.end_use();
-        self.host().clear();
-        self.section().free();
+/// Returns the parent of a virtual device, and the number of its type.
+///
+/// # Safety
+///
+/// `vdev` must be that of a mediated device of the driver that is being created.
+unsafe fn parent_of<'a, T: Mediated>(
+    vdev: *mut bindings::vfio_device,
+) -> Result<(&'a T::Parent, usize)> {
+    // SAFETY: The device is that of an `mdev_device`, whose parent is registered as long as
+    // mediated devices are created.
+    unsafe {
+        let mdev: *mut bindings::mdev_device = (*vdev).dev.cast();
+        Registration::<T>::find((*mdev).type_)
     }
 }

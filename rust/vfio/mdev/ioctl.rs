@@ -6,7 +6,6 @@
 
 use kernel::{
     error::to_result,
-    ioctl::_IO,
     prelude::*,
     uaccess::{
         UserPtr,
@@ -23,7 +22,10 @@ use super::{
     },
     mediated::Mediated, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    device::vfio_ioctl, //
+};
 
 /// `VFIO_DEVICE_GET_INFO` of the uAPI.
 const GET_INFO: u32 = vfio_ioctl(7);
@@ -33,15 +35,6 @@ const GET_IRQ_INFO: u32 = vfio_ioctl(9);
 
 /// `VFIO_DEVICE_SET_IRQS` of the uAPI.
 const SET_IRQS: u32 = vfio_ioctl(10);
-
-/// `VFIO_DEVICE_RESET` of the uAPI.
-const RESET: u32 = vfio_ioctl(11);
-
-/// Returns the number of a VFIO ioctl.
-const fn vfio_ioctl(number: u32) -> u32 {
-    // CAST: Widening; `From` is not const.
-    _IO(b';' as u32, bindings::VFIO_BASE + number)
-}
 
 /// Reads a 32-bit field.
 fn field(from: &mut UserSliceReader) -> Result<u32> {
@@ -91,7 +84,6 @@ impl<T: Mediated> MediatedDevice<T> {
                 put(arg, [argsz, flags, index, count])
             }
             SET_IRQS => self.set_irqs(arg),
-            RESET => self.reset(),
             _ => Err(ENOTTY),
         }
     }

@@ -79,15 +79,12 @@ struct Parts {
 }
 
 impl VirtualDevice {
-    /// Initialises all but the VFIO core's structure, and returns the device.
+    /// Initialises all but the VFIO core's structure.
     ///
     /// # Safety
     ///
     /// `vdev` must be at the start of an allocation that is being initialised and holds a `Self`.
-    pub(super) unsafe fn init<'a>(
-        vdev: *mut bindings::vfio_device,
-        function: Function,
-    ) -> Result<&'a Self> {
+    pub(super) unsafe fn init(vdev: *mut bindings::vfio_device, function: Function) -> Result {
         let this = vdev.cast::<Self>();
         let parts = try_pin_init!(Parts {
             config <- new_mutex!(ConfigSpace::new(&function), "rvfio_config"),
@@ -96,11 +93,9 @@ impl VirtualDevice {
             messages: Budget::new(),
             function,
         }? Error);
-        // SAFETY: `parts` is uninitialised memory of the allocation, which never moves.
-        unsafe { pin_init::raw_try_init(&raw mut (*this).parts, parts) }?;
         // INVARIANT: The caller vouches for `vdev`.
-        // SAFETY: All of it is initialised now.
-        Ok(unsafe { &*this })
+        // SAFETY: `parts` is uninitialised memory of the allocation, which never moves.
+        unsafe { pin_init::raw_try_init(&raw mut (*this).parts, parts) }
     }
 
     /// Ends what [`Self::init`] has initialised.

@@ -10,18 +10,24 @@ use kernel::{
 };
 
 use super::{
+    vtable,
     CoreDevice,
     Variant, //
 };
 use crate::{
     bindings,
     device::{
+        vfio_ioctl,
         Flavour,
+        Host,
         Protocols,
         VfioDevice, //
     },
     user::Call, //
 };
+
+/// `VFIO_DEVICE_IOEVENTFD` of the uAPI.
+const VFIO_DEVICE_IOEVENTFD: u32 = vfio_ioctl(16);
 
 /// The flavour of vfio-pci variant drivers.
 pub(super) struct Pci<T>(PhantomData<T>);
@@ -36,6 +42,7 @@ impl<T: Variant> Flavour for Pci<T> {
     type Device = T::Device;
     type OwnerModule = T::OwnerModule;
 
+    const OPS: bindings::vfio_device_ops = vtable::OPS;
     const IS_RESET_BY_OTHERS: bool = true;
 
     fn protocols() -> Protocols {
@@ -45,59 +52,89 @@ impl<T: Variant> Flavour for Pci<T> {
             Protocols::ALL
         }
     }
-}
 
-impl<T: Variant> VariantDevice<T> {
-    /// Initialises the device: the `init` operation.
-    ///
-    /// # Safety
-    ///
-    /// `vdev` must be embedded in an allocation of the size of `Self` that is being initialised.
-    pub(super) unsafe fn init_pci(vdev: *mut bindings::vfio_device) -> Result {
+    fn data_section_size() -> usize {
+        T::data_section_size()
+    }
+
+    unsafe fn init(vdev: *mut bindings::vfio_device) -> Result {
         // SAFETY: The VFIO core calls `init` once with a zeroed structure.
-        to_result(unsafe { bindings::vfio_pci_core_init_dev(vdev) })?;
+        to_result(unsafe { bindings::vfio_pci_core_init_dev(vdev) })
+    }
+
+    unsafe fn release(vdev: *mut bindings::vfio_device) {
+        // SAFETY: The caller vouches for the device.
+        unsafe { bindings::vfio_pci_core_release_dev(vdev) };
+    }
+
+    unsafe fn new_device(vdev: *mut bindings::vfio_device) -> Result<T::Device> {
         // SAFETY: The structure was just initialised, and `VfioDevice`, which the VFIO core has
         // allocated full of zeroes, begins with the host.
-        let core = unsafe { CoreDevice::from_raw(vdev.cast()) };
-        let result = T::new(core).and_then(|device| {
-            // SAFETY: The caller vouches for the allocation, and the host is initialised.
-            unsafe { Self::init(vdev, device, T::data_section_size()) }
-        });
-        if result.is_err() {
-            // SAFETY: Undoes `vfio_pci_core_init_dev()`.
-            unsafe { bindings::vfio_pci_core_release_dev(vdev) };
-        }
-        result
+        T::new(unsafe { CoreDevice::from_raw(vdev.cast()) })
     }
 
-    /// Ends the device: the `release` operation.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::from_vdev`]; nobody else may use the device any more.
-    pub(super) unsafe fn release_pci(vdev: *mut bindings::vfio_device) {
-        // SAFETY: The caller vouches for the device.
-        unsafe {
-            Self::release(vdev);
-            bindings::vfio_pci_core_release_dev(vdev);
-        }
-    }
-
-    /// Opens the device for a user: enables it, adds the regions and scrubs it.
-    pub(super) fn open(&self) -> Result {
-        let raw = self.host().as_raw();
+    fn open(device: &VariantDevice<T>) -> Result {
+        let raw = device.host().as_raw();
         // SAFETY: By the type invariant; the VFIO core holds the device set's lock.
         to_result(unsafe { bindings::vfio_pci_core_enable(raw) })?;
-        let result = self.set_up();
+        let result = device.set_up();
         if result.is_err() {
             // SAFETY: Undoes `vfio_pci_core_enable()`.
             unsafe { bindings::vfio_pci_core_disable(raw) };
-            self.section().free();
+            device.section().free();
         }
         result
     }
 
-    /// Does what [`Self::open`] must undo as a whole.
+    fn close(device: &VariantDevice<T>) {
+        // The user may have left the device in a low-power state.
+        let awake = device.host().wake();
+        device.end_use();
+        drop(awake);
+        // SAFETY: By the type invariant; the VFIO core calls this once for each `open`.
+        unsafe { bindings::vfio_pci_core_close_device(device.host().vdev()) };
+        device.section().free();
+    }
+
+    #[inline]
+    fn read(device: &VariantDevice<T>, call: Call) -> isize {
+        match VariantDevice::<T>::trapped_bar(call.region()) {
+            Some(bar) if !VariantDevice::<T>::reads_through(bar, &call) => {
+                device.trapped_read(bar, call)
+            }
+            _ => {
+                let (buf, count, ppos) = call.into_raw();
+                // SAFETY: The device is open, and the arguments are those of a read operation.
+                unsafe { bindings::vfio_pci_core_read(device.host().vdev(), buf, count, ppos) }
+            }
+        }
+    }
+
+    #[inline]
+    fn write(device: &VariantDevice<T>, call: Call) -> isize {
+        match VariantDevice::<T>::trapped_bar(call.region()) {
+            Some(bar) => device.trapped_write(bar, call),
+            None => {
+                let (buf, count, ppos) = call.into_raw();
+                // SAFETY: The device is open, and the arguments are those of a write operation.
+                unsafe { bindings::vfio_pci_core_write(device.host().vdev(), buf, count, ppos) }
+            }
+        }
+    }
+
+    fn ioctl(device: &VariantDevice<T>, cmd: u32, arg: usize) -> Result<c_long> {
+        if cmd == VFIO_DEVICE_IOEVENTFD {
+            // An ioeventfd writes a register without passing the trap. Which one cannot be told
+            // here: the user may change the arguments before the core reads them again.
+            return Err(ENOTTY);
+        }
+        // SAFETY: The device is open, and the arguments are the user's.
+        Ok(unsafe { bindings::vfio_pci_core_ioctl(device.host().vdev(), cmd, arg) })
+    }
+}
+
+impl<T: Variant> VariantDevice<T> {
+    /// Does what [`Flavour::open`] must undo as a whole.
     fn set_up(&self) -> Result {
         let raw = self.host().as_raw();
         self.register_migration_regions()?;
@@ -118,19 +155,8 @@ impl<T: Variant> VariantDevice<T> {
         Ok(())
     }
 
-    /// Closes the device: scrubs it so that nothing is left for the next user.
-    pub(super) fn close(&self) {
-        // The user may have left the device in a low-power state.
-        let awake = self.host().wake();
-        self.end_use();
-        drop(awake);
-        // SAFETY: By the type invariant; the VFIO core calls this once for each `open`.
-        unsafe { bindings::vfio_pci_core_close_device(self.host().as_raw().cast()) };
-        self.section().free();
-    }
-
     /// Returns the BAR that a region is, where it is trapped.
-    pub(super) fn trapped_bar(region: u64) -> Option<u8> {
+    fn trapped_bar(region: u64) -> Option<u8> {
         T::TRAPPED_BARS
             .iter()
             .copied()
@@ -138,7 +164,7 @@ impl<T: Variant> VariantDevice<T> {
     }
 
     /// Returns whether a read of a trapped BAR is none of the driver's business.
-    pub(super) fn reads_through(bar: u8, call: &Call) -> bool {
+    fn reads_through(bar: u8, call: &Call) -> bool {
         let start = call.offset();
         // CAST: Widening. No overflow: an offset has 40 bits, a length less than 32.
         T::HAS_READS_THROUGH && T::reads_through(bar, start..start + call.len() as u64)

@@ -35,12 +35,17 @@ use kernel::{
 };
 
 use super::{
-    flavour::VariantDevice,
+    flavour::{
+        Pci,
+        VariantDevice, //
+    },
     variant::Variant,
-    vtable::VTable, //
-    CoreDevice,
+    CoreDevice, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    device::VTable, //
+};
 
 /// A registered variant driver; unregistered when it goes.
 ///
@@ -118,7 +123,7 @@ impl<T: Variant> Registration<T> {
                 bindings::_vfio_alloc_device(
                     size_of::<VariantDevice<T>>(),
                     &raw mut (*pdev).dev,
-                    &VTable::<T>::OPS,
+                    &VTable::<Pci<T>>::OPS,
                 )
             })?;
             // SAFETY: The device was just allocated, and `probe` owns a reference.
