@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A client of the migration region of November 2018, field by field."""
 
-import mmap
 import struct
+
+from migration_region import DEVICE_STATE, MigrationRegion
 
 TYPE, SUBTYPE = 1 << 30, 1
 HEADER = 76
@@ -11,8 +12,7 @@ PAGE = 4096
 (NONE, RUNNING, SETUP, PRECOPY, STOPNCOPY, SAVE_COMPLETED, RESUME, RESUME_COMPLETED, FAILED,
  CANCELLED) = range(10)
 
-# Offset and size in bytes of each field.
-DEVICE_STATE = (0, 4)
+# Offset and size in bytes of each field after the state.
 PRECOPY_ONLY, COMPATIBLE, POSTCOPY_ONLY, THRESHOLD = (4, 8), (12, 8), (20, 8), (28, 8)
 DATA_OFFSET, DATA_SIZE = (36, 8), (44, 8)
 START_ADDR, TOTAL, COPIED = (52, 8), (60, 8), (68, 8)
@@ -31,49 +31,10 @@ def pages_of(bitmap, start, pages):
     return addresses
 
 
-class Region:
+class Region(MigrationRegion):
     """The region of an open device; data moves by mmap or by pread and pwrite."""
 
-    def __init__(self, device, use_mmap=True):
-        self.device = device
-        self.info = device.find_region(TYPE, SUBTYPE)
-        assert self.info is not None, "no migration region"
-        (self.data_offset, self.data_size) = self.info.areas[0]
-        self.area = None
-        if use_mmap:
-            self.area = mmap.mmap(
-                device.fd, self.data_size, offset=self.info.offset + self.data_offset
-            )
-
-    def close(self):
-        """Drops the mapping, which keeps the device open."""
-        if self.area is not None:
-            self.area.close()
-            self.area = None
-
-    def get(self, field):
-        offset, size = field
-        data = self.device.read(self.info.index, offset, size)
-        return int.from_bytes(data, "little")
-
-    def set(self, field, value):
-        offset, size = field
-        data = value.to_bytes(size, "little")
-        assert self.device.write(self.info.index, offset, data) == size
-
-    def raw_read(self, offset, size):
-        return self.device.read(self.info.index, offset, size)
-
-    def raw_write(self, offset, data):
-        return self.device.write(self.info.index, offset, data)
-
-    @property
-    def state(self):
-        return self.get(DEVICE_STATE)
-
-    @state.setter
-    def state(self, value):
-        self.set(DEVICE_STATE, value)
+    type, subtype = TYPE, SUBTYPE
 
     def header(self):
         """Returns the whole header, which consumes a staged buffer."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A client of the migration region of Linux 5.8 to 5.17, access by access as QEMU's."""
 
-import mmap
+from migration_region import DEVICE_STATE, MigrationRegion
 
 TYPE, SUBTYPE = 3, 1
 HEADER = 32
@@ -11,63 +11,15 @@ STOP, RUNNING, STOP_COPY, PRE_COPY, RESUMING = range(5)
 STATES = tuple(range(5))
 ERROR = 6
 
-# Offset and size in bytes of each field.
-DEVICE_STATE, RESERVED, PENDING_BYTES, DATA_OFFSET, DATA_SIZE = (
-    (0, 4),
-    (4, 4),
-    (8, 8),
-    (16, 8),
-    (24, 8),
-)
+# Offset and size in bytes of each field after the state.
+RESERVED, PENDING_BYTES, DATA_OFFSET, DATA_SIZE = (4, 4), (8, 8), (16, 8), (24, 8)
 FIELDS = (DEVICE_STATE, RESERVED, PENDING_BYTES, DATA_OFFSET, DATA_SIZE)
 
 
-class RegionV1:
+class RegionV1(MigrationRegion):
     """The region of an open device; data moves by mmap or by accesses of 8, 4, 2 and 1 bytes."""
 
-    def __init__(self, device, use_mmap=True):
-        self.device = device
-        self.info = device.find_region(TYPE, SUBTYPE)
-        assert self.info is not None, "no v1 migration region"
-        (self.data_offset, self.data_size) = self.info.areas[0]
-        self.area = None
-        if use_mmap:
-            self.area = mmap.mmap(
-                device.fd, self.data_size, offset=self.info.offset + self.data_offset
-            )
-
-    def close(self):
-        """Drops the mapping, which keeps the device open."""
-        if self.area is not None:
-            self.area.close()
-            self.area = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def raw_read(self, offset, size):
-        return self.device.read(self.info.index, offset, size)
-
-    def raw_write(self, offset, data):
-        return self.device.write(self.info.index, offset, data)
-
-    def get(self, field):
-        return int.from_bytes(self.raw_read(*field), "little")
-
-    def set(self, field, value):
-        offset, size = field
-        assert self.raw_write(offset, value.to_bytes(size, "little")) == size
-
-    @property
-    def state(self):
-        return self.get(DEVICE_STATE)
-
-    @state.setter
-    def state(self, value):
-        self.set(DEVICE_STATE, value)
+    type, subtype = TYPE, SUBTYPE
 
     def pending(self):
         return self.get(PENDING_BYTES)
