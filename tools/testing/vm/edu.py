@@ -17,6 +17,9 @@ BUFFER, BUFFER_SIZE = 0x40000, 4096
 STATE_32 = (IDENTIFICATION, LIVENESS, FACTORIAL, STATUS, INTERRUPT_STATUS)
 STATE_64 = (DMA_SOURCE, DMA_DESTINATION, DMA_COUNT, DMA_COMMAND)
 
+# Their values after a reset.
+FRESH = dict.fromkeys(STATE_32 + STATE_64, 0) | {IDENTIFICATION: 0x010000ED}
+
 
 class Edu:
     """Register access through an open VFIO device."""

@@ -23,18 +23,6 @@ IMAGE = 64 + (28 + 4096) + (28 + 56) + (28 + 16)
 # What of it can go while the device runs.
 IMAGE_PRECOPY = 64 + (28 + 4096)
 
-FRESH = {
-    edu.IDENTIFICATION: 0x010000ED,
-    edu.LIVENESS: 0,
-    edu.FACTORIAL: 0,
-    edu.STATUS: 0,
-    edu.INTERRUPT_STATUS: 0,
-    edu.DMA_SOURCE: 0,
-    edu.DMA_DESTINATION: 0,
-    edu.DMA_COUNT: 0,
-    edu.DMA_COMMAND: 0,
-}
-
 
 class Client(Guest):
     """A guest whose device also has clients of the v1 region and of v2."""
@@ -86,7 +74,7 @@ class Client(Guest):
         assert self.v2.state == v2.RUNNING
         assert self.v1.state == v1.RUNNING
         assert self.region.state == m.RUNNING
-        assert self.edu.state() == FRESH
+        assert self.edu.state() == edu.FRESH
         assert self.buffer() == bytes(BUFFER_SIZE)
 
     def works(self, rng):

@@ -9,7 +9,7 @@ import pytest
 
 import edu
 import region_v1 as v1
-from clients import FRESH, IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
+from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
 from errnos import error_of, refused
 from image import Image
 from vfio import REGION_CAPS, REGION_MMAP, REGION_READ, REGION_WRITE
@@ -113,7 +113,7 @@ def test_every_pair_of_states(guest, blank, before):
             continue
         assert (after, found, guest.v1.state) == (after, 0, after)
         fresh = after == v1.RESUMING != before
-        assert guest.edu.state() == (FRESH if fresh else registers)
+        assert guest.edu.state() == (edu.FRESH if fresh else registers)
         write = error_of(guest.edu.write32, edu.LIVENESS, 1)
         assert write == (0 if after in (v1.RUNNING, v1.PRE_COPY) else errno.EBUSY)
 

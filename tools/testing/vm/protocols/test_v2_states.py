@@ -10,7 +10,7 @@ import pytest
 import edu
 import migration_v2 as v2
 import modules
-from clients import FRESH, IMAGE, IMAGE_PRECOPY, Client, is_dead, reach
+from clients import IMAGE, IMAGE_PRECOPY, Client, is_dead, reach
 from errnos import error_of, refused
 from vfio import FEATURE_SET
 
@@ -52,7 +52,7 @@ def test_every_pair(guest, blank, before, whole):
                 new.write(blank[:1])
             if new:
                 new.close()
-            expected = FRESH if after == v2.RESUMING != before else registers
+            expected = edu.FRESH if after == v2.RESUMING != before else registers
             assert guest.edu.state() == expected
             write = error_of(guest.edu.write32, edu.LIVENESS, 1)
             assert write == (0 if after in WRITABLE else errno.EBUSY)

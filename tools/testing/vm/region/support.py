@@ -34,18 +34,6 @@ RUNS = (m.RUNNING, m.SETUP, m.PRECOPY)
 STOPPED = (m.NONE, m.STOPNCOPY, m.SAVE_COMPLETED, m.RESUME, m.RESUME_COMPLETED)
 STATES = tuple(sorted(RUNS + STOPPED))
 
-FRESH = {
-    edu.IDENTIFICATION: 0x010000ED,
-    edu.LIVENESS: 0,
-    edu.FACTORIAL: 0,
-    edu.STATUS: 0,
-    edu.INTERRUPT_STATUS: 0,
-    edu.DMA_SOURCE: 0,
-    edu.DMA_DESTINATION: 0,
-    edu.DMA_COUNT: 0,
-    edu.DMA_COMMAND: 0,
-}
-
 
 def works(guest):
     """Asserts that a running device computes, moves data and migrates."""
@@ -59,7 +47,7 @@ def works(guest):
 def is_fresh(guest, buffer=True):
     """Asserts that a running device is as after a reset."""
     assert guest.region.state == m.RUNNING
-    assert guest.edu.state() == FRESH
+    assert guest.edu.state() == edu.FRESH
     assert guest.region.pending() == (0, 0, 0)
     assert guest.region.get(m.THRESHOLD) == 0
     if buffer:

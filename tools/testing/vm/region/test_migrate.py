@@ -11,7 +11,7 @@ import vfio
 from edu import BUFFER_SIZE
 from errnos import refused
 from guest import Guest
-from support import FRESH, randomise
+from support import randomise
 
 
 def contents(guest):
@@ -157,7 +157,7 @@ def test_back_and_forth(pair, rng):
         assert there.edu.state() == expected
         here.region.state = m.RUNNING
         here.device.reset()
-        assert here.edu.state() == FRESH
+        assert here.edu.state() == edu.FRESH
         here, there = there, here
     content = contents(here)
     assert any(content)
@@ -219,7 +219,7 @@ def test_a_target_that_gives_up_is_fresh(pair, rng, length, end):
     if length is None:
         target.region.state = m.RESUME_COMPLETED
     target.region.state = end
-    assert target.edu.state() == FRESH
+    assert target.edu.state() == edu.FRESH
     assert contents(target) == bytes(BUFFER_SIZE)
 
 

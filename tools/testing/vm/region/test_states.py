@@ -8,7 +8,7 @@ import pytest
 import edu
 import migration2018 as m
 from errnos import error_of, refused
-from support import FRESH, RUNS, STATES, STOPPED, reach
+from support import RUNS, STATES, STOPPED, reach
 
 # What may follow each state. Everything else is EINVAL.
 AFTER = {
@@ -40,7 +40,7 @@ def test_every_transition(guest, blank, before):
         assert (value, found, region.state) == (value, 0, after)
         # A source loses nothing, a target is as after a reset or holds what was loaded.
         target = m.RESUME in (before, value) or before == m.RESUME_COMPLETED
-        expected = FRESH if target else FRESH | {edu.LIVENESS: 0xFFFFFFFF & ~0x1234}
+        expected = edu.FRESH if target else edu.FRESH | {edu.LIVENESS: 0xFFFFFFFF & ~0x1234}
         assert guest.edu.state() == expected
         write = error_of(guest.edu.write32, edu.LIVENESS, 1)
         assert write == (0 if after in RUNS else errno.EBUSY)
