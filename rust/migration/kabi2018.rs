@@ -24,7 +24,7 @@ use crate::{
         Protocol, //
     },
     state::State,
-    window::DataWindow, //
+    window::Side, //
 };
 use layout::{
     Field,
@@ -102,17 +102,10 @@ impl Kabi2018 {
     /// `EINVAL` for anything that is not one whole field, several whole neighbouring fields, or the
     /// next half of a 64-bit field; `out` is then unchanged. `EIO` for `device_state` when the
     /// device is lost. Staging a buffer and running a query return the device's errors.
-    pub fn read<D: Device>(
-        &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
-        offset: usize,
-        out: &mut [u8],
-    ) -> Result {
-        self.follow(engine);
+    pub fn read<D: Device>(&mut self, side: Side<'_, D>, offset: usize, out: &mut [u8]) -> Result {
+        self.follow(side.engine);
         let access = layout::decode(offset, out.len())?;
-        self.read_access(engine, host, window, access, out)
+        self.read_access(side, access, out)
     }
 
     /// The client writes `bytes` to the header at `offset`.
@@ -120,17 +113,10 @@ impl Kabi2018 {
     /// `EINVAL` as for [`Kabi2018::read`], for a field that is read-only, and for a value that is out
     /// of range or does not fit the state; nothing has changed then. `EBUSY` when another protocol
     /// owns the device. An action returns the device's errors.
-    pub fn write<D: Device>(
-        &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result {
-        self.follow(engine);
+    pub fn write<D: Device>(&mut self, side: Side<'_, D>, offset: usize, bytes: &[u8]) -> Result {
+        self.follow(side.engine);
         let access = layout::decode(offset, bytes.len())?;
-        self.write_access(engine, host, window, access, bytes)
+        self.write_access(side, access, bytes)
     }
 
     /// Starts afresh when the engine was reset since the last access.

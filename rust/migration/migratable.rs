@@ -13,7 +13,10 @@ use crate::{
     kabi2018::Kabi2018,
     region::Region,
     region_v1::RegionV1,
-    window::DataWindow, //
+    window::{
+        DataWindow,
+        Side, //
+    }, //
 };
 
 /// The one object that a driver keeps for each device, under the device's state lock.
@@ -89,10 +92,14 @@ impl<D: Device> Migratable<D> {
         offset: usize,
         out: &mut [u8],
     ) -> Result {
-        let engine = &mut self.engine;
+        let side = Side {
+            engine: &mut self.engine,
+            host,
+            window,
+        };
         match region {
-            Region::Kabi2018 => self.kabi2018.read(engine, host, window, offset, out),
-            Region::V1 => self.region_v1.read(engine, host, window, offset, out),
+            Region::Kabi2018 => self.kabi2018.read(side, offset, out),
+            Region::V1 => self.region_v1.read(side, offset, out),
         }
     }
 
@@ -106,10 +113,14 @@ impl<D: Device> Migratable<D> {
         offset: usize,
         bytes: &[u8],
     ) -> Result {
-        let engine = &mut self.engine;
+        let side = Side {
+            engine: &mut self.engine,
+            host,
+            window,
+        };
         match region {
-            Region::Kabi2018 => self.kabi2018.write(engine, host, window, offset, bytes),
-            Region::V1 => self.region_v1.write(engine, host, window, offset, bytes),
+            Region::Kabi2018 => self.kabi2018.write(side, offset, bytes),
+            Region::V1 => self.region_v1.write(side, offset, bytes),
         }
     }
 }

@@ -28,10 +28,7 @@ use crate::{
         Protocol, //
     },
     state::State,
-    window::{
-        self,
-        DataWindow, //
-    }, //
+    window::Side, //
 };
 
 /// Bytes of the header.
@@ -136,25 +133,23 @@ impl RegionV1 {
     /// `EINVAL` for anything but one whole field. Staging a buffer returns the device's errors.
     pub fn read<D: Device>(
         &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
+        mut side: Side<'_, D>,
         offset: usize,
         out: &mut [u8],
     ) -> Result {
-        self.follow(engine);
+        self.follow(side.engine);
         let value = match Field::at(offset, out.len())? {
             Field::DeviceState => self.device_state.into(),
             Field::Reserved => 0,
             Field::PendingBytes => {
                 self.buffer = None;
-                Self::pending(engine, host)
+                Self::pending(side.engine, side.host)
             }
             Field::DataOffset => {
-                self.stage(engine, host, window)?;
-                window.offset()
+                self.stage(&mut side)?;
+                side.window.offset()
             }
-            Field::DataSize => self.stage(engine, host, window)?,
+            Field::DataSize => self.stage(&mut side)?,
         };
         let bytes = value.to_le_bytes();
         out.copy_from_slice(bytes.get(..out.len()).ok_or(EINVAL)?);
@@ -168,28 +163,27 @@ impl RegionV1 {
     /// the device. An action returns the device's errors.
     pub fn write<D: Device>(
         &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
+        mut side: Side<'_, D>,
         offset: usize,
         bytes: &[u8],
     ) -> Result {
-        self.follow(engine);
+        self.follow(side.engine);
         match Field::at(offset, bytes.len())? {
             Field::DeviceState => {
                 let value = u32::from_le_bytes(bytes.try_into().map_err(|_| EINVAL)?);
                 let target = decode(value)?;
-                engine.set_state(host, PROTOCOL, target)?;
+                side.engine.set_state(side.host, PROTOCOL, target)?;
                 self.buffer = None;
                 Ok(())
             }
             Field::DataSize => {
                 let size = u64::from_le_bytes(bytes.try_into().map_err(|_| EINVAL)?);
-                engine.admit(PROTOCOL)?;
-                if engine.state() != State::Resuming || size > u64::try_from(window.len())? {
+                side.engine.admit(PROTOCOL)?;
+                let room = u64::try_from(side.window.len())?;
+                if side.engine.state() != State::Resuming || size > room {
                     return Err(EINVAL);
                 }
-                window::load(engine, host, window, size)
+                side.load(size)
             }
             Field::Reserved | Field::PendingBytes | Field::DataOffset => Err(EINVAL),
         }
@@ -225,19 +219,14 @@ impl RegionV1 {
     }
 
     /// Returns `data_size`; when saving, stages the next buffer unless one is staged.
-    fn stage<D: Device>(
-        &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
-    ) -> Result<u64> {
-        if !Self::is_saving(engine) {
+    fn stage<D: Device>(&mut self, side: &mut Side<'_, D>) -> Result<u64> {
+        if !Self::is_saving(side.engine) {
             return Ok(0);
         }
         if let Some(size) = self.buffer {
             return Ok(size);
         }
-        let size = window::fill(engine, host, window, 0)?;
+        let size = side.fill(0)?;
         self.buffer = Some(size);
         Ok(size)
     }

@@ -38,59 +38,62 @@ pub trait DataWindow {
     fn write(&self, offset: usize, bytes: &[u8]) -> Result;
 }
 
-/// Fills the data section with the next bytes of the image, and returns how many.
-///
-/// At most `threshold` bytes unless it is 0. Bytes count as handed out only when they are in the
-/// section, so an error loses none.
-pub(crate) fn fill<D: Device>(
-    engine: &mut Engine<D>,
-    host: &D::Host,
-    window: &dyn DataWindow,
-    threshold: u64,
-) -> Result<u64> {
-    let limit = match usize::try_from(threshold) {
-        Ok(0) | Err(_) => window.len(),
-        Ok(threshold) => threshold.min(window.len()),
-    };
-    let mut filled = 0;
-    while filled < limit {
-        let copied = engine.stage(host).and_then(|staged| {
-            let count = staged.len().min(limit - filled);
-            window.write(filled, staged.get(..count).unwrap_or_default())?;
-            Ok(count)
-        });
-        match copied {
-            Ok(0) => break,
-            Ok(count) => {
-                engine.consume(host, count);
-                filled += count;
-            }
-            Err(error) if filled == 0 => return Err(error),
-            // What is there goes out first; the next buffer meets the error again.
-            Err(_) => break,
-        }
-    }
-    Ok(u64::try_from(filled)?)
+/// One side of a migration: the device, and the data section that its state moves through.
+pub struct Side<'a, D: Device> {
+    /// The engine.
+    pub engine: &'a mut Engine<D>,
+    /// What the device works with.
+    pub host: &'a D::Host,
+    /// The data section.
+    pub window: &'a dyn DataWindow,
 }
 
-/// Takes the first `size` bytes of the data section as the next bytes of the image.
-///
-/// Errors as [`Engine::write`], and those of the section.
-pub(crate) fn load<D: Device>(
-    engine: &mut Engine<D>,
-    host: &D::Host,
-    window: &dyn DataWindow,
-    size: u64,
-) -> Result {
-    let size = usize::try_from(size)?;
-    let mut bounce = [0; BOUNCE];
-    for offset in (0..size).step_by(BOUNCE) {
-        let count = (size - offset).min(BOUNCE);
-        let bytes = bounce.get_mut(..count).ok_or(EINVAL)?;
-        if let Err(error) = window.read(offset, bytes) {
-            return engine.interrupt(host, error);
+impl<D: Device> Side<'_, D> {
+    /// Fills the data section with the next bytes of the image, and returns how many.
+    ///
+    /// At most `threshold` bytes unless it is 0. Bytes count as handed out only when they are in the
+    /// section, so an error loses none.
+    pub(crate) fn fill(&mut self, threshold: u64) -> Result<u64> {
+        let limit = match usize::try_from(threshold) {
+            Ok(0) | Err(_) => self.window.len(),
+            Ok(threshold) => threshold.min(self.window.len()),
+        };
+        let mut filled = 0;
+        while filled < limit {
+            let copied = self.engine.stage(self.host).and_then(|staged| {
+                let count = staged.len().min(limit - filled);
+                self.window
+                    .write(filled, staged.get(..count).unwrap_or_default())?;
+                Ok(count)
+            });
+            match copied {
+                Ok(0) => break,
+                Ok(count) => {
+                    self.engine.consume(self.host, count);
+                    filled += count;
+                }
+                Err(error) if filled == 0 => return Err(error),
+                // What is there goes out first; the next buffer meets the error again.
+                Err(_) => break,
+            }
         }
-        engine.write(host, bytes)?;
+        Ok(u64::try_from(filled)?)
     }
-    Ok(())
+
+    /// Takes the first `size` bytes of the data section as the next bytes of the image.
+    ///
+    /// Errors as [`Engine::write`], and those of the section.
+    pub(crate) fn load(&mut self, size: u64) -> Result {
+        let size = usize::try_from(size)?;
+        let mut bounce = [0; BOUNCE];
+        for offset in (0..size).step_by(BOUNCE) {
+            let count = (size - offset).min(BOUNCE);
+            let bytes = bounce.get_mut(..count).ok_or(EINVAL)?;
+            if let Err(error) = self.window.read(offset, bytes) {
+                return self.engine.interrupt(self.host, error);
+            }
+            self.engine.write(self.host, bytes)?;
+        }
+        Ok(())
+    }
 }

@@ -10,29 +10,20 @@ use super::{
 };
 use crate::{
     device::Device,
-    engine::Engine,
-    window::{
-        self,
-        DataWindow, //
-    }, //
+    window::Side, //
 };
 
 impl Kabi2018 {
     /// Returns `data.size`; when saving, stages the next buffer unless one is staged.
-    pub(super) fn stage<D: Device>(
-        &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
-    ) -> Result<u64> {
-        match self.view(engine) {
+    pub(super) fn stage<D: Device>(&mut self, side: &mut Side<'_, D>) -> Result<u64> {
+        match self.view(side.engine) {
             Ok(DeviceState::Precopy | DeviceState::Stopncopy) => {}
             _ => return Ok(self.size),
         }
         if let Some(size) = self.buffer {
             return Ok(size);
         }
-        let size = window::fill(engine, host, window, self.threshold)?;
+        let size = side.fill(self.threshold)?;
         self.buffer = Some(size);
         Ok(size)
     }

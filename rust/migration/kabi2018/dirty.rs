@@ -13,7 +13,10 @@ use crate::{
     dirty::granule::Granule,
     engine::Engine,
     iova::PageRange,
-    window::DataWindow, //
+    window::{
+        DataWindow,
+        Side, //
+    }, //
 };
 
 impl Kabi2018 {
@@ -34,23 +37,19 @@ impl Kabi2018 {
     }
 
     /// Returns `dirty_pfns.copied`; runs the query first, if it has not run.
-    pub(super) fn query<D: Device>(
-        &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
-    ) -> Result<u64> {
+    pub(super) fn query<D: Device>(&mut self, side: &mut Side<'_, D>) -> Result<u64> {
         let range = match self.query {
             Query::Idle => return Ok(0),
             Query::Done(copied) => return Ok(copied),
             Query::Armed(range) => range,
         };
+        let window = side.window;
         let room = u64::try_from(window.len())?.saturating_mul(8);
         let covered = range.take(room)?;
 
         // The bitmap takes the place of the buffer.
         self.consume();
-        let any = engine.dirty_look(host, range, covered, |table| {
+        let any = side.engine.dirty_look(side.host, range, covered, |table| {
             let mut filled = 0;
             table.bitmap(covered, Granule::PAGE, &mut |offset, bytes| {
                 zero(window, filled, offset)?;

@@ -14,21 +14,14 @@ use super::{
 };
 use crate::{
     device::Device,
-    engine::{
-        Engine,
-        Pending, //
-    },
-    window::DataWindow, //
+    engine::Pending,
+    window::Side, //
 };
 
 /// What one access needs to read fields.
 struct Reading<'a, D: Device> {
-    /// The engine.
-    engine: &'a mut Engine<D>,
-    /// What the device works with.
-    host: &'a D::Host,
-    /// The data section.
-    window: &'a dyn DataWindow,
+    /// What the access works on.
+    side: Side<'a, D>,
     /// The pending counts, the same for every field of the access.
     pending: Option<Pending>,
 }
@@ -37,16 +30,12 @@ impl Kabi2018 {
     /// Does a read.
     pub(super) fn read_access<D: Device>(
         &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
+        side: Side<'_, D>,
         access: Access,
         out: &mut [u8],
     ) -> Result {
         let mut reading = Reading {
-            engine,
-            host,
-            window,
+            side,
             pending: None,
         };
         let half = match access {
@@ -87,29 +76,29 @@ impl Kabi2018 {
             self.consume();
         }
         Ok(match field {
-            Field::DeviceState => self.view(reading.engine)?.number().into(),
+            Field::DeviceState => self.view(reading.side.engine)?.number().into(),
             Field::PrecopyOnly => self.pending(reading).precopy_only,
             Field::Compatible => self.pending(reading).compatible,
             Field::PostcopyOnly => self.pending(reading).postcopy_only,
             Field::ThresholdSize => self.threshold,
             Field::DataOffset => {
-                self.stage(reading.engine, reading.host, reading.window)?;
-                reading.window.offset()
+                self.stage(&mut reading.side)?;
+                reading.side.window.offset()
             }
-            Field::DataSize => self.stage(reading.engine, reading.host, reading.window)?,
+            Field::DataSize => self.stage(&mut reading.side)?,
             Field::StartAddr => self.start,
             Field::Total => self.total,
-            Field::Copied => self.query(reading.engine, reading.host, reading.window)?,
+            Field::Copied => self.query(&mut reading.side)?,
         })
     }
 
     /// Returns the pending counts; nothing is pending in another protocol's migration.
     fn pending<D: Device>(&self, reading: &mut Reading<'_, D>) -> Pending {
-        if !self.is_owner(reading.engine) {
+        if !self.is_owner(reading.side.engine) {
             return Pending::default();
         }
         *reading
             .pending
-            .get_or_insert_with(|| reading.engine.pending(reading.host))
+            .get_or_insert_with(|| reading.side.engine.pending(reading.side.host))
     }
 }

@@ -28,10 +28,7 @@ use crate::{
         PAGE_SIZE, //
     },
     state::State,
-    window::{
-        self,
-        DataWindow, //
-    }, //
+    window::Side, //
 };
 
 /// What a write asks for, every value checked.
@@ -53,9 +50,7 @@ impl Kabi2018 {
     /// Does a write.
     pub(super) fn write_access<D: Device>(
         &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
+        mut side: Side<'_, D>,
         access: Access,
         bytes: &[u8],
     ) -> Result {
@@ -64,7 +59,7 @@ impl Kabi2018 {
         match access {
             Access::Fields(fields) => {
                 for (field, bytes) in split(fields, bytes) {
-                    self.check(engine, window, &mut request, field, number(bytes)?)?;
+                    self.check(&side, &mut request, field, number(bytes)?)?;
                 }
             }
             Access::Low(field) => {
@@ -79,23 +74,23 @@ impl Kabi2018 {
                     _ => return Err(EINVAL),
                 };
                 let value = (u64::from(small(bytes)?) << 32) | u64::from(low);
-                self.check(engine, window, &mut request, field, value)?;
+                self.check(&side, &mut request, field, value)?;
             }
         }
-        engine.admit(Self::PROTOCOL)?;
+        side.engine.admit(Self::PROTOCOL)?;
         self.half = half;
-        self.apply(engine, host, window, request)
+        self.apply(&mut side, request)
     }
 
     /// Takes `value` for `field` into `request`; `EINVAL` when it does not fit.
     fn check<D: Device>(
         &self,
-        engine: &Engine<D>,
-        window: &dyn DataWindow,
+        side: &Side<'_, D>,
         request: &mut Request,
         field: Field,
         value: u64,
     ) -> Result {
+        let engine = &*side.engine;
         match field {
             Field::DeviceState => {
                 let to = DeviceState::try_from(u32::try_from(value)?)?;
@@ -114,13 +109,13 @@ impl Kabi2018 {
             Field::ThresholdSize => request.threshold = Some(value),
             Field::DataOffset => {
                 self.must_resume(engine)?;
-                if value != window.offset() {
+                if value != side.window.offset() {
                     return Err(EINVAL);
                 }
             }
             Field::DataSize => {
                 self.must_resume(engine)?;
-                if value > u64::try_from(window.len())? {
+                if value > u64::try_from(side.window.len())? {
                     return Err(EINVAL);
                 }
                 request.size = Some(value);
@@ -153,20 +148,14 @@ impl Kabi2018 {
     }
 
     /// Does what `request` asks for.
-    fn apply<D: Device>(
-        &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
-        window: &dyn DataWindow,
-        request: Request,
-    ) -> Result {
+    fn apply<D: Device>(&mut self, side: &mut Side<'_, D>, request: Request) -> Result {
         if let Some((to, action)) = request.state {
             self.consume();
-            self.enter(engine, host, to, action)?;
+            self.enter(side, to, action)?;
         }
         // The only one that can still fail comes before those that cannot.
         if let Some(size) = request.size {
-            window::load(engine, host, window, size)?;
+            side.load(size)?;
             self.size = size;
         }
         if let Some(threshold) = request.threshold {
@@ -185,11 +174,11 @@ impl Kabi2018 {
     /// Moves the device to state `to` by `action`.
     fn enter<D: Device>(
         &mut self,
-        engine: &mut Engine<D>,
-        host: &D::Host,
+        side: &mut Side<'_, D>,
         to: DeviceState,
         action: Action,
     ) -> Result {
+        let (engine, host) = (&mut *side.engine, side.host);
         let mut go = |state| engine.set_state(host, Self::PROTOCOL, state);
         match action {
             Action::Stop => go(State::Stop)?,
