@@ -40,11 +40,7 @@ impl<T: Mediated> Flavour for Mdev<T> {
     const IS_RESET_BY_OTHERS: bool = false;
 
     fn protocols() -> Protocols {
-        if T::HAS_PROTOCOLS {
-            T::protocols()
-        } else {
-            Protocols::ALL
-        }
+        T::protocols()
     }
 
     fn data_section_size() -> usize {

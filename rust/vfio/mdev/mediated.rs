@@ -2,10 +2,7 @@
 
 //! What a driver of mediated devices says of itself.
 
-use kernel::{
-    error::VTABLE_DEFAULT_ERROR,
-    prelude::*, //
-};
+use kernel::prelude::*;
 use migration::device::Device;
 
 use super::{
@@ -45,7 +42,7 @@ pub trait Mediated: Sized + 'static {
 
     /// Returns the migration protocols that are offered; all of them without this.
     fn protocols() -> Protocols {
-        build_error!(VTABLE_DEFAULT_ERROR)
+        Protocols::ALL
     }
 
     /// Returns the size of the migration regions' data sections in bytes, a multiple of the page

@@ -46,11 +46,7 @@ impl<T: Variant> Flavour for Pci<T> {
     const IS_RESET_BY_OTHERS: bool = true;
 
     fn protocols() -> Protocols {
-        if T::HAS_PROTOCOLS {
-            T::protocols()
-        } else {
-            Protocols::ALL
-        }
+        T::protocols()
     }
 
     fn data_section_size() -> usize {

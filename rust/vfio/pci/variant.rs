@@ -32,7 +32,7 @@ pub trait Variant: Sized + 'static {
 
     /// Returns the migration protocols that are offered; all of them without this.
     fn protocols() -> Protocols {
-        build_error!(VTABLE_DEFAULT_ERROR)
+        Protocols::ALL
     }
 
     /// Returns the size of the migration regions' data sections in bytes, a multiple of the page
