@@ -5,6 +5,8 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -14,6 +16,10 @@ use crate::error::{Error, Result};
 use crate::heat::snapshot::Snapshot;
 use crate::pci::Bus;
 use crate::sys;
+
+/// Times that a device is looked at again whose driver shows nothing, and the pause before each.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
 
 const DEBUGFS: &str = "/sys/kernel/debug";
 /// `DEBUGFS_MAGIC`
@@ -76,9 +82,22 @@ impl Source {
 
     /// Returns the name of the device's driver, and what one of its files says.
     ///
+    /// A driver that leaves a device takes its files away first, so what has none is looked at again.
+    fn file(&self, name: &str) -> Result<(String, String)> {
+        for _ in 0..LOOKS {
+            match self.file_now(name) {
+                Err(Error::NoStatus { .. }) => thread::sleep(PAUSE),
+                result => return result,
+            }
+        }
+        self.file_now(name)
+    }
+
+    /// Does so without another look.
+    ///
     /// The driver is looked for anew each time, so that a device which is bound again meanwhile is
     /// still found, and one which is not is no riddle.
-    fn file(&self, name: &str) -> Result<(String, String)> {
+    fn file_now(&self, name: &str) -> Result<(String, String)> {
         let address = self.address;
         let function = self.bus.function(address).ok_or(Error::NoDevice(address))?;
         let driver = match function.driver() {
