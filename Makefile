@@ -72,6 +72,10 @@ bench:				## run a benchmark (B=NAME; without it, list them)
 check:				## all checks and tests (T=NAME for one group of them)
 	$(Q)scripts/check $(T)
 
+.PHONY: check-debug
+check-debug:			## the tests in the virtual machine on a kernel with KASAN, lockdep and iommufd (T=NAME)
+	$(Q)RVFIO_KERNEL=debug scripts/check $(T)
+
 .PHONY: lint
 lint:				## format, clippy, shellcheck, licence lines
 	$(Q)scripts/setup -q
@@ -95,7 +99,8 @@ coverage:			## lines of the migration core that host tests and fuzz corpus run
 help:				## this list
 	@awk -F ':[^#]*## *' \
 		'/^##@/ { print "\n" substr($$0, 5) ":" } \
-		/^[a-z0-9-]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Groups of 'make check': $$(scripts/check --list | xargs)"
+	@echo "Groups of 'make check-debug': $$(RVFIO_KERNEL=debug scripts/check --list | xargs)"
 	@echo "Variables: V=1 (show commands), RVFIO_CACHE (default ~/.cache/rvfio), RVFIO_MIRROR"

@@ -45,3 +45,13 @@ load_env() {
 	vars=$("$SCRIPTS/setup" --env) || exit 1
 	eval "$vars"
 }
+
+# Where the modules are built: for each kernel but the stock one in a directory of
+# its own.
+modules_directory() {
+	if [[ ${RVFIO_KERNEL:-stock} == stock ]]; then
+		echo "$CLONE"
+	else
+		echo "$CLONE/build/$RVFIO_KERNEL"
+	fi
+}

@@ -11,8 +11,28 @@
 #             (nothing: the step has no result, and says itself if it is current)
 #   build DIR makes the result in DIR, which is then renamed into place
 
-STEPS=(host archive toolchain source kernel mtty selftests rootfs qemu7 image)
+# The steps for each kernel that RVFIO_KERNEL can name, and which of them bring the
+# compilers, the tree to build against, the sample device and the machine's image.
+STOCK_STEPS=(host archive toolchain source kernel mtty selftests rootfs qemu7 image)
+DEBUG_STEPS=(host archive toolchain source selftests rootfs qemu7 debug-toolchain debug-source
+	debug-kernel debug-image)
+# shellcheck disable=SC2034 # read by setup
+case ${RVFIO_KERNEL:=stock} in
+stock)
+	STEPS=("${STOCK_STEPS[@]}")
+	declare -A FROM=([toolchain]=toolchain [kernel]=kernel [mtty]=mtty [image]=image)
+	;;
+debug)
+	STEPS=("${DEBUG_STEPS[@]}")
+	declare -A FROM=([toolchain]=debug-toolchain [kernel]=debug-kernel [mtty]=debug-kernel
+		[image]=debug-image)
+	;;
+*) die "RVFIO_KERNEL: there is no kernel '$RVFIO_KERNEL' (there are: stock, debug)" ;;
+esac
 RESOLVED=$RVFIO_CACHE/archive/resolved
+# Where results are made.
+WORK=$RVFIO_CACHE/tmp
+[[ $RVFIO_KERNEL == stock ]] || WORK+=-$RVFIO_KERNEL
 
 # Says something on the terminal from within a step, whose output is its log.
 notice() {
@@ -22,22 +42,28 @@ notice() {
 # in_step STEP COMMAND...: runs a function where the step's file is loaded.
 in_step() (
 	# shellcheck disable=SC2034 # used by the step's file
-	recipe=$SCRIPTS/setup.d/$1.sh
+	recipe=("$SCRIPTS/setup.d/$1.sh")
 	# The step's file may replace it.
 	current() { [[ -e $(result "$step") ]]; }
 	step=$1
 	if [[ -e $RESOLVED ]]; then
 		. "$RESOLVED"
 	fi
-	. "$recipe"
+	. "${recipe[0]}"
 	"${@:2}"
 )
+
+# based_on STEP: for a step's file, to start from another one.
+based_on() {
+	recipe+=("$SCRIPTS/setup.d/$1.sh")
+	. "$SCRIPTS/setup.d/$1.sh"
+}
 
 # Names a result after the first version, and makes it unique for all of them
 # and for the recipe, whose comments do not matter.
 name_of() {
 	local hash
-	hash=$({ printf '%s\n' "$@" && grep -v '^[[:space:]]*#' "$recipe"; } | sha256sum)
+	hash=$({ printf '%s\n' "$@" && grep -hv '^[[:space:]]*#' "${recipe[@]}"; } | sha256sum)
 	echo "$1-${hash:0:8}"
 }
 
@@ -48,8 +74,13 @@ result() {
 
 is_current() { in_step "$1" current; }
 
+# in_toolchain_of STEP DIR COMMAND...
+in_toolchain_of() {
+	RVFIO_TOOLCHAIN=$(result "$1")/root "$SCRIPTS/in-toolchain" -C "${@:2}"
+}
+
 in_toolchain() {
-	RVFIO_TOOLCHAIN=$(result toolchain)/root "$SCRIPTS/in-toolchain" -C "$@"
+	in_toolchain_of toolchain "$@"
 }
 
 print_title() {
@@ -59,6 +90,8 @@ print_title() {
 }
 
 print_needs() { echo "${after[*]}"; }
+
+print_release() { echo "$RELEASE"; }
 
 step_title() { in_step "$1" print_title; }
 
@@ -73,7 +106,7 @@ step_label() {
 
 # Makes one result.  Runs in the background, with the log as its output.
 make_step() {
-	local step=$1 name tmp=$RVFIO_CACHE/tmp/$1
+	local step=$1 name tmp=$WORK/$1
 	mkdir -p "$tmp" "$RVFIO_CACHE/$step"
 	in_step "$step" build "$tmp"
 	name=$(in_step "$step" artefact)

@@ -92,7 +92,7 @@ build() {
 	[[ $kernel ]] || die "the packages of $RELEASE hold no kernel"
 	mv "$kernel" "$1/vmlinuz"
 	# Decompressed once here instead of at every boot.
-	find "$files" -name '*.ko.xz' -print0 | xargs -0 -P "$(nproc)" -n 50 xz -d
+	find "$files" -name '*.ko.xz' -print0 | xargs -0 -r -P "$(nproc)" -n 50 xz -d
 
 	as_root cp -al "$(result rootfs)/root" "$root"
 	as_root mkdir -p "$root/opt"

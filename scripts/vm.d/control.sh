@@ -41,7 +41,8 @@ fill_control() {
 		[[ ! -v $name ]] || printf 'export %s=%q\n' "$name" "${!name}"
 	done >"$control/environment"
 
-	find "$CLONE" -name tools -prune -o -name '*.ko' -exec cp -t "$control/modules" {} +
+	find "$(modules_directory)" \( -path "$CLONE/tools" -o -path "$CLONE/build" \) -prune \
+		-o -name '*.ko' -exec cp -t "$control/modules" {} +
 	# Not one of the project's, but tests and benchmarks compare with it.
 	cp "$RVFIO_MTTY/mtty.ko" "$control/modules/"
 	cp -r "$RVFIO_SELFTESTS" "$control/selftests"

@@ -32,7 +32,7 @@ machine_arguments() {
 	local name=$1 kernel_log i
 	kernel_log=$(log_of "$name")
 	arguments=(-nodefaults -no-user-config -display none -no-reboot
-		-pidfile "$run/$name/pid" -smp 2 -m "${RVFIO_VM_MEM:-2560}")
+		-pidfile "$run/$name/pid" -smp 2 -m "${RVFIO_VM_MEM:-$memory}")
 	if [[ $count_instructions ]]; then
 		arguments+=(-machine q35 -accel tcg,thread=single -icount shift=0 -cpu max)
 	elif has_kvm; then

@@ -3,9 +3,6 @@
 #
 # Watches the machines from their start to their end.  Sourced by vm.
 
-# Seconds for a machine to end once all is said.
-readonly GRACE=30
-
 # Has the time of the whole run passed, counted from the last boot?
 out_of_time() {
 	((timeout && EPOCHSECONDS - begun >= timeout))
@@ -78,7 +75,7 @@ run_machines() {
 			for name in "${machines[@]:1}"; do
 				: >"$run/$name/control/end"
 			done
-			((EPOCHSECONDS - finished < GRACE)) || break
+			((EPOCHSECONDS - finished < grace)) || break
 			continue
 		fi
 		for name in "${machines[@]}"; do

@@ -14,6 +14,8 @@ import pytest
 import mediated
 import modules
 from kernel_log import KernelLog
+from patience import SLOWNESS
+from vfio import THROUGH_IOMMUFD
 
 CLONE = pathlib.Path(__file__).resolve().parents[3]
 
@@ -44,9 +46,11 @@ def script(name, *arguments):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what is not for the flavour that is tested."""
-    if modules.DRIVER == mediated.DRIVER:
-        theirs = [item for item in items if item.get_closest_marker("physical")]
+    """Leaves out what is not for the flavour that is tested, or the way to it."""
+    others = {"physical": modules.DRIVER == mediated.DRIVER, "container": THROUGH_IOMMUFD}
+    marks = [mark for mark, is_other in others.items() if is_other]
+    theirs = [item for item in items if any(map(item.get_closest_marker, marks))]
+    if theirs:
         config.hook.pytest_deselected(items=theirs)
         items[:] = [item for item in items if item not in theirs]
 
@@ -131,10 +135,16 @@ def pytest_configure(config):
     config.stash[COUNTS] = []
 
 
+@pytest.fixture(scope="session")
+def counts(request):
+    """The lines that tests have counted, for the summary."""
+    return request.config.stash[COUNTS]
+
+
 @pytest.fixture
-def count(request):
+def count(request, counts):
     """Adds a line to the summary; it begins with the name of the test's directory."""
-    return lambda line: request.config.stash[COUNTS].append(f"{request.path.parent.name}: {line}")
+    return lambda line: counts.append(f"{request.path.parent.name}: {line}")
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -147,7 +157,7 @@ def pytest_terminal_summary(terminalreporter, config):
 def no_hang(request):
     """Ends the run with a traceback when a test hangs."""
     mark = request.node.get_closest_marker("hang")
-    seconds = mark.args[0] if mark else HANG_SECONDS
+    seconds = (mark.args[0] if mark else HANG_SECONDS) * SLOWNESS
     stderr = request.config.stash[STDERR]
     faulthandler.dump_traceback_later(seconds, file=stderr, exit=True)
     yield

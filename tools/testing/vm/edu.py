@@ -4,6 +4,7 @@
 import struct
 import time
 
+from patience import SLOWNESS
 from vfio import BAR0_REGION
 
 IDENTIFICATION, LIVENESS, FACTORIAL = 0x00, 0x04, 0x08
@@ -46,7 +47,7 @@ class Edu:
         return state
 
     def wait(self, condition, seconds=20):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOWNESS
         while not condition():
             assert time.monotonic() < end, "the device did not get ready"
             time.sleep(0.005)

@@ -17,8 +17,8 @@ class Guest:
 
     IOVA = 0x100000
 
-    def __init__(self, bdf, size=1 << 20, use_mmap=True):
-        self.device = Device(bdf)
+    def __init__(self, bdf, size=1 << 20, use_mmap=True, space=None):
+        self.device = Device(bdf, space)
         try:
             self.edu = Edu(self.device)
             self.region = Region(self.device, use_mmap)

@@ -9,10 +9,12 @@ import subprocess
 import tempfile
 import time
 
+from patience import SLOWNESS
+
 # Where the other machine serves (hosts/serve.py); nothing else is in their network.
 PORT, KEY = 4444, b"rvfio"
 
-PATIENCE = 60
+PATIENCE = 60 * SLOWNESS
 
 
 class Process:

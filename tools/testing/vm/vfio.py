@@ -13,6 +13,9 @@ import struct
 from dataclasses import dataclass, field
 
 import mediated
+from iommufd import IommuFd
+
+THROUGH_IOMMUFD = os.environ.get("RVFIO_IOMMU") == "iommufd"
 
 
 def _io(number):
@@ -73,11 +76,6 @@ def sysfs(name):
     return f"/sys/bus/{bus}/devices/{name}"
 
 
-def group_of(name):
-    """Returns the number of the IOMMU group of a device."""
-    return int(os.path.basename(os.readlink(f"{sysfs(name)}/iommu_group")))
-
-
 class EventFd:
     """An eventfd that counts interrupts."""
 
@@ -110,19 +108,52 @@ class Memory:
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.bytes))
 
 
-class Device:
-    """An open VFIO device, by PCI address or UUID, with a type1 container of its own."""
+class Container:
+    """A type1 container, to open devices with."""
 
-    def __init__(self, bdf):
+    def __init__(self):
+        self.fd = os.open("/dev/vfio/vfio", os.O_RDWR | os.O_CLOEXEC)
+        self.groups = []
+
+    def close(self):
+        for fd in self.groups:
+            os.close(fd)
+        self.groups = []
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def open(self, path):
+        """Opens the device at a path in sysfs, with its group; returns its fd."""
+        number = os.path.basename(os.readlink(f"{path}/iommu_group"))
+        group = os.open(f"/dev/vfio/{number}", os.O_RDWR | os.O_CLOEXEC)
+        self.groups.append(group)
+        fcntl.ioctl(group, GROUP_SET_CONTAINER, struct.pack("i", self.fd))
+        fcntl.ioctl(self.fd, SET_IOMMU, TYPE1V2_IOMMU)
+        name = ctypes.create_string_buffer(os.path.basename(path).encode())
+        return fcntl.ioctl(group, GROUP_GET_DEVICE_FD, name)
+
+    def map(self, address, iova, size):
+        """Maps memory of this process at an I/O virtual address."""
+        fcntl.ioctl(self.fd, IOMMU_MAP_DMA, struct.pack("IIQQQ", 32, 3, address, iova, size))
+
+    def unmap(self, iova, size):
+        fcntl.ioctl(self.fd, IOMMU_UNMAP_DMA, bytearray(struct.pack("IIQQ", 24, 0, iova, size)))
+
+
+class Device:
+    """An open VFIO device, by PCI address or UUID, with memory of its own for DMA.
+
+    That is a type1 container, or with RVFIO_IOMMU=iommufd an iommufd.
+    """
+
+    def __init__(self, bdf, space=None):
+        """Opens a device in `space`, which is closed with the device."""
         self.bdf = bdf
-        self.container = self.group = self.fd = -1
+        self.fd = -1
+        self.space = space or (IommuFd() if THROUGH_IOMMUFD else Container())
         try:
-            self.container = os.open("/dev/vfio/vfio", os.O_RDWR | os.O_CLOEXEC)
-            self.group = os.open(f"/dev/vfio/{group_of(bdf)}", os.O_RDWR | os.O_CLOEXEC)
-            fcntl.ioctl(self.group, GROUP_SET_CONTAINER, struct.pack("i", self.container))
-            fcntl.ioctl(self.container, SET_IOMMU, TYPE1V2_IOMMU)
-            name = ctypes.create_string_buffer(bdf.encode())
-            self.fd = fcntl.ioctl(self.group, GROUP_GET_DEVICE_FD, name)
+            self.fd = self.space.open(sysfs(bdf))
             self.regions = [self.region_info(i) for i in range(self.info()[1])]
             self.enable(COMMAND_MEMORY | COMMAND_MASTER)
         except OSError:
@@ -130,11 +161,15 @@ class Device:
             raise
 
     def close(self):
-        for name in ("fd", "group", "container"):
-            fd = getattr(self, name)
-            if fd >= 0:
-                os.close(fd)
-            setattr(self, name, -1)
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        self.space.close()
+
+    @property
+    def container(self):
+        """The file descriptor of the container."""
+        return self.space.fd
 
     def __enter__(self):
         return self
@@ -204,16 +239,10 @@ class Device:
 
     def map(self, memory, iova):
         """Maps memory for DMA at an I/O virtual address."""
-        fcntl.ioctl(
-            self.container,
-            IOMMU_MAP_DMA,
-            struct.pack("IIQQQ", 32, 3, memory.address, iova, memory.size),
-        )
+        self.space.map(memory.address, iova, memory.size)
 
     def unmap(self, iova, size):
-        fcntl.ioctl(
-            self.container, IOMMU_UNMAP_DMA, bytearray(struct.pack("IIQQ", 24, 0, iova, size))
-        )
+        self.space.unmap(iova, size)
 
     def dirty_pages(self, on):
         """Has the container begin or end to record dirty pages."""

@@ -27,8 +27,8 @@ IMAGE_PRECOPY = 64 + (28 + 4096)
 class Client(Guest):
     """A guest whose device also has clients of the v1 region and of v2."""
 
-    def __init__(self, bdf, use_mmap=True):
-        super().__init__(bdf, use_mmap=use_mmap)
+    def __init__(self, bdf, use_mmap=True, space=None):
+        super().__init__(bdf, use_mmap=use_mmap, space=space)
         try:
             self.v1 = v1.RegionV1(self.device, use_mmap)
             self.v2 = v2.MigrationV2(self.device)

@@ -52,6 +52,7 @@ def changed(guest):
     return pages
 
 
+@pytest.mark.container
 def test_region_and_container_tell_what_was_written(tracked, rng):
     for number in range(24):
         count = rng.choice((1, 2, 4095, BUFFER_SIZE, rng.randint(1, BUFFER_SIZE)))
@@ -78,6 +79,7 @@ def look_meanwhile(tracked, page):
 
 
 # A virtual device writes when its transfer ends, and the container counts it then.
+@pytest.mark.container
 @pytest.mark.physical
 def test_a_transfer_under_way_is_told_again_to_both(tracked):
     page = tracked.IOVA + 7 * PAGE
@@ -89,6 +91,7 @@ def test_a_transfer_under_way_is_told_again_to_both(tracked):
 
 
 # A container of virtual devices alone never takes all for dirty.
+@pytest.mark.container
 @pytest.mark.physical
 def test_a_guest_that_does_no_dma(guest):
     """All its memory counts until an image begins, nothing from then on."""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The user ABI of iommufd: an address space for DMA, and the VFIO devices attached to it.
+
+Numbers and layouts are those of <linux/iommufd.h> and <linux/vfio.h>. Only kernels with
+CONFIG_VFIO_DEVICE_CDEV have it. Every method raises the OSError of its system call.
+"""
+
+import fcntl
+import os
+import struct
+
+
+def _io(number):
+    return (ord(";") << 8) | number
+
+
+DESTROY, IOAS_ALLOC, IOAS_MAP, IOAS_UNMAP = _io(0x80), _io(0x81), _io(0x85), _io(0x86)
+DEVICE_BIND, DEVICE_ATTACH, DEVICE_DETACH = _io(118), _io(119), _io(120)
+MAP_FIXED_IOVA, MAP_WRITEABLE, MAP_READABLE = 1, 2, 4
+
+
+class IommuFd:
+    """An iommufd with one address space, to open devices with: a peer of vfio.Container."""
+
+    def __init__(self):
+        self.fd = os.open("/dev/iommu", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self.ioas = self.allocate()
+        except OSError:
+            self.close()
+            raise
+
+    def close(self):
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def allocate(self):
+        """Returns the number of a new address space."""
+        data = bytearray(struct.pack("III", 12, 0, 0))
+        fcntl.ioctl(self.fd, IOAS_ALLOC, data)
+        return struct.unpack("III", data)[2]
+
+    def open(self, path):
+        """Opens the device at a path in sysfs, attached to the address space; returns its fd."""
+        fd = self.bind(path)
+        try:
+            self.attach(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def bind(self, path):
+        """Opens a device that is attached to nothing yet; returns its fd."""
+        (name,) = os.listdir(f"{path}/vfio-dev")
+        fd = os.open(f"/dev/vfio/devices/{name}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, DEVICE_BIND, bytearray(struct.pack("IIiI", 16, 0, self.fd, 0)))
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def attach(self, fd, ioas=None):
+        """Attaches a device to an address space, in place of the one before."""
+        ioas = self.ioas if ioas is None else ioas
+        fcntl.ioctl(fd, DEVICE_ATTACH, bytearray(struct.pack("III", 12, 0, ioas)))
+
+    def detach(self, fd):
+        """Detaches a device from its address space: it reaches no memory then."""
+        fcntl.ioctl(fd, DEVICE_DETACH, struct.pack("II", 8, 0))
+
+    def map(self, address, iova, size, ioas=None):
+        """Maps memory of this process at an I/O virtual address."""
+        fcntl.ioctl(
+            self.fd,
+            IOAS_MAP,
+            bytearray(struct.pack(
+                "IIIIQQQ", 40, MAP_FIXED_IOVA | MAP_WRITEABLE | MAP_READABLE,
+                self.ioas if ioas is None else ioas, 0, address, size, iova,
+            )),
+        )
+
+    def unmap(self, iova, size):
+        fcntl.ioctl(
+            self.fd, IOAS_UNMAP, bytearray(struct.pack("IIQQ", 24, self.ioas, iova, size))
+        )
