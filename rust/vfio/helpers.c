@@ -137,6 +137,16 @@ bool rvfio_group_is_singleton(struct iommu_group *group)
 	return count == 1;
 }
 
+/* Bound to an iommufd, but not to an address space of it: cut off from memory. */
+bool rvfio_is_unattached(struct vfio_device *vdev)
+{
+#if IS_ENABLED(CONFIG_IOMMUFD)
+	return vdev->iommufd_device && !vdev->iommufd_attached;
+#else
+	return false;
+#endif
+}
+
 struct iommu_domain *rvfio_paging_domain_alloc(struct device *dev)
 {
 	return iommu_paging_domain_alloc(dev);

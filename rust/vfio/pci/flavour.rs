@@ -10,7 +10,6 @@ use kernel::{
 };
 
 use super::{
-    vtable,
     CoreDevice,
     Variant, //
 };
@@ -42,7 +41,7 @@ impl<T: Variant> Flavour for Pci<T> {
     type Device = T::Device;
     type OwnerModule = T::OwnerModule;
 
-    const OPS: bindings::vfio_device_ops = vtable::OPS;
+    const OPS: bindings::vfio_device_ops = Self::OPERATIONS;
     const IS_RESET_BY_OTHERS: bool = true;
 
     fn protocols() -> Protocols {

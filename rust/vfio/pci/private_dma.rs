@@ -6,7 +6,15 @@
 //! free. So a domain of the driver's own takes its place for the time of the pass. Mappings that
 //! the user makes meanwhile go into the user's domain and are there when it comes back.
 //!
+//! A user with a container keeps its domain as long as the device is open. One with an iommufd may
+//! attach the device to another address space at any time, or to none, and has none yet when the
+//! device is opened. So these operations take the state lock, as each pass does, and a device that is
+//! attached to none has nothing to come back. The handle that iommufd leaves with the group is not
+//! touched by an exchange of domains.
+//!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
+
+use core::ptr::NonNull;
 
 use kernel::{
     bindings::{
@@ -19,6 +27,7 @@ use kernel::{
         iommu_group_get,
         iommu_group_put,
         iommu_unmap,
+        IOMMU_DOMAIN_NESTED,
         __IOMMU_DOMAIN_PAGING, //
     },
     error::{
@@ -167,8 +176,11 @@ impl CoreDevice {
     /// must leave the device idle, and return an error only where it cannot say that it is: the
     /// device is then cut off from all memory, see [`PassError::Lost`].
     ///
-    /// Before that the errors are `ENODEV` (no IOMMU, or the device was cut off before), `EOPNOTSUPP` (the device shares its IOMMU
-    /// group), `EIO` (low-power state) and `ENOMEM`.
+    /// The caller holds the state lock, or the device has no user.
+    ///
+    /// Before that the errors are `ENODEV` (no IOMMU, or the device was cut off before),
+    /// `EOPNOTSUPP` (the device shares its IOMMU group, or its user has it translate by page tables
+    /// of a guest), `EIO` (low-power state) and `ENOMEM`.
     pub fn with_private_dma<R>(
         &self,
         bar: u8,
@@ -193,23 +205,17 @@ impl CoreDevice {
         pass: impl FnOnce(&Registers<'_>, u64) -> Result<R>,
     ) -> Result<R, PassError> {
         let group = Group::of(self).map_err(PassError::Failed)?;
-        // SAFETY: The device is valid for the life of `self`. Its domain cannot change: the user
-        // cannot take the group out of its container while the device is open.
-        let user = unsafe { iommu_get_domain_for_dev(&raw mut (*self.pdev()).dev) };
-        // A device that was lost stays cut off, in a domain that blocks, until it leaves the
-        // container.
-        // SAFETY: The domain is valid where there is one.
-        if user.is_null() || unsafe { (*user).type_ } & __IOMMU_DOMAIN_PAGING == 0 {
-            return Err(PassError::Failed(ENODEV));
-        }
+        let user = self.user_domain().map_err(PassError::Failed)?;
         let mapping = Domain::new(self)
             .and_then(|domain| Mapping::new(domain, page))
             .map_err(PassError::Failed)?;
         let registers = self.registers(bar).map_err(PassError::Failed)?;
 
-        // SAFETY: `user` is attached to the group, which is valid. The device is idle and has the
-        // group to itself.
-        unsafe { iommu_detach_group(user, group.0) };
+        if let Some(user) = user {
+            // SAFETY: `user` is attached to the group, which is valid. The device is idle and has
+            // the group to itself.
+            unsafe { iommu_detach_group(user.as_ptr(), group.0) };
+        }
         // SAFETY: Both are valid, and the group has no domain of a user's now.
         let attached = to_result(unsafe { iommu_attach_group(mapping.domain.0, group.0) });
         if let Err(error) = attached {
@@ -228,9 +234,40 @@ impl CoreDevice {
         Ok(value)
     }
 
-    /// Attaches the user's domain again.
-    fn give_back(user: *mut iommu_domain, group: &Group) -> Result {
-        // SAFETY: The user's domain lives as long as the device is open, and the group has none.
-        to_result(unsafe { iommu_attach_group(user, group.0) })
+    /// Returns the domain in which the user has the device; none where an iommufd owns it and it is
+    /// attached to no address space.
+    ///
+    /// Valid until the caller gives the state lock back.
+    fn user_domain(&self) -> Result<Option<NonNull<iommu_domain>>> {
+        // SAFETY: The device is valid for the life of `self`. Its domain cannot change: a container
+        // keeps it while the device is open, and what changes that of an iommufd takes the state
+        // lock, which the caller holds.
+        let domain = unsafe { iommu_get_domain_for_dev(&raw mut (*self.pdev()).dev) };
+        let domain = NonNull::new(domain).ok_or(ENODEV)?;
+        // SAFETY: As above.
+        let kind = unsafe { domain.as_ref() }.type_;
+        if kind & __IOMMU_DOMAIN_PAGING != 0 {
+            return Ok(Some(domain));
+        }
+        // SAFETY: The device is valid for the life of `self`.
+        if unsafe { bindings::rvfio_is_unattached(self.as_raw().cast()) } {
+            return Ok(None);
+        }
+        if kind == IOMMU_DOMAIN_NESTED {
+            return Err(EOPNOTSUPP);
+        }
+        // A device that was lost stays cut off, in a domain that blocks, until it leaves the
+        // container.
+        Err(ENODEV)
+    }
+
+    /// Attaches the user's domain again, where there is one.
+    fn give_back(user: Option<NonNull<iommu_domain>>, group: &Group) -> Result {
+        match user {
+            // SAFETY: The user's domain lives until the state lock is given back, and the group has
+            // none.
+            Some(user) => to_result(unsafe { iommu_attach_group(user.as_ptr(), group.0) }),
+            None => Ok(()),
+        }
     }
 }

@@ -2,30 +2,36 @@
 
 //! The operations that the VFIO core calls on a variant device and not on every device.
 
+use super::{
+    flavour::Pci,
+    Variant, //
+};
 use crate::{
     bindings,
     pins, //
 };
 
-/// What the VFIO core calls.
-pub(super) const OPS: bindings::vfio_device_ops = {
-    let mut ops: bindings::vfio_device_ops = pin_init::zeroed();
-    ops.device_feature = Some(bindings::vfio_pci_core_ioctl_feature);
-    ops.get_region_info_caps = Some(bindings::vfio_pci_ioctl_get_region_info);
-    ops.mmap = Some(bindings::vfio_pci_core_mmap);
-    ops.dma_unmap = Some(dma_unmap);
-    ops.request = Some(bindings::vfio_pci_core_request);
-    ops.match_ = Some(bindings::vfio_pci_core_match);
-    ops.match_token_uuid = Some(bindings::vfio_pci_core_match_token_uuid);
-    #[cfg(CONFIG_IOMMUFD)]
-    {
-        ops.bind_iommufd = Some(bindings::vfio_iommufd_physical_bind);
-        ops.unbind_iommufd = Some(bindings::vfio_iommufd_physical_unbind);
-        ops.attach_ioas = Some(bindings::vfio_iommufd_physical_attach_ioas);
-        ops.detach_ioas = Some(bindings::vfio_iommufd_physical_detach_ioas);
-    }
-    ops
-};
+impl<T: Variant> Pci<T> {
+    /// What the VFIO core calls.
+    pub(super) const OPERATIONS: bindings::vfio_device_ops = {
+        let mut ops: bindings::vfio_device_ops = pin_init::zeroed();
+        ops.device_feature = Some(bindings::vfio_pci_core_ioctl_feature);
+        ops.get_region_info_caps = Some(bindings::vfio_pci_ioctl_get_region_info);
+        ops.mmap = Some(bindings::vfio_pci_core_mmap);
+        ops.dma_unmap = Some(dma_unmap);
+        ops.request = Some(bindings::vfio_pci_core_request);
+        ops.match_ = Some(bindings::vfio_pci_core_match);
+        ops.match_token_uuid = Some(bindings::vfio_pci_core_match_token_uuid);
+        #[cfg(CONFIG_IOMMUFD)]
+        {
+            ops.bind_iommufd = Some(bindings::vfio_iommufd_physical_bind);
+            ops.unbind_iommufd = Some(bindings::vfio_iommufd_physical_unbind);
+            ops.attach_ioas = Some(iommufd::attach_ioas::<T>);
+            ops.detach_ioas = Some(iommufd::detach_ioas::<T>);
+        }
+        ops
+    };
+}
 
 /// Nothing stays pinned, but a pin may not have ended yet.
 ///
@@ -34,4 +40,48 @@ pub(super) const OPS: bindings::vfio_device_ops = {
 /// Called by a container without the lock that pinning takes.
 unsafe extern "C" fn dma_unmap(_vdev: *mut bindings::vfio_device, _iova: u64, _length: u64) {
     pins::drain();
+}
+
+#[cfg(CONFIG_IOMMUFD)]
+mod iommufd {
+    //! Operations of a device that an iommufd owns.
+
+    use kernel::prelude::*;
+
+    use super::super::{
+        flavour::VariantDevice,
+        Variant, //
+    };
+    use crate::bindings;
+
+    /// Attaches the device to an address space, in place of the one before.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFIO core with an open device of this driver and an object's number.
+    pub(super) unsafe extern "C" fn attach_ioas<T: Variant>(
+        vdev: *mut bindings::vfio_device,
+        pt_id: *mut u32,
+    ) -> c_int {
+        // SAFETY: The caller vouches for the device.
+        let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
+        // No pass through a private domain is under way then.
+        let _state = this.peek();
+        // SAFETY: The caller vouches for the arguments.
+        unsafe { bindings::vfio_iommufd_physical_attach_ioas(vdev, pt_id) }
+    }
+
+    /// Detaches the device from its address space.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFIO core with an open device of this driver.
+    pub(super) unsafe extern "C" fn detach_ioas<T: Variant>(vdev: *mut bindings::vfio_device) {
+        // SAFETY: The caller vouches for the device.
+        let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
+        // As above.
+        let _state = this.peek();
+        // SAFETY: The caller vouches for the device.
+        unsafe { bindings::vfio_iommufd_physical_detach_ioas(vdev) }
+    }
 }

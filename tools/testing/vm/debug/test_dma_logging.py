@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""DMA logging: the device tells which pages it wrote, exactly, and takes no nonsense."""
+
+import errno
+import struct
+
+import pytest
+
+import edu
+import migration_v2 as v2
+import migration2018 as m
+import region_v1 as v1
+from clients import Pages
+from dma_logging import PAGE, DmaLogging
+from edu import BUFFER, BUFFER_SIZE
+from errnos import refused
+from guest import Guest
+from vfio import DEVICE_FEATURE, FEATURE_GET, FEATURE_PROBE, FEATURE_SET
+
+START, STOP, REPORT = v2.DMA_LOGGING_START, v2.DMA_LOGGING_STOP, v2.DMA_LOGGING_REPORT
+EVERYWHERE = (0, 1 << 40)
+
+
+@pytest.fixture
+def logged(guest):
+    """A device whose buffer has no zero byte, with zeroed memory, logging."""
+    guest.memory.bytes[guest.scratch :] = b"\x5a" * PAGE
+    guest.edu.to_device(guest.IOVA + guest.scratch)
+    guest.memory.bytes[:] = bytes(guest.memory.size)
+    assert guest.log.start((guest.IOVA, guest.memory.size)) == PAGE
+    return guest
+
+
+def report(guest, page_size=PAGE):
+    return guest.log.report(guest.IOVA, guest.memory.size, page_size)
+
+
+def changed(guest):
+    """Returns the addresses of pages that are not zero, and zeroes them."""
+    pages = set()
+    for at in range(0, guest.memory.size, PAGE):
+        if guest.memory.bytes[at : at + PAGE] != bytes(PAGE):
+            pages.add(guest.IOVA + at)
+            guest.memory.bytes[at : at + PAGE] = bytes(PAGE)
+    return pages
+
+
+def test_the_pages_told_are_the_pages_written(logged, rng):
+    assert report(logged) == set()
+    for number in range(24):
+        count = rng.choice((1, 2, 4095, BUFFER_SIZE, rng.randint(1, BUFFER_SIZE)))
+        at = rng.randrange(logged.memory.size - count)
+        logged.edu.to_memory(logged.IOVA + at, count)
+        if number % 3 == 2:
+            written = changed(logged)
+            assert written
+            assert report(logged) == written
+            assert report(logged) == set()
+
+
+def test_reads_of_the_device_are_not_told(logged):
+    logged.edu.to_device(logged.IOVA, 64)
+    assert report(logged) == set()
+
+
+@pytest.mark.parametrize("page_size", [2 * PAGE, 16 * PAGE, 1 << 21, 1 << 30])
+def test_in_pages_of_another_size(logged, page_size):
+    places = (0, 3 * PAGE, 17 * PAGE, logged.memory.size - PAGE)
+    for at in places:
+        logged.edu.to_memory(logged.IOVA + at, 8)
+    found = logged.log.report(0, 1 << 30, page_size)
+    assert found == {(logged.IOVA + at) // page_size * page_size for at in places}
+    assert logged.log.report(0, 1 << 30, page_size) == set()
+
+
+def test_a_part_is_told_and_the_rest_is_kept(logged):
+    for page in (1, 2, 3):
+        logged.edu.to_memory(logged.IOVA + page * PAGE, 8)
+    second = logged.IOVA + 2 * PAGE
+    assert logged.log.report(second, PAGE) == {second}
+    assert logged.log.report(second, PAGE) == set()
+    assert report(logged) == {logged.IOVA + PAGE, logged.IOVA + 3 * PAGE}
+
+
+def test_a_bitmap_gets_bits_and_loses_none(logged):
+    logged.edu.to_memory(logged.IOVA + 5 * PAGE, 8)
+    bitmap = bytearray(b"\x01" + bytes(39))
+    logged.log.report(logged.IOVA, logged.memory.size, bitmap=bitmap)
+    assert bitmap == b"\x21" + bytes(39)
+
+
+def test_bits_behind_the_bitmap_are_left_alone(logged):
+    for page in range(4):
+        logged.edu.to_memory(logged.IOVA + page * PAGE, 8)
+    bitmap = bytearray(16)
+    logged.log.report(logged.IOVA + PAGE, 2 * PAGE, bitmap=bitmap)
+    assert bitmap == b"\x03" + bytes(15)
+    assert report(logged) == {logged.IOVA, logged.IOVA + 3 * PAGE}
+
+
+def test_a_transfer_under_way_is_told_again(logged):
+    page = logged.IOVA + 7 * PAGE
+    for _ in range(20):
+        logged.edu.start(BUFFER, page, 16, edu.TO_MEMORY)
+        found = report(logged)
+        if logged.edu.read64(edu.DMA_COMMAND) & edu.RUN:
+            break
+        report(logged)
+    else:
+        raise AssertionError("the machine is too slow for this test")
+    assert found == {page}
+    logged.edu.wait_transfer()
+    assert report(logged) == {page}
+    assert report(logged) == set()
+
+
+def test_nothing_is_told_of_before_the_start(guest):
+    guest.edu.to_memory(guest.IOVA, 8)
+    guest.log.start(EVERYWHERE)
+    assert report(guest) == set()
+
+
+def test_a_new_start_forgets_what_was(logged):
+    logged.edu.to_memory(logged.IOVA, 8)
+    logged.log.stop()
+    logged.log.start(EVERYWHERE)
+    assert report(logged) == set()
+
+
+def test_without_a_start_there_is_no_report(guest):
+    with refused():
+        report(guest)
+    guest.log.stop()
+    guest.log.start(EVERYWHERE)
+    with refused(errno.EBUSY):
+        guest.log.start(EVERYWHERE)
+    assert report(guest) == set()
+    guest.log.stop()
+    guest.log.stop()
+    with refused():
+        report(guest)
+
+
+def test_a_reset_ends_it(logged):
+    logged.edu.to_memory(logged.IOVA, 8)
+    logged.device.reset()
+    with refused():
+        report(logged)
+    logged.log.start(EVERYWHERE)
+    assert report(logged) == set()
+
+
+def test_a_close_ends_it(bdfs, space):
+    with Guest(bdfs[0], space=space) as guest:
+        DmaLogging(guest.device).start(EVERYWHERE)
+    with Guest(bdfs[0]) as guest:
+        with refused():
+            DmaLogging(guest.device).report(0, PAGE)
+        DmaLogging(guest.device).start(EVERYWHERE)
+
+
+@pytest.mark.parametrize("page_size", [0, 1, 512, 2048, 5000, PAGE - 1])
+def test_page_sizes_that_there_are_not(logged, page_size):
+    logged.edu.to_memory(logged.IOVA, 8)
+    with refused():
+        logged.device.feature(
+            FEATURE_GET | REPORT, struct.pack("QQQQ", logged.IOVA, PAGE, page_size, 0)
+        )
+    assert report(logged) == {logged.IOVA}
+
+
+@pytest.mark.parametrize("page_size", [512, PAGE, 1 << 21, 1 << 30])
+def test_the_device_chooses_the_page_size(guest, page_size):
+    """It is what the device can tell; the client may ask in any other."""
+    assert guest.log.start((0, 1 << 30), page_size=page_size) == PAGE
+
+
+def test_ranges_that_there_are_not(guest):
+    with refused():
+        guest.log.start()
+    with refused():
+        guest.log.start((1, PAGE))
+    with refused():
+        guest.log.start((0, PAGE + 1))
+    with refused():
+        guest.log.start((0, 2 * PAGE), (PAGE, PAGE))
+    with refused(errno.EOVERFLOW):
+        guest.log.start(((1 << 64) - PAGE, 2 * PAGE))
+    with refused(errno.E2BIG):
+        guest.log.start(*[(at * PAGE, PAGE) for at in range(1 << 12)])
+    with refused(errno.EFAULT):
+        guest.device.feature(FEATURE_SET | START, struct.pack("QIIQ", PAGE, 1, 0, 8))
+    # None of these has begun anything.
+    with refused():
+        report(guest)
+    guest.log.start((0, PAGE), (PAGE, PAGE), (1 << 50, 1 << 30))
+
+
+def test_reports_that_there_are_not(logged):
+    logged.edu.to_memory(logged.IOVA, 8)
+    with refused():
+        logged.log.report(logged.IOVA, 0, bitmap=bytearray(8))
+    with refused(errno.EOVERFLOW):
+        logged.log.report((1 << 64) - PAGE, 2 * PAGE, bitmap=bytearray(8))
+    assert report(logged) == {logged.IOVA}
+
+
+@pytest.mark.parametrize("protection", [0, 1])
+def test_a_bitmap_that_cannot_be_written(logged, protection):
+    """The kernel tells neither the driver nor the client; the log goes on to be right."""
+    logged.edu.to_memory(logged.IOVA, 8)
+    with Pages(PAGE, protection) as pages:
+        logged.log.report(logged.IOVA, PAGE, bitmap=pages.bad)
+    logged.log.report(logged.IOVA, PAGE, bitmap=8)
+    logged.edu.to_memory(logged.IOVA + PAGE, 8)
+    assert report(logged) == {logged.IOVA + PAGE}
+
+
+def test_what_the_features_can_be_asked_for(guest):
+    control = struct.pack("QIIQ", PAGE, 1, 0, 0)
+    query = struct.pack("QQQQ", 0, PAGE, PAGE, 0)
+    for number, operation, data in (
+        (START, FEATURE_SET, control), (STOP, FEATURE_SET, b""), (REPORT, FEATURE_GET, query)
+    ):
+        assert guest.device.feature(number | operation | FEATURE_PROBE, data) == data
+        other = FEATURE_GET if operation == FEATURE_SET else FEATURE_SET
+        with refused():
+            guest.device.feature(number | other | FEATURE_PROBE, data)
+        with refused():
+            guest.device.feature(number | other, data)
+        with refused():
+            guest.device.feature(number, data)
+        if data:
+            for size in (0, 7, len(data) - 1):
+                argument = bytearray(struct.pack("II", 8 + size, number | operation) + data)
+                with refused():
+                    guest.device.ioctl(DEVICE_FEATURE, argument)
+    # A probe has begun nothing.
+    with refused():
+        report(guest)
+
+
+def test_one_tracks_at_a_time(logged):
+    """The table has one owner, and each protocol says so to the others."""
+    logged.edu.to_memory(logged.IOVA, 8)
+    with refused(errno.EBUSY):
+        logged.region.state = m.SETUP
+    assert report(logged) == {logged.IOVA}
+
+
+@pytest.mark.parametrize("precopy", [False, True])
+def test_an_image_is_saved_meanwhile(logged, precopy):
+    """As QEMU does it: logging from before the first round to after the last."""
+    logged.edu.to_memory(logged.IOVA, 8)
+    image = logged.v2.save(precopy)
+    assert report(logged) == {logged.IOVA}
+    logged.log.stop()
+    logged.v2.set(v2.RUNNING)
+    logged.v2.load(image)
+    assert logged.v1.state == v1.RUNNING
