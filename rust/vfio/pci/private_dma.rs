@@ -37,6 +37,7 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     time::{
+        Delta,
         Instant,
         Monotonic, //
     }, //
@@ -49,13 +50,23 @@ use super::{
 use crate::{
     bindings,
     device::trace,
-    scratch::ScratchPage, //
+    scratch::ScratchPage,
+    wait::{
+        self,
+        Signals, //
+    }, //
 };
 
 /// I/O virtual address of the scratch page in the private domain.
 ///
 /// Low, since devices differ in how many address bits they have.
 const IOVA: u64 = 0x1000;
+
+/// How long at most the user's domain is attached again and again while there is no memory for that.
+const GIVE_BACK_TIMEOUT: Delta = Delta::from_millis(200);
+
+/// Time between two tries.
+const GIVE_BACK_INTERVAL: Delta = Delta::from_millis(2);
 
 /// Why a pass failed.
 #[derive(Debug)]
@@ -262,12 +273,25 @@ impl CoreDevice {
     }
 
     /// Attaches the user's domain again, where there is one.
+    ///
+    /// That allocates. Where memory is short it tries again for a while: the device would be lost.
     fn give_back(user: Option<NonNull<iommu_domain>>, group: &Group) -> Result {
-        match user {
+        let Some(user) = user else {
+            return Ok(());
+        };
+        let attach = || {
             // SAFETY: The user's domain lives until the state lock is given back, and the group has
             // none.
-            Some(user) => to_result(unsafe { iommu_attach_group(user.as_ptr(), group.0) }),
-            None => Ok(()),
-        }
+            match to_result(unsafe { iommu_attach_group(user.as_ptr(), group.0) }) {
+                Err(error) if error == ENOMEM => Ok(false),
+                result => result.map(|()| true),
+            }
+        };
+        wait::until(
+            Signals::Ignore,
+            GIVE_BACK_INTERVAL,
+            GIVE_BACK_TIMEOUT,
+            attach,
+        )
     }
 }
