@@ -11,13 +11,16 @@ use kernel::{
     },
     prelude::*,
     sync::{
-        new_mutex,
+        static_lock_class,
         Mutex, //
     }, //
 };
 use migration::window::DataWindow;
 
-use crate::bindings;
+use crate::{
+    bindings,
+    lock::lock_name, //
+};
 
 /// Memory of a region's data section.
 ///
@@ -43,7 +46,7 @@ impl DataSection {
     pub(crate) fn new(size: usize) -> impl PinInit<Self> {
         pin_init!(Self {
             size,
-            pages <- new_mutex!(KVec::new(), "rvfio_section"),
+            pages <- Mutex::new(KVec::new(), lock_name!("rvfio_section"), static_lock_class!()),
         })
     }
 

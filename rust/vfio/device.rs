@@ -32,8 +32,8 @@ use kernel::{
             Relaxed, //
         },
         lock::mutex::MutexGuard,
-        new_mutex,
         poll::PollCondVar,
+        static_lock_class,
         Arc,
         Mutex, //
     }, //
@@ -63,6 +63,7 @@ use crate::{
     bindings,
     data_section::DataSection,
     dev_warn_ratelimited,
+    lock::lock_name,
     sleep, //
 };
 
@@ -110,8 +111,12 @@ impl<F: Flavour> Inner<F> {
     fn new(device: F::Device, section_size: usize) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             section <- DataSection::new(section_size),
-            state <- new_mutex!(Migratable::new(device), "rvfio_state"),
-            status <- new_mutex!(None, "rvfio_status"),
+            state <- Mutex::new(
+                Migratable::new(device),
+                lock_name!("rvfio_state"),
+                static_lock_class!()
+            ),
+            status <- Mutex::new(None, lock_name!("rvfio_status"), static_lock_class!()),
             link: Arc::pin_init(Link::new(), GFP_KERNEL)?,
             reset_pending: Atomic::new(false),
             is_open: Atomic::new(false),

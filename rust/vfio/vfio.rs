@@ -14,6 +14,7 @@ mod data_section;
 mod device;
 mod eventfd;
 mod layout;
+mod lock;
 pub mod log;
 pub mod mdev;
 pub mod pci;

@@ -30,8 +30,8 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     sync::{
-        new_mutex,
         poll::PollTable,
+        static_lock_class,
         Arc,
         Mutex, //
     },
@@ -54,7 +54,10 @@ use super::{
     Host,
     VfioDevice, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    lock::lock_name, //
+};
 
 /// Which way the image goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,7 +89,11 @@ impl<F: Flavour> VfioDevice<F> {
             try_pin_init!(DataFile {
                 link: self.inner.link.clone(),
                 session,
-                bounce <- new_mutex!(KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?, "rvfio_data"),
+                bounce <- Mutex::new(
+                    KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?,
+                    lock_name!("rvfio_data"),
+                    static_lock_class!()
+                ),
             }),
             GFP_KERNEL,
         )?;

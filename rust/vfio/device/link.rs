@@ -9,11 +9,10 @@
 use core::ptr::NonNull;
 
 use kernel::{
-    new_mutex,
-    new_poll_condvar,
     prelude::*,
     sync::{
         poll::PollCondVar,
+        static_lock_class,
         Mutex, //
     }, //
 };
@@ -22,6 +21,7 @@ use super::{
     Flavour,
     VfioDevice, //
 };
+use crate::lock::lock_name;
 
 /// What a device and its data files share.
 #[pin_data]
@@ -50,8 +50,8 @@ impl<F: Flavour> Link<F> {
     /// Returns an initialiser of a link that leads nowhere.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            device <- new_mutex!(None, "rvfio_link"),
-            progress <- new_poll_condvar!("rvfio_progress"),
+            device <- Mutex::new(None, lock_name!("rvfio_link"), static_lock_class!()),
+            progress <- PollCondVar::new(lock_name!("rvfio_progress"), static_lock_class!()),
         })
     }
 

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Both drivers at once: each has a copy of generic code, and lockdep looks at what they share."""
+
+import mediated
+import modules
+from clients import Client
+
+
+def test_a_device_of_each_driver(bdfs, edu_devices, rng):
+    """Both migrate, and the kernel logs nothing, about their locks in particular."""
+    parent = edu_devices[2]
+    modules.rebind(parent, mediated.DRIVER)
+    try:
+        with Client(bdfs[0]) as physical, Client(mediated.create(parent, 2)) as virtual:
+            physical.works(rng)
+            virtual.works(rng)
+    finally:
+        mediated.clear(parent)
+        modules.rebind(parent, modules.VARIANT)
