@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each operation with each of its allocations, and each copy of user memory, failing in turn.
+
+The error is the one of the uAPI, the device works afterwards, and (which the runner looks at
+when all is over) nothing leaks. The last lines count the faults of each operation. To map a
+data section is not among them: it allocates and copies nothing.
+"""
+
+import contextlib
+import errno
+import os
+
+import pytest
+
+import faults
+import mediated
+import migration2018 as m
+import migration_v2 as v2
+import modules
+import region_v1 as v1
+from clients import PROTOCOLS, Client
+from dma_logging import DmaLogging
+from iommufd import IommuFd
+from vfio import Container, EventFd, sysfs
+
+# What a failed allocation, and a failed copy, is for the caller. ENOSPC is the word of the PCI
+# core for an interrupt without memory.
+ERRORS = {faults.ALLOCATIONS: (errno.ENOMEM, errno.ENOSPC), faults.COPIES: (errno.EFAULT,)}
+
+MSI = 1
+
+
+class Tally:
+    """The faults of one operation, by what failed, and those that nobody noticed."""
+
+    def __init__(self):
+        self.faults = dict.fromkeys(ERRORS, 0)
+        self.survived = 0
+
+    def __str__(self):
+        return (f"{self.faults[faults.ALLOCATIONS]} allocations and "
+                f"{self.faults[faults.COPIES]} copies failed, {self.survived} of them not noticed")
+
+
+@pytest.fixture(scope="session")
+def tallies(counts):
+    """The tally of each operation; the sum is added to the summary."""
+    tallies = []
+    yield tallies
+    total = Tally()
+    for tally in tallies:
+        total.survived += tally.survived
+        for kinds, number in tally.faults.items():
+            total.faults[kinds] += number
+    counts.append(f"debug: {len(tallies)} operations: {total}")
+
+
+@pytest.fixture
+def attempt(request, tallies, count):
+    """Injects a fault at each place of an operation in turn; `check` is called after each."""
+    tally = Tally()
+
+    def attempt(operation, check, kinds=tuple(ERRORS), spared=faults.ACPI_INTERRUPT):
+        for kind in kinds:
+            for outcome in faults.inject(operation, kind, spared):
+                tally.faults[kind] += 1
+                if outcome is None:
+                    tally.survived += 1
+                else:
+                    number = tally.faults[kind]
+                    assert outcome.errno in ERRORS[kind], f"{kind} {number}: {outcome!r}"
+                check(outcome)
+        # What nothing can fail in tests nothing.
+        assert sum(tally.faults.values())
+
+    yield attempt
+    tallies.append(tally)
+    count(f"{request.node.name.removeprefix('test_')}: {tally}")
+
+
+def changing(state):
+    """Returns the operation that takes a running device to a v2 state, and back."""
+
+    def operation(guest):
+        with contextlib.ExitStack() as files:
+            file = guest.v2.set(state)
+            if file:
+                files.enter_context(file)
+            guest.v2.set(v2.RUNNING)
+
+    return operation
+
+
+def saving(protocol, precopy):
+    def operation(guest):
+        guest.save(protocol, precopy)
+        guest.run(protocol)
+
+    return operation
+
+
+def loading(protocol):
+    return lambda guest: guest.load(protocol, guest.image)
+
+
+def asking(guest):
+    """Everything that the device can be asked for."""
+    for index in range(guest.device.info()[1]):
+        guest.device.region_info(index)
+    guest.v2.flags()
+    guest.v2.data_size()
+    assert guest.v2.state == v2.RUNNING
+    assert guest.v1.state == v1.RUNNING
+    assert guest.region.pending() == (0, 0, 0)
+
+
+def interrupting(guest):
+    with EventFd() as event:
+        guest.device.set_irq(MSI, event.fd)
+        try:
+            guest.edu.factorial(3)
+        finally:
+            guest.device.clear_irq(MSI)
+
+
+def querying(guest):
+    """The dirty pages, by the region of 2018."""
+    guest.region.state = m.SETUP
+    guest.edu.to_memory(guest.IOVA, 4096)
+    guest.region.dirty(guest.IOVA, 256)
+    guest.region.state = m.CANCELLED
+
+
+def logging(guest):
+    """The dirty pages, by the features of v2."""
+    guest.log.start((0, 1 << 40))
+    guest.edu.to_memory(guest.IOVA, 4096)
+    guest.log.report(guest.IOVA, guest.memory.size)
+    guest.log.stop()
+
+
+def resetting(guest):
+    # So that there is something to clear.
+    guest.edu.to_device(guest.IOVA, 4096)
+    guest.device.reset()
+
+
+# Those that exchange the device's domain, which is not the same with an iommufd.
+EXCHANGING = {
+    "reset": resetting,
+    **{f"save-{protocol}": saving(protocol, True) for protocol in PROTOCOLS},
+    **{f"load-{protocol}": loading(protocol) for protocol in PROTOCOLS},
+}
+OTHERS = {
+    "ioctls-and-reads": asking,
+    "dirty-pfns": querying,
+    "dma-logging": logging,
+    **{f"v2-state-{state}": changing(state) for state in (
+        v2.STOP, v2.STOP_COPY, v2.RUNNING_P2P, v2.PRE_COPY, v2.PRE_COPY_P2P)},
+    **{f"save-stopped-{protocol}": saving(protocol, False) for protocol in PROTOCOLS},
+}
+
+
+def in_operation(guest, attempt, operation, rng, **options):
+    """Has an operation of an open device fail at each place."""
+    guest.furnish(rng)
+    guest.image = guest.v2.save(precopy=False)
+    guest.device.reset()
+
+    def check(outcome):
+        if outcome:
+            guest.device.reset()
+        assert guest.v2.state == v2.RUNNING
+        assert guest.v1.state == v1.RUNNING
+        assert guest.region.state == m.RUNNING
+        assert guest.edu.factorial(5) == 120
+
+    attempt(lambda: operation(guest), check, **options)
+    guest.works(rng)
+
+
+@pytest.mark.parametrize("name", EXCHANGING)
+@pytest.mark.hang(1200)
+def test_exchange(guest, attempt, rng, name):
+    in_operation(guest, attempt, EXCHANGING[name], rng)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("space", ["container"], indirect=True)
+@pytest.mark.hang(1200)
+def test_operation(guest, attempt, rng, name):
+    in_operation(guest, attempt, OTHERS[name], rng)
+
+
+@pytest.mark.parametrize("space", ["container"], indirect=True)
+@pytest.mark.hang(1200)
+def test_interrupts(guest, attempt, rng):
+    in_operation(guest, attempt, interrupting, rng, spared=faults.PROC_OF_INTERRUPT)
+
+
+@pytest.fixture
+def small_section(bdfs):
+    """Data sections of one page: its pages are all allocated at the same place."""
+    modules.reload(bdfs, data_section_kib=4)
+    yield
+    modules.reload(bdfs)
+
+
+@pytest.mark.usefixtures("small_section")
+@pytest.mark.parametrize("path", [Container, IommuFd])
+@pytest.mark.hang(1200)
+def test_opening(bdfs, attempt, rng, path):
+    def open_():
+        space = path()
+        try:
+            os.close(space.open(sysfs(bdfs[0])))
+        finally:
+            space.close()
+
+    attempt(open_, lambda _: None)
+    with Client(bdfs[0]) as guest:
+        guest.works(rng)
+
+
+@pytest.mark.hang(1200)
+def test_binding(bdfs, attempt, rng):
+    def bind():
+        modules.unbind(bdfs[0])
+        try:
+            modules.bind(bdfs[0])
+        except AssertionError as error:
+            # Probing does not tell who writes to sysfs.
+            raise OSError(errno.ENOMEM, "not bound") from error
+
+    def check(_):
+        if modules.driver_of(bdfs[0]) != modules.DRIVER:
+            modules.bind(bdfs[0])
+
+    attempt(bind, check, [faults.ALLOCATIONS], faults.NEW_GROUP)
+    with Client(bdfs[0]) as guest:
+        guest.works(rng)
+
+
+@pytest.mark.hang(1200)
+def test_creating_a_virtual_device(edu_devices, attempt, rng):
+    bdf = edu_devices[2]
+    modules.rebind(bdf, mediated.DRIVER)
+    try:
+        attempt(lambda: mediated.remove(mediated.create(bdf, 2)),
+                lambda _: mediated.clear(bdf), [faults.ALLOCATIONS], faults.NEW_GROUP)
+        with Client(mediated.create(bdf, 2)) as guest:
+            guest.works(rng)
+    finally:
+        mediated.clear(bdf)
+        modules.rebind(bdf, modules.VARIANT)

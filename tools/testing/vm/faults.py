@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Faults to order: allocations and copies of user memory that the kernel lets fail.
+
+See Documentation/fault-injection of the kernel. Only the debug kernel has them. A fault hits
+the thread that asks for it, at the N-th place that it comes to below a function of VFIO's,
+iommufd's or the project's modules; so it never hits the test's own memory.
+"""
+
+import pathlib
+
+DEBUGFS = pathlib.Path("/sys/kernel/debug")
+ALLOCATIONS = ("failslab", "fail_page_alloc")
+COPIES = ("fail_usercopy",)
+# Whose work it is that fails.
+MODULES = ("rvfio", "edu_vfio_pci", "edu_mdev", "vfio", "vfio_pci_core", "vfio_iommu_type1",
+           "iommufd", "mdev")
+
+# Whose work is left alone, since the stock kernel itself fails there. ACPI's interpreter, which
+# enabling a device asks for its interrupt, frees an object once too often when an allocation
+# fails; VFIO warns of a group that it gives up before it is whole; an interrupt whose files in
+# /proc there are not makes the kernel warn when they go.
+ACPI_INTERRUPT = "acpi_pci_irq_"
+NEW_GROUP = "vfio_create_group"
+PROC_OF_INTERRUPT = "register_irq_proc"
+
+# More places than any operation has.
+LIMIT = 2000
+
+
+def _configure(name, **values):
+    for file, value in values.items():
+        (DEBUGFS / name / file.replace("_", "-")).write_text(str(value))
+
+
+def _range_of(name):
+    """Returns first address of, and that behind, the functions whose names begin so."""
+    with open("/proc/kallsyms", encoding="ascii") as file:
+        symbols = sorted((int(line.split()[0], 16), line.split()[2]) for line in file)
+    places = [at for at, symbol in symbols if symbol.startswith(name)]
+    return places[0], min(at for at, _ in symbols if at > places[-1])
+
+
+def _prepare(kinds, spared):
+    """Lets these kinds of faults hit below the modules, and no other kind anywhere."""
+    modules = [line.split() for line in pathlib.Path("/proc/modules").read_text().splitlines()]
+    ranges = [(int(line[5], 16), int(line[1])) for line in modules if line[0] in MODULES]
+    start, end = min(at for at, _ in ranges), max(at + size for at, size in ranges)
+    first, last = _range_of(spared)
+    for name in ALLOCATIONS + COPIES:
+        used = name in kinds
+        # What is hit is above no function that there is, where the kind is not meant.
+        _configure(name, verbose=0, stacktrace_depth=32,
+                   require_start=hex(start if used else 1), require_end=hex(end if used else 2),
+                   reject_start=hex(first), reject_end=hex(last))
+    _configure("failslab", ignore_gfp_wait="N")
+    _configure("fail_page_alloc", ignore_gfp_wait="N", ignore_gfp_highmem="N", min_order=0)
+
+
+def inject(operation, kinds=ALLOCATIONS, spared=ACPI_INTERRUPT):
+    """Yields the outcome of `operation` with one fault, at each place in turn.
+
+    An outcome is None, or the OSError. No fault hits below functions whose names begin with
+    `spared`. Ends when the operation has no more places.
+    """
+    # What is only done once is done then; and Python has read its files.
+    operation()
+    _prepare(kinds, spared)
+    for number in range(1, LIMIT):
+        with open("/proc/thread-self/fail-nth", "r+b", buffering=0) as nth:
+            outcome = None
+            nth.write(b"%d" % number)
+            try:
+                operation()
+            except OSError as error:
+                # The traceback would keep what the operation had open.
+                outcome = error.with_traceback(None)
+            left = int(nth.read(16))
+            nth.write(b"0")
+        if left:
+            assert outcome is None, f"failed without a fault: {outcome}"
+            return
+        yield outcome
+    raise AssertionError("the operation never ends without a fault")
