@@ -18,10 +18,13 @@ MODULES = ("rvfio", "edu_vfio_pci", "edu_mdev", "vfio", "vfio_pci_core", "vfio_i
 # Whose work is left alone, since the stock kernel itself fails there. ACPI's interpreter, which
 # enabling a device asks for its interrupt, frees an object once too often when an allocation
 # fails; VFIO warns of a group that it gives up before it is whole; an interrupt whose files in
-# /proc there are not makes the kernel warn when they go.
+# /proc there are not makes the kernel warn when they go; and so does a device whose domain cannot
+# be attached when its user is gone.
 ACPI_INTERRUPT = "acpi_pci_irq_"
 NEW_GROUP = "vfio_create_group"
 PROC_OF_INTERRUPT = "register_irq_proc"
+# That of a container's group, and next to it that of an iommufd's device.
+END_OF_OWNERSHIP = ("iommu_group_release_dma_owner", "iommu_device_release_dma_owner")
 
 # More places than any operation has.
 LIMIT = 2000
@@ -33,9 +36,11 @@ def _configure(name, **values):
 
 
 def _range_of(name):
-    """Returns first address of, and that behind, the functions whose names begin so."""
+    """Returns first address of, and that behind, the functions whose names begin so, and between."""
     with open("/proc/kallsyms", encoding="ascii") as file:
-        symbols = sorted((int(line.split()[0], 16), line.split()[2]) for line in file)
+        lines = [line.split() for line in file]
+    # Functions only: their variables have such names too.
+    symbols = sorted((int(at, 16), symbol) for at, kind, symbol, *_ in lines if kind in "tT")
     places = [at for at, symbol in symbols if symbol.startswith(name)]
     return places[0], min(at for at, _ in symbols if at > places[-1])
 
