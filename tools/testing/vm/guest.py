@@ -49,6 +49,15 @@ class Guest:
         self.edu.to_memory(self.IOVA + self.scratch)
         return self.memory.bytes[self.scratch : self.scratch + BUFFER_SIZE]
 
+    def changed(self):
+        """Returns the addresses of the memory's pages that are not zero, and zeroes them."""
+        pages = set()
+        for at in range(0, self.memory.size, PAGE):
+            if self.memory.bytes[at : at + PAGE] != bytes(PAGE):
+                pages.add(self.IOVA + at)
+                self.memory.bytes[at : at + PAGE] = bytes(PAGE)
+        return pages
+
 
 class Client:
     """A process that opens a device, does something with it, and waits to be killed."""

@@ -35,16 +35,6 @@ def report(guest, page_size=PAGE):
     return guest.log.report(guest.IOVA, guest.memory.size, page_size)
 
 
-def changed(guest):
-    """Returns the addresses of pages that are not zero, and zeroes them."""
-    pages = set()
-    for at in range(0, guest.memory.size, PAGE):
-        if guest.memory.bytes[at : at + PAGE] != bytes(PAGE):
-            pages.add(guest.IOVA + at)
-            guest.memory.bytes[at : at + PAGE] = bytes(PAGE)
-    return pages
-
-
 def test_the_pages_told_are_the_pages_written(logged, rng):
     assert report(logged) == set()
     for number in range(24):
@@ -52,7 +42,7 @@ def test_the_pages_told_are_the_pages_written(logged, rng):
         at = rng.randrange(logged.memory.size - count)
         logged.edu.to_memory(logged.IOVA + at, count)
         if number % 3 == 2:
-            written = changed(logged)
+            written = logged.changed()
             assert written
             assert report(logged) == written
             assert report(logged) == set()

@@ -30,17 +30,6 @@ def everything(guest):
     return guest.region.dirty(guest.IOVA, guest.memory.size // PAGE)
 
 
-def changed(guest):
-    """Returns the addresses of pages that are not zero, and zeroes them."""
-    memory = guest.memory.bytes
-    pages = set()
-    for at in range(0, guest.memory.size, PAGE):
-        if memory[at : at + PAGE] != bytes(PAGE):
-            pages.add(guest.IOVA + at)
-            memory[at : at + PAGE] = bytes(PAGE)
-    return pages
-
-
 def move(guest, at, count):
     guest.edu.start(BUFFER, guest.IOVA + at, count, edu.TO_MEMORY)
     guest.edu.wait_transfer()
@@ -57,7 +46,7 @@ def test_random_transfers(tracked, rng):
         ))
         move(tracked, at, count)
         if number % 3 == 2:
-            model = changed(tracked)
+            model = tracked.changed()
             assert model
             assert everything(tracked) == model
             assert everything(tracked) == set()
@@ -73,7 +62,7 @@ def test_every_phase_of_the_save_counts(tracked):
     region.state = m.STOPNCOPY
     region.drain()
     region.state = m.SAVE_COMPLETED
-    assert everything(tracked) == changed(tracked) == {
+    assert everything(tracked) == tracked.changed() == {
         tracked.IOVA + page * PAGE for page in (0, 1, 9)
     }
     assert everything(tracked) == set()
@@ -101,7 +90,7 @@ def test_a_transfer_under_way_is_reported_after_it_has_landed(tracked):
     assert tracked.memory.bytes[7 * PAGE] == 0
     assert first in (set(), {page})
     tracked.edu.wait_transfer()
-    assert everything(tracked) == changed(tracked) == {page}
+    assert everything(tracked) == tracked.changed() == {page}
     assert everything(tracked) == set()
 
 
@@ -112,7 +101,7 @@ def test_a_transfer_under_way_when_tracking_begins(guest):
     guest.region.state = m.SETUP
     assert guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
     guest.edu.wait_transfer()
-    assert everything(guest) == changed(guest) == {guest.IOVA + 3 * PAGE}
+    assert everything(guest) == guest.changed() == {guest.IOVA + 3 * PAGE}
 
 
 def test_what_was_written_before_is_not_reported(guest):

@@ -42,16 +42,6 @@ def everywhere(guest):
             container(guest, guest.IOVA, guest.memory.size))
 
 
-def changed(guest):
-    """Returns the addresses of pages that are not zero, and zeroes them."""
-    pages = set()
-    for at in range(0, guest.memory.size, PAGE):
-        if guest.memory.bytes[at : at + PAGE] != bytes(PAGE):
-            pages.add(guest.IOVA + at)
-            guest.memory.bytes[at : at + PAGE] = bytes(PAGE)
-    return pages
-
-
 @pytest.mark.container
 def test_region_and_container_tell_what_was_written(tracked, rng):
     for number in range(24):
@@ -59,7 +49,7 @@ def test_region_and_container_tell_what_was_written(tracked, rng):
         at = rng.randrange(tracked.memory.size - count)
         tracked.edu.to_memory(tracked.IOVA + at, count)
         if number % 3 == 2:
-            written = changed(tracked)
+            written = tracked.changed()
             assert written
             assert everywhere(tracked) == (written, written)
             assert everywhere(tracked) == (set(), set())
@@ -85,7 +75,7 @@ def test_a_transfer_under_way_is_told_again_to_both(tracked):
     page = tracked.IOVA + 7 * PAGE
     assert look_meanwhile(tracked, page) == ({page}, {page})
     tracked.edu.wait_transfer()
-    assert changed(tracked) == {page}
+    assert tracked.changed() == {page}
     assert everywhere(tracked) == ({page}, {page})
     assert everywhere(tracked) == (set(), set())
 
