@@ -38,10 +38,8 @@ artefact() {
 # unpack_kernel DIR: the files of the kernel's packages; how many packages there
 # are, and which of the files is in which, depends on the release.
 unpack_kernel() {
-	local part deb patterns=()
-	for part in "${image_modules[@]}"; do
-		patterns+=("*/kernel/$part/*" "*/kernel/$part.ko*")
-	done
+	local part deb wanted
+	wanted="/(vmlinuz|modules\.|kernel/($(IFS='|' && echo "${image_modules[*]}"))(/|\.ko))"
 	for part in image binary modules base; do
 		part=linux-$part-$RELEASE
 		if ! apt_own apt-cache show "$part=$KERNEL_VERSION" >/dev/null 2>&1; then
@@ -51,11 +49,11 @@ unpack_kernel() {
 	done
 	for deb in "$1"/*.deb; do
 		dpkg-deb --fsys-tarfile "$deb" >"$1/files.tar"
-		# Only the list may lack some of them; what is on it must come out.
-		tar -t -f "$1/files.tar" --wildcards '*/vmlinuz*' '*/modules.*' "${patterns[@]}" \
-			>"$1/wanted" 2>/dev/null || true
+		# A package may have none of them: grep's status is 1 then.
+		tar -t -f "$1/files.tar" >"$1/all"
+		grep -E "$wanted" "$1/all" >"$1/wanted" || (($? == 1))
 		tar -x -f "$1/files.tar" -C "$1" --no-recursion --verbatim-files-from -T "$1/wanted"
-		rm "$deb" "$1/files.tar" "$1/wanted"
+		rm "$deb" "$1/files.tar" "$1/all" "$1/wanted"
 	done
 }
 
