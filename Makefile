@@ -99,7 +99,7 @@ coverage:			## lines of the migration core that host tests and fuzz corpus run
 help:				## this list
 	@awk -F ':[^#]*## *' \
 		'/^##@/ { print "\n" substr($$0, 5) ":" } \
-		/^[a-z0-9-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9-]+:.*##/ { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Groups of 'make check': $$(scripts/check --list | xargs)"
 	@echo "Groups of 'make check-debug': $$(RVFIO_KERNEL=debug scripts/check --list | xargs)"
