@@ -6,6 +6,7 @@ migration protocols; every method raises the OSError of its system call.
 """
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -192,7 +193,9 @@ class Device:
         struct.pack_into("III", data, 0, len(data), 0, index)
         try:
             self.ioctl(DEVICE_GET_REGION_INFO, data)
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
             return Region(index, 0, 0, 0)
         _, flags, _, at, size, offset = struct.unpack_from("IIIIQQ", data)
         region = Region(index, flags, size, offset)
