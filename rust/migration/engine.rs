@@ -23,6 +23,7 @@ use crate::{
     },
     dirty::DirtyLog,
     image::{
+        Buffer,
         Reader,
         Refusal,
         Writer, //
@@ -110,6 +111,17 @@ impl Mode {
             _ => None,
         }
     }
+
+    /// Returns the memory that the image under way had.
+    fn into_buffer(self) -> Option<Buffer> {
+        match self {
+            Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) | Mode::StopCopy(saving) => {
+                Some(saving.writer.into_buffer())
+            }
+            Mode::Resuming(loading) => Some(loading.reader.into_buffer()),
+            Mode::Error | Mode::Stop | Mode::Running | Mode::RunningP2p => None,
+        }
+    }
 }
 
 /// The migration engine of a device.
@@ -119,6 +131,10 @@ pub struct Engine<D: Device> {
     device: D,
     /// The state of the device, and what exists only in that state.
     mode: Mode,
+    /// Memory for the next image, while none is under way.
+    ///
+    /// It is there as long as a user has the device, so that no migration fails for want of it.
+    buffer: Option<Buffer>,
     /// The device was quiesced and not resumed since.
     quiesced: bool,
     /// The protocol that moved the device away from [`State::Running`].
@@ -143,6 +159,7 @@ impl<D: Device> Engine<D> {
         Self {
             device,
             mode: Mode::Running,
+            buffer: None,
             quiesced: false,
             owner: None,
             log: DirtyLog::new(),
@@ -232,9 +249,15 @@ impl<D: Device> Engine<D> {
     }
 
     /// A user opens the device; see [`Device::open`] and [`Engine::reset`].
+    ///
+    /// `ENOMEM` where there is no memory for an image.
     pub fn open(&mut self, host: &D::Host) -> Result {
-        self.device.open(host)?;
-        self.reset(host)
+        self.reserve()?;
+        let opened = self.device.open(host).and_then(|()| self.reset(host));
+        if opened.is_err() {
+            self.buffer = None;
+        }
+        opened
     }
 
     /// Makes the device like a fresh one, running, whatever state it is in.
@@ -254,18 +277,37 @@ impl<D: Device> Engine<D> {
     /// Where the device's reset fails its error is returned, and the device is in [`State::Error`]:
     /// nothing is known of it until the next open, which resets it again.
     pub fn close(&mut self, host: &D::Host) -> Result {
-        self.reset(host)
-            .inspect_err(|_| self.start_afresh(Mode::Error))
+        let result = self
+            .reset(host)
+            .inspect_err(|_| self.start_afresh(Mode::Error));
+        self.buffer = None;
+        result
     }
 
     /// Forgets the migration under way.
     fn start_afresh(&mut self, mode: Mode) {
-        self.mode = mode;
+        self.enter(mode);
         self.quiesced = false;
         self.owner = None;
         self.log.stop();
         self.tracker = None;
         self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Enters another mode, and keeps the memory of an image that is dropped by it.
+    fn enter(&mut self, mode: Mode) {
+        let left = core::mem::replace(&mut self.mode, mode);
+        if let Some(buffer) = left.into_buffer() {
+            self.buffer = Some(buffer);
+        }
+    }
+
+    /// Has memory at hand for an image; `ENOMEM` where nobody has opened the device and there is none.
+    fn reserve(&mut self) -> Result {
+        if self.buffer.is_none() {
+            self.buffer = Some(Buffer::new()?);
+        }
+        Ok(())
     }
 
     /// The guest reads a trapped register; in any state, the device decides what it sees.
@@ -289,7 +331,7 @@ impl<D: Device> Engine<D> {
         if let Err(error) = &result {
             self.counters.last_error = Some(*error);
             if self.device.lost() {
-                self.mode = Mode::Error;
+                self.enter(Mode::Error);
             }
         }
         result

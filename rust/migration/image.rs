@@ -4,12 +4,14 @@
 //!
 //! [`format`](mod@format) says what the bytes are, [`writer`] makes them and [`reader`] takes them.
 
+mod buffer;
 pub mod format;
 pub mod payload;
 pub mod reader;
 pub mod refusal;
 pub mod writer;
 
+pub use buffer::Buffer;
 pub use format::{
     Header,
     Identity,

@@ -67,17 +67,19 @@ impl<D: Device> Engine<D> {
         match (self.state(), to) {
             (State::Running, State::RunningP2p) => {
                 self.quiesce(host)?;
-                self.mode = Mode::RunningP2p;
+                self.enter(Mode::RunningP2p);
             }
             (State::RunningP2p, State::Running) => {
                 self.resume(host)?;
-                self.mode = Mode::Running;
+                self.enter(Mode::Running);
             }
             (State::Running, State::PreCopy) => {
-                self.mode = Mode::PreCopy(self.begin_save(host)?);
+                let saving = self.begin_save(host)?;
+                self.enter(Mode::PreCopy(saving));
             }
             (State::RunningP2p, State::PreCopyP2p) => {
-                self.mode = Mode::PreCopyP2p(self.begin_save(host)?);
+                let saving = self.begin_save(host)?;
+                self.enter(Mode::PreCopyP2p(saving));
             }
             (State::PreCopy, State::PreCopyP2p) => {
                 self.quiesce(host)?;
@@ -91,17 +93,19 @@ impl<D: Device> Engine<D> {
                 self.quiesce(host)?;
                 self.keep_saving(Mode::StopCopy);
             }
-            (State::PreCopy, State::Running) => self.mode = Mode::Running,
-            (State::PreCopyP2p, State::RunningP2p) => self.mode = Mode::RunningP2p,
-            (State::RunningP2p, State::Stop) => self.mode = Mode::Stop,
-            (State::Stop, State::RunningP2p) => self.mode = Mode::RunningP2p,
+            (State::PreCopy, State::Running) => self.enter(Mode::Running),
+            (State::PreCopyP2p, State::RunningP2p) => self.enter(Mode::RunningP2p),
+            (State::RunningP2p, State::Stop) => self.enter(Mode::Stop),
+            (State::Stop, State::RunningP2p) => self.enter(Mode::RunningP2p),
             (State::Stop, State::StopCopy) => {
                 self.quiesce(host)?;
-                self.mode = Mode::StopCopy(self.begin_save(host)?);
+                let saving = self.begin_save(host)?;
+                self.enter(Mode::StopCopy(saving));
             }
-            (State::StopCopy, State::Stop) => self.mode = Mode::Stop,
+            (State::StopCopy, State::Stop) => self.enter(Mode::Stop),
             (State::Stop, State::Resuming) => {
-                self.mode = Mode::Resuming(self.begin_load(host)?);
+                let loading = self.begin_load(host)?;
+                self.enter(Mode::Resuming(loading));
             }
             (State::Resuming, State::Stop) => self.end_load()?,
             _ => return Err(EINVAL),
@@ -139,8 +143,10 @@ impl<D: Device> Engine<D> {
 
     /// Begins an image.
     fn begin_save(&mut self, host: &D::Host) -> Result<Saving> {
-        let writer = Writer::new(self.device.identity(), None)?;
+        self.reserve()?;
         self.device.save_begin(host)?;
+        let buffer = self.buffer.take().ok_or(ENOMEM)?;
+        let writer = Writer::with(buffer, self.device.identity(), None)?;
         self.sessions = self.sessions.wrapping_add(1);
         Ok(Saving {
             writer,
@@ -161,9 +167,11 @@ impl<D: Device> Engine<D> {
 
     /// Makes the device ready to take an image.
     fn begin_load(&mut self, host: &D::Host) -> Result<Loading> {
-        let reader = Reader::new(Some(self.device.identity()))?;
+        self.reserve()?;
         self.reset_quiesced(host)?;
         self.device.load_begin(host)?;
+        let buffer = self.buffer.take().ok_or(ENOMEM)?;
+        let reader = Reader::with(buffer, Some(self.device.identity()));
         self.sessions = self.sessions.wrapping_add(1);
         self.refusal = None;
         Ok(Loading { reader })
@@ -179,7 +187,7 @@ impl<D: Device> Engine<D> {
             return Err(EINVAL);
         }
         self.refusal = None;
-        self.mode = Mode::Stop;
+        self.enter(Mode::Stop);
         Ok(())
     }
 }

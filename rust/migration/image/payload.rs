@@ -4,12 +4,15 @@
 
 use kernel::prelude::*;
 
-use super::format::{
-    get,
-    Section,
-    CRC_LEN,
-    HEAD_LEN,
-    MAX_PAYLOAD, //
+use super::{
+    format::{
+        get,
+        Section,
+        CRC_LEN,
+        HEAD_LEN,
+        MAX_PAYLOAD, //
+    },
+    Buffer, //
 };
 
 /// The payload of a section that is being written, at most [`MAX_PAYLOAD`] bytes.
@@ -31,10 +34,20 @@ impl Payload {
     ///
     /// `ENOMEM` when there is not enough.
     pub fn new() -> Result<Self> {
-        let mut buffer = KVVec::with_capacity(HEAD_LEN + MAX_PAYLOAD + CRC_LEN, GFP_KERNEL)?;
+        Self::with(Buffer::new()?)
+    }
+
+    /// Returns an empty payload in memory that was allocated before.
+    pub(super) fn with(buffer: Buffer) -> Result<Self> {
+        let mut buffer = buffer.into_bytes();
         buffer.extend_from_slice(&[0; HEAD_LEN], GFP_KERNEL)?;
-        // INVARIANT: just made so.
+        // INVARIANT: Just made so; the capacity is that of a `Buffer`.
         Ok(Self { buffer })
+    }
+
+    /// Gives the memory back.
+    pub(super) fn into_buffer(self) -> Buffer {
+        Buffer::from_bytes(self.buffer)
     }
 
     /// Returns the bytes that were put.

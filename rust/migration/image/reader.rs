@@ -27,6 +27,7 @@ use super::{
         Reason,
         Refusal, //
     },
+    Buffer, //
 };
 use crate::crc32c::Crc32c;
 
@@ -97,15 +98,25 @@ impl Reader {
     /// With `device` the image must be one that this device takes; without, the image of any device
     /// is read. `ENOMEM` when there is no memory for the buffer; nothing is allocated later.
     pub fn new(device: Option<Identity>) -> Result<Self> {
-        Ok(Self {
+        Ok(Self::with(Buffer::new()?, device))
+    }
+
+    /// As [`Self::new`], in memory that was allocated before.
+    pub fn with(buffer: Buffer, device: Option<Identity>) -> Self {
+        Self {
             device,
             stage: Stage::Prefix,
-            buffer: KVVec::with_capacity(MAX_PAYLOAD + CRC_LEN, GFP_KERNEL)?,
+            buffer: buffer.into_bytes(),
             offset: 0,
             crc: Crc32c::new(),
             sequence: 0,
             total: None,
-        })
+        }
+    }
+
+    /// Gives the memory back.
+    pub fn into_buffer(self) -> Buffer {
+        Buffer::from_bytes(self.buffer)
     }
 
     /// Takes the next bytes of the image.

@@ -18,6 +18,7 @@ use super::{
         TYPE_END, //
     },
     payload::Payload,
+    Buffer, //
 };
 use crate::crc32c::{
     crc32c,
@@ -65,9 +66,14 @@ impl Writer {
     /// `total` is the length of the whole image in bytes where it is known. `ENOMEM` when there is
     /// no memory for the buffer; nothing is allocated later.
     pub fn new(identity: Identity, total: Option<u64>) -> Result<Self> {
+        Self::with(Buffer::new()?, identity, total)
+    }
+
+    /// As [`Self::new`], in memory that was allocated before.
+    pub fn with(buffer: Buffer, identity: Identity, total: Option<u64>) -> Result<Self> {
         let mut writer = Self {
             header: Header::new(identity, total).encode(),
-            payload: Payload::new()?,
+            payload: Payload::with(buffer)?,
             staged: Staged::Header,
             drained: 0,
             bytes: 0,
@@ -78,6 +84,11 @@ impl Writer {
         let [.., a, b, c, d] = writer.header;
         writer.account([a, b, c, d])?;
         Ok(writer)
+    }
+
+    /// Gives the memory back.
+    pub fn into_buffer(self) -> Buffer {
+        self.payload.into_buffer()
     }
 
     /// Returns the staged bytes that were not drained yet.

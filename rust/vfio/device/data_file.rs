@@ -76,7 +76,7 @@ struct DataFile<F: Flavour> {
     /// Serialises reads and writes. User memory is copied while it is held, which the state lock
     /// must never be; nothing that a page fault takes is ever waited for with this one.
     #[pin]
-    bounce: Mutex<KVec<u8>>,
+    bounce: Mutex<KBox<[u8; PAGE_SIZE]>>,
 }
 
 impl<F: Flavour> VfioDevice<F> {
@@ -90,7 +90,7 @@ impl<F: Flavour> VfioDevice<F> {
                 link: self.inner.link.clone(),
                 session,
                 bounce <- Mutex::new(
-                    KVec::from_elem(0u8, PAGE_SIZE, GFP_KERNEL)?,
+                    KBox::init(pin_init::init_zeroed(), GFP_KERNEL)?,
                     lock_name!("rvfio_data"),
                     static_lock_class!()
                 ),

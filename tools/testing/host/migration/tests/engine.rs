@@ -663,3 +663,43 @@ fn allocation_failures_leave_a_sane_state() {
         assert_eq!(target.device().contents(), source.device().contents());
     }
 }
+
+#[test]
+fn an_open_device_migrates_without_more_memory() {
+    let good = image(200, 64);
+    let (mut engine, host) = engine(Fake::new(200, 64));
+    alloc::fail_from(0);
+    assert_eq!(engine.open(&host), Err(ENOMEM));
+    alloc::succeed();
+    host.fail(Op::Reset, EIO);
+    assert_eq!(engine.open(&host), Err(EIO));
+    engine.open(&host).unwrap();
+
+    alloc::fail_from(0);
+    for end in 0..4 {
+        engine.set_state(&host, V2, State::Resuming).unwrap();
+        if end == 0 {
+            // Refused: the reset below drops it.
+            engine.write(&host, &[0; 16]).unwrap_err();
+        } else {
+            engine.write(&host, &good).unwrap();
+            engine.set_state(&host, V2, State::Running).unwrap();
+        }
+        if end < 2 {
+            engine.reset(&host).unwrap();
+        } else {
+            engine.set_state(&host, V2, State::PreCopy).unwrap();
+            let mut bytes = read_all(&mut engine, &host, 50).unwrap();
+            engine.set_state(&host, V2, State::StopCopy).unwrap();
+            bytes.extend(read_all(&mut engine, &host, 50).unwrap());
+            assert_eq!(bytes, good);
+            engine.set_state(&host, V2, State::Stop).unwrap();
+        }
+    }
+
+    // The memory goes with the user.
+    engine.close(&host).unwrap();
+    assert_eq!(engine.set_state(&host, V2, State::PreCopy), Err(ENOMEM));
+    alloc::succeed();
+    engine.set_state(&host, V2, State::PreCopy).unwrap();
+}
