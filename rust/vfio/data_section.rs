@@ -159,3 +159,77 @@ impl DataWindow for DataSection {
         })
     }
 }
+
+#[kernel::macros::kunit_tests(rvfio_data_section)]
+mod tests {
+    use super::*;
+
+    /// Bytes in the section under test.
+    const SIZE: usize = 3 * PAGE_SIZE;
+
+    fn section() -> Result<Pin<KBox<DataSection>>> {
+        KBox::pin_init(DataSection::new(SIZE), GFP_KERNEL)
+    }
+
+    #[test]
+    fn bytes_are_where_they_were_written() -> Result {
+        let section = section()?;
+        section.allocate()?;
+        let mut expected = KVec::from_elem(0_u8, SIZE, GFP_KERNEL)?;
+        let mut found = KVec::from_elem(0xff_u8, SIZE, GFP_KERNEL)?;
+        section.read(0, &mut found)?;
+        assert!(found[..] == expected[..]);
+
+        for (offset, len, byte) in [
+            (0, 1, 1),
+            (PAGE_SIZE - 1, 2, 2),
+            (PAGE_SIZE - 3, PAGE_SIZE + 7, 3),
+            (2 * PAGE_SIZE, PAGE_SIZE, 4),
+            (SIZE - 1, 1, 5),
+            (SIZE, 0, 6),
+        ] {
+            expected[offset..offset + len].fill(byte);
+            section.write(offset, &expected[offset..offset + len])?;
+            section.read(0, &mut found)?;
+            assert!(found[..] == expected[..]);
+            found[..len].fill(0);
+            section.read(offset, &mut found[..len])?;
+            assert!(found[..len] == expected[offset..offset + len]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_beyond_the_section_is_touched() -> Result {
+        let section = section()?;
+        section.allocate()?;
+        let mut bytes = [7; 16];
+        for offset in [SIZE - 15, SIZE, usize::MAX - 15, usize::MAX] {
+            assert_eq!(section.read(offset, &mut bytes), Err(EINVAL));
+            assert_eq!(section.write(offset, &bytes), Err(EINVAL));
+        }
+        assert_eq!(bytes, [7; 16]);
+        section.read(SIZE - 16, &mut bytes)?;
+        assert_eq!(bytes, [0; 16]);
+        Ok(())
+    }
+
+    #[test]
+    fn without_a_user_there_are_no_pages() -> Result {
+        let section = section()?;
+        let mut bytes = [7; 16];
+        assert_eq!(section.read(0, &mut bytes), Err(EINVAL));
+        section.allocate()?;
+        section.write(0, &bytes)?;
+        section.free();
+        assert_eq!(section.write(0, &bytes), Err(EINVAL));
+        assert_eq!(section.read(0, &mut bytes), Err(EINVAL));
+        assert_eq!(bytes, [7; 16]);
+
+        // The next one finds nothing of the last one's.
+        section.allocate()?;
+        section.read(0, &mut bytes)?;
+        assert_eq!(bytes, [0; 16]);
+        Ok(())
+    }
+}

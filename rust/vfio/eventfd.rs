@@ -47,3 +47,15 @@ impl Drop for EventFd {
         unsafe { bindings::rvfio_eventfd_put(self.0.as_ptr()) };
     }
 }
+
+#[kernel::macros::kunit_tests(rvfio_eventfd)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_no_file() {
+        for fd in [-1, i32::MIN, i32::MAX] {
+            assert_eq!(EventFd::new(fd).err(), Some(EBADF));
+        }
+    }
+}

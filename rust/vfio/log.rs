@@ -84,3 +84,23 @@ macro_rules! dev_warn_ratelimited {
         }
     }};
 }
+
+#[kernel::macros::kunit_tests(rvfio_log)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_and_then_how_many_were_left_out() {
+        let budget = Budget::new();
+        for _ in 0..BURST {
+            assert_eq!(budget.take(), Some(0));
+        }
+        for _ in 0..3 {
+            assert_eq!(budget.take(), None);
+        }
+        budget.begun.store(wait::now() - INTERVAL, Relaxed);
+        assert_eq!(budget.take(), Some(3));
+        budget.begun.store(wait::now() - INTERVAL, Relaxed);
+        assert_eq!(budget.take(), Some(0));
+    }
+}

@@ -69,3 +69,32 @@ pub(crate) fn drain() {
     // From now on, for the container to come back.
     UNMAPPED.store(now(), Relaxed);
 }
+
+#[kernel::macros::kunit_tests(rvfio_pins)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_pins_right_after_a_mapping_was_found_pinned() {
+        drain();
+        let drained = now();
+        assert!(with(now) - drained >= PAUSE);
+        let quiet = now();
+        with(|| ());
+        assert!(now() - quiet < PAUSE_TIMEOUT.as_nanos());
+    }
+
+    #[test]
+    fn a_pin_that_does_not_end_is_not_waited_for_forever() {
+        let (begun, ended) = with(|| {
+            let begun = now();
+            drain();
+            (begun, now())
+        });
+        assert!(ended - begun >= DRAIN_TIMEOUT.as_nanos());
+        // And with none there is nothing to wait for.
+        let begun = now();
+        drain();
+        assert!(now() - begun < DRAIN_TIMEOUT.as_nanos());
+    }
+}

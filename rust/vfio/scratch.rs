@@ -55,3 +55,24 @@ impl ScratchPage {
         self.0.as_ptr()
     }
 }
+
+#[kernel::macros::kunit_tests(rvfio_scratch)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_and_no_more() -> Result {
+        let mut page = ScratchPage::new()?;
+        let mut bytes = KVec::from_elem(7_u8, ScratchPage::SIZE + 1, GFP_KERNEL)?;
+        assert_eq!(page.read(&mut bytes), Err(EINVAL));
+        assert_eq!(page.write(&bytes), Err(EINVAL));
+        assert!(bytes.iter().all(|byte| *byte == 7));
+
+        page.read(&mut bytes[..ScratchPage::SIZE])?;
+        assert!(bytes[..ScratchPage::SIZE].iter().all(|byte| *byte == 0));
+        page.write(&[1, 2, 3])?;
+        page.read(&mut bytes[..5])?;
+        assert_eq!(bytes[..5], [1, 2, 3, 0, 0]);
+        Ok(())
+    }
+}

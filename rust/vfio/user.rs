@@ -154,3 +154,64 @@ const _: () = assert!(
     bindings::VFIO_PCI_OFFSET_SHIFT == OFFSET_SHIFT,
     "the split of the file position differs from vfio-pci's"
 );
+
+#[kernel::macros::kunit_tests(rvfio_user)]
+mod tests {
+    use super::*;
+
+    /// A call that moves nothing.
+    fn call(position: &mut i64) -> Call {
+        // SAFETY: Each test drops the call before the position.
+        unsafe { Call::new(core::ptr::null_mut(), 4, position) }
+    }
+
+    #[test]
+    fn a_position_is_a_region_and_an_offset() {
+        for (mut position, region, offset) in [
+            (0, 0, 0),
+            ((1 << OFFSET_SHIFT) - 1, 0, (1 << OFFSET_SHIFT) - 1),
+            ((7 << OFFSET_SHIFT) + 0x1234, 7, 0x1234),
+            (i64::MAX, (1 << 23) - 1, (1 << OFFSET_SHIFT) - 1),
+            (-1, (1 << 24) - 1, (1 << OFFSET_SHIFT) - 1),
+        ] {
+            let call = call(&mut position);
+            assert_eq!(call.region(), region);
+            assert_eq!(call.offset(), offset);
+        }
+    }
+
+    #[test]
+    fn an_error_counts_where_nothing_was_moved() {
+        let mut position = 0x1000;
+        assert_eq!(call(&mut position).finish(0, Err(EFAULT)), -14);
+        assert_eq!(position, 0x1000);
+        assert_eq!(call(&mut position).finish(3, Err(EFAULT)), 3);
+        assert_eq!(position, 0x1003);
+        assert_eq!(call(&mut position).finish(0, Ok(())), 0);
+        assert_eq!(call(&mut position).finish(4, Ok(())), 4);
+        assert_eq!(position, 0x1007);
+    }
+
+    #[test]
+    fn a_call_only_gets_shorter() {
+        let mut position = 0;
+        let mut call = call(&mut position);
+        call.truncate(8);
+        assert_eq!(call.len(), 4);
+        call.truncate(3);
+        assert_eq!(call.len(), 3);
+        call.truncate(4);
+        assert_eq!(call.len(), 3);
+    }
+
+    #[test]
+    fn kernel_memory_is_no_users() {
+        let mut value = 0x0123_4567_89ab_cdef_u64;
+        let buffer = UserBuffer(UserPtr::from_ptr((&raw mut value).cast()));
+        for width in [Width::B1, Width::B2, Width::B4, Width::B8] {
+            assert_eq!(buffer.get(0, width), Err(EFAULT));
+            assert_eq!(buffer.put(0, width, 0), Err(EFAULT));
+        }
+        assert_eq!(value, 0x0123_4567_89ab_cdef);
+    }
+}

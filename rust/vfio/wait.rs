@@ -50,3 +50,47 @@ pub fn until(
     )?;
     Ok(())
 }
+
+#[kernel::macros::kunit_tests(rvfio_wait)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Delta = Delta::from_micros(100);
+    const TIMEOUT: Delta = Delta::from_millis(20);
+
+    #[test]
+    fn what_is_so_already_is_not_waited_for() {
+        for signals in [Signals::Interrupt, Signals::Ignore] {
+            let mut calls = 0;
+            let result = until(signals, INTERVAL, TIMEOUT, || {
+                calls += 1;
+                Ok(true)
+            });
+            assert_eq!(result, Ok(()));
+            assert_eq!(calls, 1);
+        }
+    }
+
+    #[test]
+    fn what_never_is_so_times_out() {
+        let begun = now();
+        let result = until(Signals::Interrupt, INTERVAL, TIMEOUT, || Ok(false));
+        assert_eq!(result, Err(ETIMEDOUT));
+        assert!(now() - begun >= TIMEOUT.as_nanos());
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let mut calls = 0;
+        let result = until(Signals::Ignore, INTERVAL, TIMEOUT, || {
+            calls += 1;
+            if calls < 3 {
+                Ok(false)
+            } else {
+                Err(EIO)
+            }
+        });
+        assert_eq!(result, Err(EIO));
+        assert_eq!(calls, 3);
+    }
+}

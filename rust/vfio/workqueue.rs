@@ -70,3 +70,60 @@ impl Drop for WorkQueue {
         unsafe { destroy_workqueue(self.0.as_ptr()) };
     }
 }
+
+#[kernel::macros::kunit_tests(rvfio_workqueue)]
+mod tests {
+    use kernel::{
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            Arc, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        }, //
+    };
+
+    use super::*;
+
+    const ITEMS: u32 = 20;
+
+    /// Returns a queue with items that take a while, and the number of those that have run.
+    fn busy() -> Result<(WorkQueue, Arc<Atomic<u32>>)> {
+        let queue = WorkQueue::new(c"rvfio_kunit")?;
+        let ran = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        for _ in 0..ITEMS {
+            let ran = ran.clone();
+            queue.try_spawn(GFP_KERNEL, move || {
+                fsleep(Delta::from_millis(1));
+                ran.fetch_add(1, Relaxed);
+            })?;
+        }
+        Ok((queue, ran))
+    }
+
+    #[test]
+    fn a_queue_that_goes_has_run_all() -> Result {
+        let (queue, ran) = busy()?;
+        drop(queue);
+        assert_eq!(ran.load(Relaxed), ITEMS);
+        Ok(())
+    }
+
+    #[test]
+    fn a_drained_queue_can_be_used_again() -> Result {
+        let (queue, ran) = busy()?;
+        queue.drain();
+        assert_eq!(ran.load(Relaxed), ITEMS);
+        let more = ran.clone();
+        queue.try_spawn(GFP_KERNEL, move || {
+            more.fetch_add(1, Relaxed);
+        })?;
+        drop(queue);
+        assert_eq!(ran.load(Relaxed), ITEMS + 1);
+        Ok(())
+    }
+}

@@ -160,3 +160,70 @@ impl ConfigSpace {
         u16::from_le_bytes([byte(COMMAND), byte(COMMAND + 1)])
     }
 }
+
+#[kernel::macros::kunit_tests(rvfio_config_space)]
+mod tests {
+    use super::*;
+
+    /// Returns a space with values that are all different.
+    fn space() -> ConfigSpace {
+        ConfigSpace::new(&Function {
+            vendor: 0x1122,
+            device: 0x3344,
+            subsystem_vendor: 0x5566,
+            subsystem_device: 0x7788,
+            revision: 0x99,
+            class: 0xaa_bbcc,
+            bar_size: 0x1000,
+        })
+    }
+
+    fn bytes<const N: usize>(space: &ConfigSpace, offset: usize) -> [u8; N] {
+        let mut bytes = [0xff; N];
+        space.read(offset, false, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn nothing_lies_beyond_the_end() {
+        let mut space = space();
+        space.write(SIZE - 2, &[0xff; 8]);
+        assert_eq!(bytes::<8>(&space, SIZE - 2), [0; 8]);
+        space.write(SIZE, &[0xff; 8]);
+        assert_eq!(bytes::<8>(&space, SIZE), [0; 8]);
+        assert_eq!(bytes::<4>(&space, 1 << 40), [0; 4]);
+    }
+
+    #[test]
+    fn only_what_is_writable_changes() {
+        let mut written = space();
+        written.write(0, &[0xff; SIZE]);
+        let fresh = space();
+        for at in 0..SIZE {
+            let kept = !written.writable[at];
+            assert_eq!(written.bytes[at] & kept, fresh.bytes[at] & kept);
+            assert_eq!(written.bytes[at] | kept, 0xff);
+        }
+        assert_eq!(written.command(), COMMAND_WRITABLE);
+        written.write(0, &[0; SIZE]);
+        assert!(written.bytes == fresh.bytes);
+    }
+
+    #[test]
+    fn a_bar_tells_its_size() {
+        let mut space = space();
+        space.write(BAR0, &[0xff; 4]);
+        assert_eq!(u32::from_le_bytes(bytes(&space, BAR0)), !0xfff);
+    }
+
+    #[test]
+    fn an_interrupt_shows_in_one_bit() {
+        let space = space();
+        let (quiet, mut asserted) = (bytes::<SIZE>(&space, 0), [0; SIZE]);
+        space.read(0, true, &mut asserted);
+        for at in 0..SIZE {
+            let bit = if at == STATUS { STATUS_INTERRUPT } else { 0 };
+            assert_eq!(quiet[at] ^ asserted[at], bit);
+        }
+    }
+}
