@@ -12,6 +12,8 @@ LINE = re.compile(r"^(ok|not ok) \d+ (\S+)(?:\s+# (SKIP|XFAIL)\b)?")
 PLAN = re.compile(r"^1\.\.(\d+)$", re.M)
 # How the programs call the modes that need iommufd, in the names of variants.
 IOMMUFD = "iommufd"
+# Whether the kernel has it.
+HAS_IOMMUFD = not subprocess.run(("modprobe", "--dry-run", "--quiet", "iommufd"), check=False).returncode
 
 
 def start(name, *arguments, mode):
@@ -38,9 +40,14 @@ def _variants(name, bdf, mode):
 def run(name, *bdfs, mode):
     """Returns what became of each test: passed, failed, skipped; and the whole output.
 
-    Variants that need iommufd are left out by the programs' own option.
+    Where the kernel has no iommufd the variants that need it are left out, by the programs' own
+    option.
     """
-    left_out = [one for one in _variants(name, bdfs[0], mode) if one.startswith(IOMMUFD)]
+    left_out = [
+        one
+        for one in _variants(name, bdfs[0], mode)
+        if one.startswith(IOMMUFD) and not HAS_IOMMUFD
+    ]
     options = [part for variant in left_out for part in ("-V", variant)]
     status, text = start(name, *options, *bdfs, mode=mode)
     results = {}

@@ -11,9 +11,17 @@ import modules
 
 STOCK = "vfio-pci"
 MODES = ("vfio_type1_iommu", "vfio_type1v2_iommu")
-# Programs that know their modes by themselves, and those that take one.
+EACH_MODE = "each mode" if kselftest.HAS_IOMMUFD else "each mode of type1"
+# Programs that know their modes by themselves, those that take one, and those for iommufd alone.
 WITH_MODES = ("vfio_dma_mapping_test", "vfio_pci_device_init_perf_test")
 WITHOUT = ("vfio_pci_device_test",)
+FOR_IOMMUFD = ("vfio_iommufd_setup_test",)
+NEED_IOMMUFD = ()
+if kselftest.HAS_IOMMUFD:
+    MODES += ("iommufd_compat_type1", "iommufd_compat_type1v2", "iommufd")
+    WITHOUT += FOR_IOMMUFD
+else:
+    NEED_IOMMUFD = FOR_IOMMUFD
 HUGE = pathlib.Path("/sys/kernel/mm/hugepages")
 
 
@@ -62,12 +70,12 @@ def report(count, name, mode, stock, ours):
 
 
 @pytest.mark.parametrize("name, mode", [
-    *((name, "all of type1") for name in WITH_MODES),
+    *((name, EACH_MODE) for name in WITH_MODES),
     *((name, mode) for name in WITHOUT for mode in MODES),
 ])
 def test_the_same_tests_pass(devices, count, name, mode):
     stock, ours, left_out = run_both(name, devices, MODES[1] if mode not in MODES else mode)
-    assert bool(left_out) == (name in WITH_MODES)
+    assert bool(left_out) == (name in WITH_MODES and not kselftest.HAS_IOMMUFD)
     report(count, name, mode, stock, ours)
     assert ours == stock
     assert "passed" in stock.values() and "failed" not in stock.values()
@@ -77,14 +85,14 @@ def test_mapping_a_bar(devices, count):
     """The BAR cannot be mapped with this driver, which decodes each access: nothing to test."""
     name = "vfio_dma_mapping_mmio_test"
     stock, ours, _ = run_both(name, devices, MODES[1])
-    report(count, name, "all of type1", stock, ours)
+    report(count, name, EACH_MODE, stock, ours)
     assert set(stock.values()) == {"passed"}
     assert set(ours.values()) == {"skipped"}
     assert set(ours) == set(stock)
 
 
 @pytest.mark.parametrize("name, reason", [
-    ("vfio_iommufd_setup_test", "it needs iommufd, which the stock kernel lacks"),
+    *((name, "it needs iommufd, which the stock kernel lacks") for name in NEED_IOMMUFD),
     ("vfio_pci_driver_test", "it has a driver for each device that it knows, and none for edu"),
     ("vfio_pci_sriov_uapi_test", "it wants a function with SR-IOV"),
 ])
