@@ -28,6 +28,13 @@ def check_json(vfio_migrate, name, *arguments, status=0):
     return json.loads(check(vfio_migrate, name, "--json", *arguments, status=status))
 
 
+def summary(report):
+    return (
+        f"{report['passed']} passed, {report['failed']} failed,"
+        f" {report['not_applicable']} not applicable"
+    )
+
+
 def of_status(report, status):
     """Returns what the checks that ended so have to tell, by their names."""
     return {
@@ -40,9 +47,9 @@ AREAS = ("v2-arguments", "v2-states", "v2-stream", "v2-precopy", "v2-damage", "d
 
 
 @pytest.mark.parametrize("area", AREAS)
-def test_the_driver_passes(vfio_migrate, bdfs, area):
+def test_the_driver_passes(vfio_migrate, bdfs, area, count):
     report = check_json(vfio_migrate, bdfs[0], "--only", f"{area}.")
-    print(f"{area}: {report['passed']} passed, {report['not_applicable']} not applicable")
+    count(f"vfio-migrate check, {modules.DRIVER}, {area}: {summary(report)}")
     assert report["failed"] == 0
     # The image has checksums: nothing that is damaged is taken.
     assert of_status(report, "info") == {}
@@ -53,12 +60,13 @@ def test_the_driver_passes(vfio_migrate, bdfs, area):
         assert name.startswith(("dma-logging.", "v2-states.ERROR-to-")), name
 
 
-def test_dma_logging_of_the_kernels_sample(vfio_migrate):
+def test_dma_logging_of_the_kernels_sample(vfio_migrate, count):
     """mtty takes two starts, and on this kernel no report: see Documentation/conformance.rst."""
     with mtty.devices(1) as paths:
         name = paths[0].rpartition("/")[2]
         report = check_json(vfio_migrate, name, "--only", "dma-logging", status=5)
     failed = of_status(report, "fail")
+    count(f"vfio-migrate check, mtty, dma-logging: {summary(report)}: {', '.join(failed)}")
     assert set(failed) == {"dma-logging.claim", "dma-logging.second-start"}
     assert "EOPNOTSUPP" in failed["dma-logging.claim"]
 
