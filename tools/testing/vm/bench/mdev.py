@@ -57,12 +57,22 @@ def middle(values):
     return statistics.mean(values[quarter : len(values) - quarter])
 
 
+def verdict(ratio, error):
+    """Says whether a ratio keeps the aim, as far as its standard error allows to tell."""
+    if round(ratio, 2) <= AIM:
+        return "ok"
+    return "missed" if ratio - 2 * error > AIM else "undecided"
+
+
 def show(what, unit, pairs):
     """Prints means of the middle half, and that of the ratios, round by round."""
     ours, peer = (middle(pair[n] for pair in pairs) for n in (0, 1))
-    ratio = middle(one / max(1, other) for one, other in pairs)
-    verdict = "ok" if round(ratio, 2) <= AIM else "missed"
-    print(f"{what:24} {ours:10.1f} {peer:10.1f} {unit:3} {ratio:7.2f} {AIM:6.2f} {verdict}")
+    ratios = [one / max(1, other) for one, other in pairs]
+    ratio, error = middle(ratios), statistics.stdev(ratios) / len(ratios) ** 0.5
+    print(
+        f"{what:24} {ours:10.1f} {peer:10.1f} {unit:3}"
+        f" {ratio:7.2f} {error:6.3f} {AIM:6.2f} {verdict(ratio, error)}"
+    )
 
 
 def main():
@@ -82,7 +92,9 @@ def main():
         migrations = [
             [case() for case in cases[:: (-1) ** turn]][:: (-1) ** turn] for turn in range(rounds)
         ]
-    print(f"{'':24} {mediated.DRIVER:>10} {'mtty':>10} {'':3} {'ratio':>7} {'aim':>6}")
+    print(
+        f"{'':24} {mediated.DRIVER:>10} {'mtty':>10} {'':3} {'ratio':>7} {'+-':>6} {'aim':>6}"
+    )
     for access in accesses[0]:
         show(f"trapped {access}", "ns", [one[access] for one in accesses])
     for figure in ("total time", "downtime"):
