@@ -13,6 +13,7 @@ import pytest
 
 import mediated
 import modules
+from iommufd import HAS_IOMMUFD
 from kernel_log import KernelLog
 from patience import SLOWNESS
 from vfio import THROUGH_IOMMUFD
@@ -46,8 +47,12 @@ def script(name, *arguments):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what is not for the flavour that is tested, or the way to it."""
-    others = {"physical": modules.DRIVER == mediated.DRIVER, "container": THROUGH_IOMMUFD}
+    """Leaves out what is not for the flavour that is tested, the way to it, or the kernel."""
+    others = {
+        "physical": modules.DRIVER == mediated.DRIVER,
+        "container": THROUGH_IOMMUFD,
+        "no_dma_logging": HAS_IOMMUFD,
+    }
     marks = [mark for mark, is_other in others.items() if is_other]
     theirs = [item for item in items if any(map(item.get_closest_marker, marks))]
     if theirs:

@@ -8,6 +8,12 @@ CONFIG_VFIO_DEVICE_CDEV have it. Every method raises the OSError of its system c
 import fcntl
 import os
 import struct
+import subprocess
+
+#: Whether the kernel has it.
+HAS_IOMMUFD = not subprocess.run(
+    ("modprobe", "--dry-run", "--quiet", "iommufd"), check=False
+).returncode
 
 
 def _io(number):

@@ -79,6 +79,7 @@ def test_a_probe_changes_nothing(guest):
     assert guest.v2.state == v2.RUNNING
 
 
+@pytest.mark.no_dma_logging
 @pytest.mark.parametrize("number", [v2.DMA_LOGGING_START, v2.DMA_LOGGING_STOP,
                                     v2.DMA_LOGGING_REPORT])
 def test_dma_logging_is_not_offered(guest, number):

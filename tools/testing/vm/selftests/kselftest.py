@@ -6,14 +6,14 @@ import pathlib
 import re
 import subprocess
 
+from iommufd import HAS_IOMMUFD
+
 PROGRAMS = pathlib.Path("/run/vm/selftests")
 
 LINE = re.compile(r"^(ok|not ok) \d+ (\S+)(?:\s+# (SKIP|XFAIL)\b)?")
 PLAN = re.compile(r"^1\.\.(\d+)$", re.M)
 # How the programs call the modes that need iommufd, in the names of variants.
 IOMMUFD = "iommufd"
-# Whether the kernel has it.
-HAS_IOMMUFD = not subprocess.run(("modprobe", "--dry-run", "--quiet", "iommufd"), check=False).returncode
 
 
 def start(name, *arguments, mode):

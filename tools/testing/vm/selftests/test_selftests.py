@@ -8,16 +8,17 @@ import pytest
 
 import kselftest
 import modules
+from iommufd import HAS_IOMMUFD
 
 STOCK = "vfio-pci"
 MODES = ("vfio_type1_iommu", "vfio_type1v2_iommu")
-EACH_MODE = "each mode" if kselftest.HAS_IOMMUFD else "each mode of type1"
+EACH_MODE = "each mode" if HAS_IOMMUFD else "each mode of type1"
 # Programs that know their modes by themselves, those that take one, and those for iommufd alone.
 WITH_MODES = ("vfio_dma_mapping_test", "vfio_pci_device_init_perf_test")
 WITHOUT = ("vfio_pci_device_test",)
 FOR_IOMMUFD = ("vfio_iommufd_setup_test",)
 NEED_IOMMUFD = ()
-if kselftest.HAS_IOMMUFD:
+if HAS_IOMMUFD:
     MODES += ("iommufd_compat_type1", "iommufd_compat_type1v2", "iommufd")
     WITHOUT += FOR_IOMMUFD
 else:
@@ -75,7 +76,7 @@ def report(count, name, mode, stock, ours):
 ])
 def test_the_same_tests_pass(devices, count, name, mode):
     stock, ours, left_out = run_both(name, devices, MODES[1] if mode not in MODES else mode)
-    assert bool(left_out) == (name in WITH_MODES and not kselftest.HAS_IOMMUFD)
+    assert bool(left_out) == (name in WITH_MODES and not HAS_IOMMUFD)
     report(count, name, mode, stock, ours)
     assert ours == stock
     assert "passed" in stock.values() and "failed" not in stock.values()
