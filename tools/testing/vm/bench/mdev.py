@@ -57,21 +57,15 @@ def middle(values):
     return statistics.mean(values[quarter : len(values) - quarter])
 
 
-def verdict(ratio, error):
-    """Says whether a ratio keeps the aim, as far as its standard error allows to tell."""
-    if round(ratio, 2) <= AIM:
-        return "ok"
-    return "missed" if ratio - 2 * error > AIM else "undecided"
-
-
 def show(what, unit, pairs):
-    """Prints means of the middle half, and that of the ratios, round by round."""
+    """Prints means of the middle half, and that of the ratios with their standard error."""
     ours, peer = (middle(pair[n] for pair in pairs) for n in (0, 1))
     ratios = [one / max(1, other) for one, other in pairs]
     ratio, error = middle(ratios), statistics.stdev(ratios) / len(ratios) ** 0.5
+    verdict = "ok" if round(ratio, 2) <= AIM else "missed"
     print(
         f"{what:24} {ours:10.1f} {peer:10.1f} {unit:3}"
-        f" {ratio:7.2f} {error:6.3f} {AIM:6.2f} {verdict(ratio, error)}"
+        f" {ratio:7.2f} {error:6.3f} {AIM:6.2f} {verdict}"
     )
 
 
