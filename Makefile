@@ -73,7 +73,7 @@ check:				## all checks and tests (T=NAME for one group of them)
 	$(Q)scripts/check $(T)
 
 .PHONY: check-debug
-check-debug:			## tests on a kernel with KASAN, lockdep, faults and iommufd (T=NAME: other groups)
+check-debug:			## tests on a kernel with KASAN, lockdep, faults and iommufd: hours (T=NAME for one group)
 	$(Q)RVFIO_KERNEL=debug scripts/check $(T)
 
 .PHONY: lint
