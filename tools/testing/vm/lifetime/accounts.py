@@ -10,10 +10,6 @@ import time
 
 import modules
 
-#: Whether the kernel's memory can be measured. The debug kernel's cannot: what is freed KASAN keeps
-#: for a while, and lockdep, kmemleak and others keep records. kmemleak looks there after the run.
-MEASURABLE = not pathlib.Path("/sys/kernel/debug/kmemleak").exists()
-
 
 def _numbers(path):
     """Returns the numbers of a file whose lines are names and numbers."""
@@ -65,8 +61,6 @@ def own():
 
 def objects():
     """Returns the number of objects in use of each cache of the kernel's allocator."""
-    if not MEASURABLE:
-        return {}
     # What each processor keeps at hand of a cache counts as used, up to hundreds of objects.
     for cache in pathlib.Path("/sys/kernel/slab").glob("*/shrink"):
         cache.write_text("1", encoding="ascii")
@@ -88,8 +82,6 @@ def memory():
 
 def kernel_memory():
     """Returns kilobytes of each kind of memory that the kernel has for itself."""
-    if not MEASURABLE:
-        return {}
     counts = _numbers("/proc/meminfo")
     names = ("SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "VmallocUsed", "Percpu",
              "Unevictable", "Mlocked")
