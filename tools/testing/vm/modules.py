@@ -4,6 +4,7 @@
 With RVFIO_FLAVOUR=mdev the devices are virtual ones: bound is one that exists.
 """
 
+import errno
 import os
 import pathlib
 import subprocess
@@ -64,6 +65,20 @@ def driver_of(name):
         return None
 
 
+def _has_taken(name, driver):
+    """Asserts that a driver has the device, and waits for one that the kernel shows too early.
+
+    Binding it once more waits for the device's lock, and is refused.
+    """
+    assert driver_of(name) == driver
+    if not mediated.is_virtual(name):
+        try:
+            _write(f"{PCI}/drivers/{driver}/bind", name)
+        except OSError as error:
+            assert error.errno == errno.EBUSY
+        assert driver_of(name) == driver
+
+
 def bind(name, driver=DRIVER):
     """Gives a device that has no driver to one; creates a virtual device that was removed."""
     if mediated.is_virtual(name):
@@ -71,7 +86,7 @@ def bind(name, driver=DRIVER):
     else:
         _write(f"{PCI}/devices/{name}/driver_override", driver)
         _write(f"{PCI}/drivers_probe", name)
-    assert driver_of(name) == driver
+    _has_taken(name, driver)
 
 
 def unbind(name):
@@ -86,7 +101,9 @@ def rebind(bdf, driver=DRIVER):
     """Gives a physical device to a driver, loaded if need be, whichever it has."""
     if not is_loaded(driver):
         load(driver)
-    if driver_of(bdf) != driver:
+    if driver_of(bdf) == driver:
+        _has_taken(bdf, driver)
+    else:
         if driver_of(bdf):
             unbind(bdf)
         bind(bdf, driver)

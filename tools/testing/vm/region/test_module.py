@@ -211,6 +211,21 @@ def test_unbind_waits_for_the_client(bdfs, blank, guest, state):
         is_fresh(again)
 
 
+@pytest.mark.physical
+def test_a_device_that_someone_else_binds(bdfs):
+    """The kernel shows its driver before that has it; who asks for it gets it all the same."""
+    for _ in range(20):
+        modules.unbind(bdfs[0])
+        thread = threading.Thread(target=modules.bind, args=(bdfs[0],))
+        thread.start()
+        while not modules.driver_of(bdfs[0]):
+            pass
+        modules.rebind(bdfs[0])
+        with Guest(bdfs[0]) as guest:
+            assert guest.edu.factorial(5) == 120
+        thread.join()
+
+
 def test_unbind_with_work_under_way(bdfs, guest, rng):
     guest.fill(rng.randbytes(BUFFER_SIZE))
     guest.edu.to_memory(guest.IOVA, 64)
