@@ -59,11 +59,19 @@ def own():
     return {"files": files, "VmLck": status["VmLck"], "VmPin": status["VmPin"]}
 
 
-def objects():
-    """Returns the number of objects in use of each cache of the kernel's allocator."""
-    # What each processor keeps at hand of a cache counts as used, up to hundreds of objects.
+def _shrink_caches():
+    """Lets the kernel's allocator give back all that is free in its caches.
+
+    What each processor keeps at hand of a cache counts as used, up to hundreds of objects; so
+    does what KASAN keeps from use for a while.
+    """
     for cache in pathlib.Path("/sys/kernel/slab").glob("*/shrink"):
         cache.write_text("1", encoding="ascii")
+
+
+def objects():
+    """Returns the number of objects in use of each cache of the kernel's allocator."""
+    _shrink_caches()
     text = pathlib.Path("/proc/slabinfo").read_text(encoding="ascii")
     return {line.split()[0]: int(line.split()[1]) for line in text.splitlines()[2:]}
 
@@ -72,6 +80,7 @@ def memory():
     """Returns kilobytes of memory that can be had, with all let go that is merely cached."""
     gc.collect()
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+    _shrink_caches()
     pathlib.Path("/proc/sys/vm/compact_memory").write_text("1", encoding="ascii")
     # Pages that a processor has freed and keeps at hand count as used.
     pathlib.Path("/proc/sys/vm/stat_refresh").write_text("1", encoding="ascii")
@@ -82,6 +91,7 @@ def memory():
 
 def kernel_memory():
     """Returns kilobytes of each kind of memory that the kernel has for itself."""
+    _shrink_caches()
     counts = _numbers("/proc/meminfo")
     names = ("SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "VmallocUsed", "Percpu",
              "Unevictable", "Mlocked")
