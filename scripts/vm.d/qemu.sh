@@ -32,13 +32,14 @@ machine_arguments() {
 	local name=$1 kernel_log i
 	kernel_log=$(log_of "$name")
 	arguments=(-nodefaults -no-user-config -display none -no-reboot
-		-pidfile "$run/$name/pid" -smp 2 -m "${RVFIO_VM_MEM:-$memory}")
+		-pidfile "$run/$name/pid" -m "${RVFIO_VM_MEM:-$memory}")
 	if [[ $count_instructions ]]; then
-		arguments+=(-machine q35 -accel tcg,thread=single -icount shift=0 -cpu max)
+		# A second processor would take turns with the first, by the time of its idle loop.
+		arguments+=(-machine q35 -accel tcg,thread=single -icount shift=0 -cpu max -smp 1)
 	elif has_kvm; then
-		arguments+=(-machine q35,kernel-irqchip=split -accel kvm -cpu host)
+		arguments+=(-machine q35,kernel-irqchip=split -accel kvm -cpu host -smp 2)
 	else
-		arguments+=(-machine q35 -accel tcg,thread=multi -cpu max)
+		arguments+=(-machine q35 -accel tcg,thread=multi -cpu max -smp 2)
 	fi
 	# no_timer_check: the kernel's test of the timer at boot fails when this
 	# machine is busy and the emulated one gets too little of it.
