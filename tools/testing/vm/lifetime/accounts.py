@@ -73,7 +73,12 @@ def objects():
     """Returns the number of objects in use of each cache of the kernel's allocator."""
     _shrink_caches()
     text = pathlib.Path("/proc/slabinfo").read_text(encoding="ascii")
-    return {line.split()[0]: int(line.split()[1]) for line in text.splitlines()[2:]}
+    return {
+        line.split()[0]: int(line.split()[1])
+        for line in text.splitlines()[2:]
+        # kmemleak's own, one for each object of any cache.
+        if not line.startswith("kmemleak_object ")
+    }
 
 
 def memory():
