@@ -6,6 +6,12 @@
  *
  * A round: a factorial, a page to the device, and the same page back to another
  * place in memory.
+ *
+ * It counts its rounds in a register, and forgets its translations before it fills a page.
+ * Before QEMU 9.0 a translated store went on being a fast one when migration had copied
+ * its page, and the copy was the last ("physmem: Fix migration dirty bitmap coherency with
+ * TCG memory access"): what only a processor writes, and writes again and again, was old
+ * on the target. That must not pass for a wrong answer of the device's.
  */
 
 	/* The control block, in guest memory. */
@@ -45,6 +51,7 @@ flat:
 	mov	%eax, %es
 	mov	%eax, %ss
 	mov	$stack, %esp
+	xor	%ebp, %ebp		/* rounds that were completed */
 	cld
 wait:
 	movl	$0, active
@@ -55,7 +62,7 @@ wait:
 	movl	$1, active
 
 	/* The factorial of 0 to 12, which fits in 32 bits. */
-	mov	rounds, %eax
+	mov	%ebp, %eax
 	xor	%edx, %edx
 	mov	$13, %ecx
 	div	%ecx
@@ -71,8 +78,11 @@ wait:
 	je	3f
 	incl	errors
 3:
-	/* A page that no other round has. */
-	mov	rounds, %eax
+	/* A page that no other round has. Changing WP flushes the TLB. */
+	mov	%cr0, %eax
+	xor	$0x10000, %eax
+	mov	%eax, %cr0
+	mov	%ebp, %eax
 	not	%eax
 	mov	$source, %edi
 	mov	$page / 4, %ecx
@@ -82,23 +92,29 @@ wait:
 	mov	$1, %eax
 	call	transfer
 
-	movzbl	rounds, %edi
-	shl	$12, %edi
-	add	$target, %edi
-	mov	%edi, %ebp
+	call	place
 	mov	$buffer, %esi
 	mov	$3, %eax
 	call	transfer
 
-	mov	%ebp, %edi
-	mov	rounds, %eax
+	call	place
+	mov	%ebp, %eax
 	not	%eax
 	mov	$page / 4, %ecx
 	repe scasl
 	je	4f
 	incl	errors
-4:	incl	rounds
+4:	inc	%ebp
+	mov	%ebp, rounds
 	jmp	wait
+
+	/* Sets %edi to where the round's page comes back. */
+place:
+	mov	%ebp, %edi
+	and	$255, %edi
+	shl	$12, %edi
+	add	$target, %edi
+	ret
 
 	/* From %esi to %edi by command %eax. */
 transfer:
