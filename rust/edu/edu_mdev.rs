@@ -116,9 +116,14 @@ impl pci::Driver for EduPci {
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        _info: Option<&'bound ()>,
+        info: Option<&'bound ()>,
     ) -> impl PinInit<Bound, Error> + 'bound {
         pin_init::pin_init_scope(move || {
+            // What the table does not have, driver_override offers.
+            if info.is_none() {
+                dev_err!(pdev, "not a device of this driver\n");
+                return Err(ENODEV);
+            }
             let parent = EduParent::new(pdev, Parameters::given().dma_mask_bits)?;
             Ok(try_pin_init!(Bound {
                 _shut_down: parent.shut_down(),

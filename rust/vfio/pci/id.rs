@@ -34,6 +34,15 @@ impl DeviceId {
             override_only: bindings::PCI_ID_F_VFIO_DRIVER_OVERRIDE,
         })
     }
+
+    /// Returns whether an entry is what the PCI core gives a driver in place of one of its table.
+    ///
+    /// `driver_override` offers a driver any device (`pci_match_device` in
+    /// [`drivers/pci/pci-driver.c`](srctree/drivers/pci/pci-driver.c)). Those that an administrator
+    /// has added by `new_id` have an entry of their own.
+    pub(super) fn is_stand_in(id: &bindings::pci_device_id) -> bool {
+        id.vendor == Self::ANY && id.device == Self::ANY
+    }
 }
 
 // SAFETY: `DeviceId` is a transparent wrapper of `pci_device_id`.

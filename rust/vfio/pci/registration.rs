@@ -23,6 +23,7 @@ use kernel::{
     },
     container_of,
     debugfs::Dir,
+    device,
     error::{
         from_err_ptr,
         from_result,
@@ -40,7 +41,8 @@ use super::{
         VariantDevice, //
     },
     variant::Variant,
-    CoreDevice, //
+    CoreDevice,
+    DeviceId, //
 };
 use crate::{
     bindings,
@@ -113,11 +115,20 @@ impl<T: Variant> Registration<T> {
         handlers
     };
 
+    /// `ENODEV` for a device that the driver's table does not have.
+    ///
     /// # Safety
     ///
-    /// Called by the PCI core with a device that this driver takes.
-    unsafe extern "C" fn probe(pdev: *mut pci_dev, _id: *const pci_device_id) -> c_int {
+    /// Called by the PCI core with a device that it offers this driver, and the entry by which.
+    unsafe extern "C" fn probe(pdev: *mut pci_dev, id: *const pci_device_id) -> c_int {
         from_result(|| {
+            // SAFETY: Both are valid by the function's requirements.
+            let (host, id): (&device::Device, _) =
+                unsafe { (device::Device::from_raw(&raw mut (*pdev).dev), &*id) };
+            if DeviceId::is_stand_in(id) {
+                dev_err!(host, "not a device of this driver\n");
+                return Err(ENODEV);
+            }
             // SAFETY: `pdev` is valid, and the operations are static and made for the size given.
             let vdev = from_err_ptr(unsafe {
                 bindings::_vfio_alloc_device(

@@ -10,6 +10,7 @@ import time
 import pytest
 
 import edu
+import mediated
 import migration2018 as m
 import modules
 from edu import BUFFER_SIZE
@@ -162,6 +163,29 @@ def test_parameters_at_the_ends_of_their_ranges(unloaded):
             guest.region.load(image)
         modules.unbind(unloaded[0])
         modules.unload()
+
+
+@pytest.mark.physical
+@pytest.mark.parametrize("driver", [modules.VARIANT, mediated.DRIVER])
+def test_no_other_device_is_taken(bdfs, log, driver):
+    """driver_override offers a driver whatever device there is; here, the host bridge."""
+    bridge = "0000:00:00.0"
+    assert bridge not in modules.find_devices() and not modules.driver_of(bridge)
+    loaded = modules.is_loaded(driver)
+    modules.load(driver)
+    log.take()
+    try:
+        status, output = modules.run(CLONE / "scripts/bind", bridge, driver)
+        assert status != 0 and f"{driver} does not take {bridge}" in output, output
+        assert not modules.driver_of(bridge)
+        override = pathlib.Path("/sys/bus/pci/devices", bridge, "driver_override")
+        assert override.read_text() == "(null)\n"
+        assert any(bridge in line and "not a device of this driver" in line for line in log.take())
+    finally:
+        if modules.driver_of(bridge):
+            modules.unbind(bridge)
+        if not loaded:
+            modules.unload(driver)
 
 
 @pytest.mark.physical
