@@ -63,8 +63,7 @@ use crate::{
     bindings,
     data_section::DataSection,
     dev_warn_ratelimited,
-    lock::lock_name,
-    sleep, //
+    lock::lock_name, //
 };
 
 pub use self::flavour::Protocols;
@@ -310,15 +309,8 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// Begins a user's time with the device: gives the section memory and scrubs the device.
     ///
-    /// The flavour has enabled the device. On an error the flavour frees the section. `EBUSY` where
-    /// the host is about to sleep.
+    /// The flavour has enabled the device. On an error the flavour frees the section.
     pub(crate) fn begin_use(&self) -> Result {
-        sleep::exclude()?;
-        self.clear_for_use().inspect_err(|_| sleep::allow())
-    }
-
-    /// Does what is to be done before a user may have the device.
-    fn clear_for_use(&self) -> Result {
         self.section().allocate()?;
         // Enabling has reset the function where it can be; that is no news any more.
         self.inner.reset_pending.store(false, Relaxed);
@@ -348,7 +340,6 @@ impl<F: Flavour> VfioDevice<F> {
             );
         }
         self.progress().notify_all();
-        sleep::allow();
     }
 
     /// Resets the device: `VFIO_DEVICE_RESET`.

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     bindings,
+    sleep,
     user::Call, //
 };
 
@@ -77,8 +78,10 @@ impl<F: Flavour> VTable<F> {
     /// Called by the VFIO core with a registered device of this driver.
     unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
         from_result(|| {
+            // First of all: enabling the device can take longer than the host is awake.
+            sleep::exclude()?;
             // SAFETY: The caller vouches for the device.
-            F::open(unsafe { VfioDevice::from_vdev(vdev) })?;
+            F::open(unsafe { VfioDevice::from_vdev(vdev) }).inspect_err(|_| sleep::allow())?;
             Ok(0)
         })
     }
@@ -89,6 +92,7 @@ impl<F: Flavour> VTable<F> {
     unsafe extern "C" fn close_device(vdev: *mut bindings::vfio_device) {
         // SAFETY: The caller vouches for the device.
         F::close(unsafe { VfioDevice::from_vdev(vdev) });
+        sleep::allow();
     }
 
     /// # Safety
