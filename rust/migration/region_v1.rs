@@ -9,7 +9,7 @@
 //! | offset | type | field | access |
 //! |---|---|---|---|
 //! | 0 | u32 | device_state | read, write |
-//! | 4 | u32 | reserved, 0 | read |
+//! | 4 | u32 | reserved, 0 | read, writes are ignored |
 //! | 8 | u64 | pending_bytes | read |
 //! | 16 | u64 | data_offset | read |
 //! | 24 | u64 | data_size | read when saving, write when resuming |
@@ -185,7 +185,8 @@ impl RegionV1 {
                 }
                 side.load(size)
             }
-            Field::Reserved | Field::PendingBytes | Field::DataOffset => Err(EINVAL),
+            Field::Reserved => Ok(()),
+            Field::PendingBytes | Field::DataOffset => Err(EINVAL),
         }
     }
 
