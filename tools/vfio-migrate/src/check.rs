@@ -8,6 +8,7 @@
 
 mod dma_logging;
 mod lifetime;
+mod list;
 mod region;
 mod region2018;
 mod region_v1;
@@ -24,6 +25,7 @@ use rustix::io::Errno;
 
 use crate::error::{explain, Error};
 
+pub use list::List;
 pub use report::{Entry, Report};
 pub use subject::Subject;
 

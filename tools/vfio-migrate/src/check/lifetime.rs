@@ -2,10 +2,11 @@
 
 //! Reset, close and races.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::v2::{State, STATES, V2};
+use super::v2::{State, Stream, STATES, V2};
 use super::{Check, Subject, Verdict};
 
 const RESET: &str = "vfio.h, enum vfio_device_mig_state: VFIO_DEVICE_RESET returns the \
@@ -20,6 +21,8 @@ const AGAIN: &str = "vfio.h: the transitions back to RUNNING lose nothing; a dev
 
 /// How long threads race.
 const RACING: Duration = Duration::from_millis(1500);
+/// After how many refusals in a row a thread that races resets the device.
+const STUCK: u32 = 8;
 
 /// The checks of this area.
 pub fn checks() -> Vec<Check> {
@@ -70,26 +73,45 @@ fn close_in(subject: &Subject, state: State) -> Verdict {
     let session = v2.go(subject, state)?;
     drop(v2);
     let v2 = V2::open_fresh(subject)?;
-    v2.is_in(State::Running, "after close and open")?;
+    let found = v2.is_in(State::Running, "after close and open");
     drop(session);
+    // Nobody after this check may have to do with what the close has left.
+    v2.recover()?;
+    found?;
     migrates(subject, &v2)
 }
 
 /// Walks through the states until the time is over; what is refused meanwhile is no failure.
-fn wander(v2: &V2, until: Instant, seed: u64) {
+fn wander(v2: &V2, stream: &[u8], until: Instant, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
+    let mut refused = 0;
     while Instant::now() < until {
         // Dropping what comes closes the session.
-        let _ = v2.try_set(random.u32(1..8));
+        match v2.try_set(random.u32(1..8)) {
+            Ok(moved) => {
+                refused = 0;
+                if v2.state() == Ok(State::Resuming) {
+                    let _ = moved
+                        .file
+                        .map(|file| Stream::new(file).fill(stream, 1 << 20));
+                }
+            }
+            Err(_) => refused += 1,
+        }
+        // From ERROR, and from RESUMING without its stream, only a reset leads on.
+        if refused == STUCK {
+            let _ = v2.open.device.raw_reset();
+            refused = 0;
+        }
     }
 }
 
 fn race_reset(subject: &Subject) -> Verdict {
-    subject.stream()?;
+    let stream = subject.stream()?;
     let v2 = V2::open(subject)?;
     let until = Instant::now() + RACING;
     thread::scope(|scope| {
-        scope.spawn(|| wander(&v2, until, 1));
+        scope.spawn(|| wander(&v2, stream, until, 1));
         while Instant::now() < until {
             let _ = v2.open.device.raw_reset();
             thread::sleep(Duration::from_millis(3));
@@ -100,13 +122,13 @@ fn race_reset(subject: &Subject) -> Verdict {
 }
 
 fn race_set(subject: &Subject) -> Verdict {
-    subject.stream()?;
+    let stream = subject.stream()?;
     let v2 = V2::open(subject)?;
     let until = Instant::now() + RACING;
     thread::scope(|scope| {
         for seed in 0..3 {
             let v2 = &v2;
-            scope.spawn(move || wander(v2, until, seed));
+            scope.spawn(move || wander(v2, stream, until, seed));
         }
     });
     v2.state()?;
@@ -119,19 +141,37 @@ fn race_stream(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
     for _ in 0..5 {
         let session = v2.begin(State::Resuming)?;
-        thread::scope(|scope| {
-            scope.spawn(|| session.fill(stream, 16).is_ok());
-            let _ = v2.open.device.raw_reset();
-        });
-        v2.reset()?;
+        interrupted(
+            &v2,
+            || session.fill(&stream[..1], 1).is_ok(),
+            || session.fill(&stream[1..], 16).is_ok(),
+        )?;
         let session = v2.begin(State::StopCopy)?;
-        thread::scope(|scope| {
-            scope.spawn(|| session.drain(16).is_ok());
-            let _ = v2.open.device.raw_reset();
-        });
-        v2.reset()?;
+        interrupted(
+            &v2,
+            || session.read(&mut [0; 16]).is_ok(),
+            || session.drain(16).is_ok(),
+        )?;
     }
     migrates(subject, &v2)
+}
+
+/// Resets the device while another thread goes on with what it has begun.
+fn interrupted(
+    v2: &V2,
+    begin: impl Fn() -> bool + Send,
+    go_on: impl Fn() -> bool + Send,
+) -> Verdict {
+    let (begun, begins) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = begun.send(begin());
+            go_on()
+        });
+        let _ = begins.recv();
+        let _ = v2.open.device.raw_reset();
+    });
+    v2.reset()
 }
 
 fn again(subject: &Subject) -> Verdict {

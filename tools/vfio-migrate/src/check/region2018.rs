@@ -177,6 +177,7 @@ fn save(region: &Raw) -> Verdict<Vec<u8>> {
     drain(region, &mut image)?;
     region.set(5)?;
     region.set(1)?;
+    ensure(!image.is_empty(), || "the image is empty".into())?;
     Ok(image)
 }
 

@@ -19,7 +19,7 @@ use crate::vfio::{Container, Device};
 pub struct Subject {
     bus: Bus,
     address: Address,
-    /// A stream that the device gave when it was fresh.
+    /// A stream that the device gave.
     stream: OnceCell<Verdict<Vec<u8>>>,
 }
 
@@ -71,12 +71,14 @@ impl Subject {
         }
     }
 
-    /// A whole stream of v2 that a fresh device gave.
+    /// A whole stream of v2 that the device gave when it ran.
     pub fn stream(&self) -> Verdict<&[u8]> {
-        match self
-            .stream
-            .get_or_init(|| V2::open_fresh(self)?.save(1 << 20))
-        {
+        match self.stream.get_or_init(|| {
+            let v2 = V2::open_fresh(self)?;
+            v2.recover()?;
+            v2.fits()?;
+            v2.save(1 << 20)
+        }) {
             Ok(stream) => Ok(stream),
             Err(finding) => Err(finding.clone()),
         }

@@ -101,6 +101,11 @@ impl fmt::Display for State {
 pub struct Stream(OwnedFd);
 
 impl Stream {
+    /// Takes the file that a change of state has returned.
+    pub fn new(file: OwnedFd) -> Self {
+        Self(file)
+    }
+
     /// Reads once.
     pub fn read(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
         sys::read(self.0.as_fd(), bytes)
@@ -138,7 +143,7 @@ impl Stream {
                 n => stream.extend_from_slice(&bytes[..n]),
             }
             if stream.len() > ENDLESS {
-                return fail("the stream does not end");
+                return fail(format!("the stream has no end within {ENDLESS} bytes"));
             }
         }
     }
@@ -180,9 +185,7 @@ impl V2 {
         let _ = subject.stream();
         let v2 = Self::open_fresh(subject)?;
         // What a close has left behind is for the checks of the lifetime alone.
-        if v2.state()? != State::Running {
-            v2.reset()?;
-        }
+        v2.recover()?;
         Ok(v2)
     }
 
@@ -236,7 +239,7 @@ impl V2 {
     pub fn set(&self, state: State) -> Verdict<Option<Stream>> {
         // CAST: the enum is `repr(u32)`.
         let moved = succeeds(self.try_set(state as u32), &format!("going to {state}"))?;
-        Ok(moved.file.map(Stream))
+        Ok(moved.file.map(Stream::new))
     }
 
     /// Changes the state, which must return a data file.
@@ -278,6 +281,36 @@ impl V2 {
         }
     }
 
+    /// Leaves the check where the device tells of more state than is held here.
+    pub fn fits(&self) -> Verdict {
+        let mut data: FeatureData = [0; 64];
+        let flags = GET | MIG_DATA_SIZE;
+        if self
+            .open
+            .device
+            .raw_feature(ARGSZ, flags, &mut data)
+            .is_err()
+        {
+            return Ok(());
+        }
+        let bytes = u64::from_ne_bytes(data[..8].try_into().expect("eight bytes"));
+        // CAST: widening.
+        if bytes <= ENDLESS as u64 {
+            return Ok(());
+        }
+        not_applicable(format!(
+            "the device has {bytes} bytes of state, and the suite holds {ENDLESS}"
+        ))
+    }
+
+    /// Resets a device that does not run.
+    pub fn recover(&self) -> Verdict {
+        if self.state()? == State::Running {
+            return Ok(());
+        }
+        self.reset()
+    }
+
     /// Takes a running device to a state; a resuming one has taken a whole stream then.
     pub fn go(&self, subject: &Subject, state: State) -> Verdict<Option<Stream>> {
         if state == State::Running {
@@ -294,6 +327,7 @@ impl V2 {
     /// Takes a whole stream of the running device, which runs again then.
     pub fn save(&self, segment: usize) -> Verdict<Vec<u8>> {
         let stream = self.begin(State::StopCopy)?.drain(segment)?;
+        ensure(!stream.is_empty(), || "the stream is empty".into())?;
         self.set(State::Running)?;
         Ok(stream)
     }

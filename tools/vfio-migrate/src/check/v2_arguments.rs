@@ -26,7 +26,7 @@ pub fn checks() -> Vec<Check> {
     let mut checks = vec![
         Check::new("v2-arguments.migration-flags", FLAGS, migration_flags),
         Check::new("v2-arguments.initial-state", INITIAL, |subject| {
-            V2::open(subject)?.is_in(State::Running, "after open")
+            V2::open_fresh(subject)?.is_in(State::Running, "after open")
         }),
         Check::new("v2-arguments.get-returns-no-fd", DATA_FD, get_returns_no_fd),
         Check::new("v2-arguments.data-size", DATA_SIZE, data_size),

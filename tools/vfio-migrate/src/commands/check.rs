@@ -5,7 +5,7 @@
 use clap::Args;
 
 use crate::address::Address;
-use crate::check::{self, Report, Subject};
+use crate::check::{self, List, Report, Subject};
 use crate::error::{Error, Result};
 use crate::output::Output;
 
@@ -48,9 +48,7 @@ impl Check {
             return Err(Error::NoCheck(self.only.clone()));
         }
         let Some(address) = self.address else {
-            for check in &checks {
-                output.line(format_args!("{}\n    {}", check.name, check.rule))?;
-            }
+            output.result(&List::new(&checks));
             return Ok(());
         };
         let subject = Subject::new(address);

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The checks that there are, and their rules: as text and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Check;
+
+/// Names and rules of checks.
+#[derive(Serialize)]
+pub struct List<'a> {
+    checks: Vec<Listed<'a>>,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    rule: &'a str,
+}
+
+impl<'a> List<'a> {
+    /// Lists checks.
+    pub fn new(checks: &'a [Check]) -> Self {
+        let listed = |check: &'a Check| Listed {
+            name: &check.name,
+            rule: check.rule,
+        };
+        Self {
+            checks: checks.iter().map(listed).collect(),
+        }
+    }
+}
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for check in &self.checks {
+            writeln!(f, "{}\n    {}", check.name, check.rule)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::check;
+
+    #[test]
+    fn text_and_json() {
+        let checks = check::all();
+        let list = List::new(&checks);
+        let first = &checks[0];
+        let text = list.to_string();
+        assert!(text.starts_with(&format!("{}\n    {}\n", first.name, first.rule)));
+        assert_eq!(text.lines().count(), 2 * checks.len());
+        let json = serde_json::to_value(&list).unwrap();
+        assert_eq!(json["checks"].as_array().unwrap().len(), checks.len());
+        assert_eq!(json["checks"][0]["name"], first.name);
+        assert_eq!(json["checks"][0]["rule"], first.rule);
+    }
+
+    #[test]
+    fn names_are_unique_and_each_has_a_rule() {
+        let checks = check::all();
+        let names: BTreeSet<_> = checks.iter().map(|check| &check.name).collect();
+        assert_eq!(names.len(), checks.len());
+        assert!(checks.iter().all(|check| !check.rule.is_empty()));
+    }
+}
