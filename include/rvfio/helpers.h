@@ -32,6 +32,8 @@ struct file *rvfio_stream_file(const char *name,
 			       const struct file_operations *fops, void *data,
 			       int flags);
 
+bool rvfio_fatal_signal_pending(void);
+
 /* rust/vfio/sleep.c */
 int rvfio_sleep_exclude(void);
 void rvfio_sleep_allow(void);

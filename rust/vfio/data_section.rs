@@ -125,7 +125,12 @@ impl DataWindow for DataSection {
         self.size()
     }
 
+    /// `EINTR` where the caller is being killed, since what is done with the bytes may take long.
     fn read(&self, offset: usize, to: &mut [u8]) -> Result {
+        // SAFETY: Looks at the caller's own task.
+        if unsafe { bindings::rvfio_fatal_signal_pending() } {
+            return Err(EINTR);
+        }
         self.for_each_part(offset, to.len(), |page, within, range| {
             if let Some(part) = to.get_mut(range) {
                 // SAFETY: The page is owned, `within + part.len()` is at most a page, and `part`

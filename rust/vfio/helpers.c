@@ -12,6 +12,7 @@
 #include <linux/iova_bitmap.h>
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
+#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include <linux/sysfs.h>
 #include <linux/vfio.h>
@@ -53,6 +54,12 @@ int rvfio_check_precopy_ioctl(bool v2, unsigned int cmd, unsigned long arg,
 	if (v2)
 		info->flags = 0;
 	return 0;
+}
+
+/* Whether the caller is being killed. */
+bool rvfio_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }
 
 /* Makes a file that is a stream: it has no position. */

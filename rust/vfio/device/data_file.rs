@@ -148,7 +148,7 @@ impl<F: Flavour> DataFile<F> {
         self.link.with(work).unwrap_or(Err(ENODEV))
     }
 
-    /// The user reads up to `count` bytes.
+    /// The user reads up to `count` bytes, fewer where a signal comes meanwhile.
     fn read(&self, buf: UserPtr, count: usize) -> Result<usize> {
         let mut bounce = self.bounce.lock();
         let mut to = UserSlice::new(buf, count).writer();
@@ -190,11 +190,15 @@ impl<F: Flavour> DataFile<F> {
                 Err(error) if moved == 0 => return Err(error),
                 Err(_) => break,
             }
+            if kernel::current!().signal_pending() {
+                break;
+            }
         }
         Ok(moved)
     }
 
-    /// The user writes `count` bytes.
+    /// The user writes `count` bytes, fewer where a signal comes meanwhile: an image can make the
+    /// device work for 100 ms with each few kilobytes of it.
     ///
     /// An error of the image counts even where bytes were taken before: the session is over with it.
     /// Memory that cannot be read ends nothing, so there the user is told how many were taken.
@@ -215,6 +219,9 @@ impl<F: Flavour> DataFile<F> {
                     .load(|state| v2::write(state.engine_mut(), device.host(), self.session, bytes))
             })?;
             taken += part;
+            if kernel::current!().signal_pending() {
+                break;
+            }
         }
         Ok(taken)
     }

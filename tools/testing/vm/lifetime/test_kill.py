@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The client is killed, at every step and in the middle of some."""
 
+import os
 import time
+from dataclasses import replace
 
 import pytest
 
 import accounts
+import migration2018 as m
+import migration_v2 as v2
+import region_v1 as v1
 import steps
 from clients import PROTOCOLS, Client
+from image import BUFFER, Image
+from patience import SLOWNESS
 from victim import Victim, occupy
 
 # How many are killed at a random moment, for each protocol and side.
@@ -35,6 +42,51 @@ def find_fresh(bdf):
     """Opens the device; a function of its own, since the guest's memory counts as a file."""
     with Client(bdf) as guest:
         guest.is_fresh()
+
+
+def load_at_once(guest, protocol, image):
+    """Writes an image with one call, or as one buffer."""
+    if protocol == "v2":
+        with guest.v2.set(v2.RESUMING) as file:
+            yield "RESUMING"
+            os.write(file.fd, image)
+    elif protocol == "v1":
+        guest.v1.state = v1.RESUMING
+        guest.v1.data_write(image)
+        yield "RESUMING"
+        guest.v1.set(v1.DATA_SIZE, len(image))
+    else:
+        guest.region.state = m.RESUME
+        guest.region.data_write(image)
+        guest.region.set(m.DATA_OFFSET, guest.region.data_offset)
+        yield "RESUME"
+        guest.region.set(m.DATA_SIZE, len(image))
+    yield "loaded"
+
+
+@pytest.mark.physical
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_killed_while_the_device_takes_much(bdfs, rng, image, protocol):
+    """Each buffer section of an image takes the device 100 ms, and nothing limits how many come."""
+    before = accounts.held()
+    hostile = Image.parse(image)
+    buffer = hostile.section(BUFFER)
+    # As many as the data section has room for: 6 seconds, or a minute with v2.
+    number = 600 if protocol == "v2" else 60
+    others = [replace(buffer, payload=bytes([n]) * len(buffer.payload)) for n in (1, 2)]
+    hostile.sections = others * (number // 2) + hostile.sections
+    hostile = hostile.renumber().build()
+
+    victim = Victim(bdfs[0], lambda guest: load_at_once(guest, protocol, hostile))
+    assert victim.step()
+    victim.begin_step()
+    time.sleep(0.5)
+    begin = time.monotonic()
+    victim.kill()
+    assert time.monotonic() - begin < 3 * SLOWNESS
+    accounts.returns_to(before)
+    find_fresh(bdfs[0])
+    find_working(bdfs[0], rng)
 
 
 def find_working(bdf, rng):
