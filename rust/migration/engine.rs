@@ -272,14 +272,18 @@ impl<D: Device> Engine<D> {
         Ok(())
     }
 
-    /// The user closes the device: it is made a fresh one, and no session goes on.
+    /// Others have reset the device: it is made a fresh one, and no session goes on.
     ///
-    /// Where the device's reset fails its error is returned, and the device is in [`State::Error`]:
-    /// nothing is known of it until the next open, which resets it again.
+    /// Where the device's own reset fails its error is returned, and the device is in
+    /// [`State::Error`]: nothing is known of it until a reset succeeds.
+    pub fn reset_by_others(&mut self, host: &D::Host) -> Result {
+        self.reset(host)
+            .inspect_err(|_| self.start_afresh(Mode::Error))
+    }
+
+    /// The user closes the device; as [`Self::reset_by_others`], and the next open resets it again.
     pub fn close(&mut self, host: &D::Host) -> Result {
-        let result = self
-            .reset(host)
-            .inspect_err(|_| self.start_afresh(Mode::Error));
+        let result = self.reset_by_others(host);
         self.buffer = None;
         result
     }

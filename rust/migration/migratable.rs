@@ -72,6 +72,11 @@ impl<D: Device> Migratable<D> {
         self.engine.reset(host)
     }
 
+    /// Others have reset the device; see [`Engine::reset_by_others`].
+    pub fn reset_by_others(&mut self, host: &D::Host) -> Result {
+        self.engine.reset_by_others(host)
+    }
+
     /// The guest reads a trapped register; see [`Engine::read_register`].
     pub fn read_register(&mut self, host: &D::Host, access: Access) -> Result<u64> {
         self.engine.read_register(host, access)

@@ -238,7 +238,7 @@ impl<F: Flavour> VfioDevice<F> {
             return;
         }
         let before = Snapshot::of(device.engine());
-        if let Err(error) = device.reset(self.host()) {
+        if let Err(error) = device.reset_by_others(self.host()) {
             dev_warn_ratelimited!(
                 self.host(),
                 "the device cannot be used after a reset by others: {:?}\n",
@@ -246,6 +246,7 @@ impl<F: Flavour> VfioDevice<F> {
             );
         }
         before.trace(self.host().as_ref(), device.engine());
+        self.progress().notify_all();
     }
 
     /// Takes the state lock.
@@ -253,7 +254,7 @@ impl<F: Flavour> VfioDevice<F> {
         let guard = self.lock();
         State {
             before: Snapshot::of(guard.engine()),
-            host: self.host(),
+            device: self,
             guard,
         }
     }
@@ -303,8 +304,11 @@ impl<F: Flavour> VfioDevice<F> {
     }
 
     /// Notes that others have reset the function.
+    ///
+    /// Those who wait for a data file look, and catch up with it.
     pub(crate) fn was_reset(&self) {
         self.inner.reset_pending.store(true, Relaxed);
+        self.progress().notify_all();
     }
 
     /// Begins a user's time with the device: gives the section memory and scrubs the device.
@@ -370,11 +374,12 @@ impl<F: Flavour> VfioDevice<F> {
     }
 }
 
-/// The state of a device while its lock is held; emits trace events for what was done with it.
+/// The state of a device while its lock is held; emits trace events for what was done with it, and
+/// wakes those up who wait for the data file of a session that has ended.
 pub(crate) struct State<'a, F: Flavour> {
     guard: MutexGuard<'a, Migratable<F::Device>>,
     before: Snapshot,
-    host: &'a F::Host,
+    device: &'a VfioDevice<F>,
 }
 
 impl<F: Flavour> Deref for State<'_, F> {
@@ -393,6 +398,10 @@ impl<F: Flavour> DerefMut for State<'_, F> {
 
 impl<F: Flavour> Drop for State<'_, F> {
     fn drop(&mut self) {
-        self.before.trace(self.host.as_ref(), self.guard.engine());
+        let engine = self.guard.engine();
+        self.before.trace(self.device.host().as_ref(), engine);
+        if self.before.session() != engine.session() {
+            self.device.progress().notify_all();
+        }
     }
 }

@@ -37,6 +37,7 @@ use crate::bindings::{
 /// What the events of a migration tell of.
 pub(super) struct Snapshot {
     state: State,
+    session: Option<u64>,
     owner: Option<Protocol>,
     counters: Counters,
 }
@@ -46,9 +47,15 @@ impl Snapshot {
     pub(super) fn of<D: Device>(engine: &Engine<D>) -> Self {
         Self {
             state: engine.state(),
+            session: engine.session(),
             owner: engine.owner(),
             counters: engine.counters(),
         }
+    }
+
+    /// Returns the session that was there.
+    pub(super) fn session(&self) -> Option<u64> {
+        self.session
     }
 
     /// Emits an event for each thing that has happened since.

@@ -13,6 +13,7 @@ use kernel::{
         __pci_register_driver, //
         dev_get_drvdata,
         dev_set_drvdata,
+        pci_channel_io_frozen,
         pci_channel_state_t,
         pci_dev,
         pci_device_id,
@@ -179,6 +180,11 @@ impl<T: Variant> Registration<T> {
         pdev: *mut pci_dev,
         state: pci_channel_state_t,
     ) -> pci_ers_result_t {
+        if state == pci_channel_io_frozen {
+            // The recovery resets the bus, and tells drivers only that it has ended.
+            // SAFETY: As for `reset_done`.
+            unsafe { Self::reset_done(pdev) };
+        }
         // SAFETY: The caller vouches for the device.
         unsafe { bindings::vfio_pci_core_aer_err_detected(pdev, state) }
     }

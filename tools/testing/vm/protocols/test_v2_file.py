@@ -15,10 +15,12 @@ import pytest
 
 import edu
 import migration_v2 as v2
-from clients import IMAGE, IMAGE_PRECOPY, Pages, call, is_dead, libc, mode_of
+import modules
+from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, mode_of
 from errnos import refused
 from image import BUFFER, Image
 from kernel_log import KernelLog
+from resets import find_resettable, reset_by_others
 
 READABLE, WRITABLE = select.POLLIN, select.POLLOUT
 
@@ -420,6 +422,24 @@ def test_poll_wakes_up_for_the_end(guest, drained, end):
     end(guest)
     assert waiter.woken() & select.POLLERR
     is_dead(drained)
+
+
+@pytest.mark.physical
+def test_poll_wakes_up_for_a_reset_by_others(bdfs):
+    """Such as that of the administrator, which goes past the driver."""
+    del bdfs
+    bdf = find_resettable()
+    modules.bind(bdf)
+    try:
+        with Client(bdf) as guest, guest.v2.set(v2.PRE_COPY) as file:
+            file.drain()
+            waiter = Waiter(file)
+            reset_by_others(bdf)
+            assert waiter.woken() & select.POLLERR
+            is_dead(file)
+            assert guest.v2.state == v2.RUNNING
+    finally:
+        modules.unbind(bdf)
 
 
 def test_poll_of_a_load(guest, blank):

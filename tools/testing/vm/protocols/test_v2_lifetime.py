@@ -2,7 +2,6 @@
 """Data files that outlive the session, the device, the binding and the process."""
 
 import errno
-import glob
 import os
 import signal
 import threading
@@ -14,15 +13,9 @@ import migration_v2 as v2
 import modules
 from clients import IMAGE, Client, is_dead
 from errnos import refused
+from resets import find_resettable, reset_by_others
 
-DEVICES = "/sys/bus/pci/devices"
 STATES = (*v2.SAVING, v2.RESUMING)
-
-
-def is_edu(path):
-    """Returns whether a file in sysfs is of an edu device."""
-    with open(os.path.join(os.path.dirname(path), "modalias"), encoding="ascii") as file:
-        return file.read().startswith("pci:v00001234d000011E8")
 
 
 def uses():
@@ -189,20 +182,14 @@ def test_a_process_that_got_the_file_keeps_it(bdfs):
 
 @pytest.mark.physical
 def test_a_reset_by_others_is_not_caught_up_by_a_file(log):
-    """The function is not the driver's any more when a file is all that is left.
-
-    Needs a function that the bus can reset, so one behind a bridge.
-    """
-    resets = sorted(glob.glob(f"{DEVICES}/*/reset"))
-    bdf = next((path.split("/")[-2] for path in resets if is_edu(path)), None)
-    assert bdf is not None, "no function that can be reset by its bus"
+    """The function is not the driver's any more when a file is all that is left."""
+    bdf = find_resettable()
     if not modules.is_loaded():
         modules.load()
     for unbind in (False, True):
         modules.bind(bdf)
         with orphan(bdf, v2.PRE_COPY) as file:
-            with open(f"{DEVICES}/{bdf}/reset", "w", encoding="ascii") as reset:
-                reset.write("1")
+            reset_by_others(bdf)
             if unbind:
                 modules.unbind(bdf)
             log.take()

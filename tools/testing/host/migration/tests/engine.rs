@@ -407,6 +407,22 @@ fn close_ends_every_session_even_where_the_reset_fails() {
 }
 
 #[test]
+fn a_reset_by_others_that_fails_ends_every_session() {
+    for state in &State::ALL[1..] {
+        let (mut engine, host) = engine(Fake::filled(100, 30));
+        engine.set_state(&host, V2, *state).unwrap();
+        engine.dirty_start(&host, V2).unwrap();
+        host.fail(Op::Reset, ENOMEM);
+        assert_eq!(engine.reset_by_others(&host), Err(ENOMEM));
+        assert_eq!((engine.state(), engine.session()), (State::Error, None));
+        assert!(!engine.log().is_tracking());
+        assert_eq!(engine.stage(&host).err(), Some(EINVAL));
+        engine.reset(&host).unwrap();
+        assert_eq!(engine.state(), State::Running);
+    }
+}
+
+#[test]
 fn one_protocol_at_a_time() {
     let (mut engine, host) = engine(Fake::filled(100, 30));
     let others = [Protocol::Kabi2018, Protocol::RegionV1];
