@@ -69,6 +69,8 @@ impl CoreDevice {
                     }
                 }
                 Err(error) if is_unmapped(error) => {}
+                // A container of `VFIO_TYPE1_IOMMU` has no pins, and tells of no dirty pages.
+                Err(error) if error == EACCES => return Ok(()),
                 Err(error) => return Err(error),
             }
             at += count;

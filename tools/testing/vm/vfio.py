@@ -42,6 +42,7 @@ DEVICE_FEATURE = _io(17)
 IOMMU_DIRTY_PAGES = _io(17)
 DIRTY_START, DIRTY_STOP, DIRTY_GET_BITMAP = 1, 2, 4
 
+TYPE1_IOMMU = 1
 TYPE1V2_IOMMU = 3
 DEVICE_FLAGS_RESET = 1
 DEVICE_FLAGS_PCI = 2
@@ -112,7 +113,8 @@ class Memory:
 class Container:
     """A type1 container, to open devices with."""
 
-    def __init__(self):
+    def __init__(self, kind=TYPE1V2_IOMMU):
+        self.kind = kind
         self.fd = os.open("/dev/vfio/vfio", os.O_RDWR | os.O_CLOEXEC)
         self.groups = []
 
@@ -130,7 +132,7 @@ class Container:
         group = os.open(f"/dev/vfio/{number}", os.O_RDWR | os.O_CLOEXEC)
         self.groups.append(group)
         fcntl.ioctl(group, GROUP_SET_CONTAINER, struct.pack("i", self.fd))
-        fcntl.ioctl(self.fd, SET_IOMMU, TYPE1V2_IOMMU)
+        fcntl.ioctl(self.fd, SET_IOMMU, self.kind)
         name = ctypes.create_string_buffer(os.path.basename(path).encode())
         return fcntl.ioctl(group, GROUP_GET_DEVICE_FD, name)
 

@@ -13,6 +13,7 @@ from edu import BUFFER, BUFFER_SIZE
 from errnos import refused
 from guest import Guest
 from kernel_log import BURST
+from vfio import TYPE1_IOMMU, Container
 
 END = BUFFER + BUFFER_SIZE
 TOP = 1 << 64
@@ -180,3 +181,13 @@ def test_a_narrower_mask(bdfs):
                 give(guest, BUFFER, (1 << 20) - 64, 65, edu.TO_MEMORY)
     finally:
         modules.reload(bdfs)
+
+
+@pytest.mark.container
+@pytest.mark.physical
+def test_a_container_of_the_first_kind(bdfs, rng):
+    """VFIO_TYPE1_IOMMU pins nothing, and tells of no dirty pages: transfers work all the same."""
+    with Guest(bdfs[0], space=Container(TYPE1_IOMMU)) as guest:
+        content = rng.randbytes(BUFFER_SIZE)
+        guest.fill(content)
+        assert guest.buffer() == content
