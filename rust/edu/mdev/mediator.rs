@@ -11,7 +11,6 @@
 mod units;
 
 use kernel::{
-    dma::Coherent,
     prelude::*,
     sync::{
         atomic::{
@@ -23,6 +22,7 @@ use kernel::{
 };
 use vfio::{
     mdev::VirtualDevice,
+    physical::DmaMemory,
     workqueue::WorkQueue, //
 };
 
@@ -51,7 +51,7 @@ pub(super) struct Mediator {
 
 impl Mediator {
     /// Puts a mediator before a physical device; `memory` is as large as the internal buffer.
-    pub(super) fn new(hardware: Hardware, memory: Coherent<[u8]>) -> Result<Arc<Self>> {
+    pub(super) fn new(hardware: Hardware, memory: DmaMemory) -> Result<Arc<Self>> {
         let this = Self {
             units: Units::new(hardware, memory)?,
             queue: WorkQueue::new(c"edu_mdev")?,

@@ -11,7 +11,7 @@ use kernel::{
 use migration::image::Identity;
 use vfio::{
     mdev::Function,
-    physical, //
+    physical::DmaMemory, //
 };
 
 use super::{
@@ -45,9 +45,7 @@ impl EduParent {
     ///
     /// `ENODEV` where it does not answer as it should, `EBUSY` where its BAR is taken, `ENOMEM`.
     pub(crate) fn new(pdev: &pci::Device<Core<'_>>, address_bits: u32) -> Result<Self> {
-        pdev.enable_device_mem()?;
-        pdev.set_master();
-        let memory = physical::coherent(pdev, address_bits, BUFFER_SIZE)?;
+        let memory = DmaMemory::new(pdev, address_bits, BUFFER_SIZE)?;
         let bar = pdev.iomap_region_sized::<REGISTERS_SIZE>(BAR.into(), c"edu_mdev")?;
         let mediator = Mediator::new(Hardware::new(bar)?, memory)?;
         Ok(Self {

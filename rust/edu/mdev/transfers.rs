@@ -9,12 +9,12 @@
 use core::ops::Range;
 
 use kernel::{
-    dma::Coherent,
     io::{
         Io, //
     },
     prelude::*, //
 };
+use vfio::physical::DmaMemory;
 
 use super::{
     hardware::Hardware,
@@ -25,14 +25,14 @@ use crate::registers::*;
 /// The unit that transfers, and the memory that it transfers from and to.
 pub(super) struct Transfers {
     /// As large as the internal buffer.
-    memory: Coherent<[u8]>,
+    memory: DmaMemory,
     /// Whose content the physical buffer has, where that is known.
     resident: Option<Content>,
 }
 
 impl Transfers {
     /// Describes a unit of which nothing is known; `memory` is as large as the internal buffer.
-    pub(super) fn new(memory: Coherent<[u8]>) -> Self {
+    pub(super) fn new(memory: DmaMemory) -> Self {
         Self {
             memory,
             resident: None,

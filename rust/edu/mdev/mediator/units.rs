@@ -3,7 +3,6 @@
 //! The physical device's units, their queues and their workers.
 
 use kernel::{
-    dma::Coherent,
     new_work,
     prelude::*,
     sync::{
@@ -20,7 +19,8 @@ use kernel::{
 };
 use vfio::{
     dev_warn_ratelimited,
-    mdev::VirtualDevice, //
+    mdev::VirtualDevice,
+    physical::DmaMemory, //
 };
 
 use crate::{
@@ -160,7 +160,7 @@ enum Next {
 
 impl Units {
     /// Returns the units of a physical device; `memory` is as large as the internal buffer.
-    pub(super) fn new(hardware: Hardware, memory: Coherent<[u8]>) -> Result<Arc<Self>> {
+    pub(super) fn new(hardware: Hardware, memory: DmaMemory) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
                 hardware,

@@ -4,6 +4,7 @@
 import ctypes
 import errno
 import os
+import pathlib
 import signal
 import struct
 import threading
@@ -20,7 +21,7 @@ from clients import Client
 from edu import BUFFER
 from errnos import refused
 from guest import Client as Process
-from vfio import REQ, EventFd
+from vfio import COMMAND_MASTER, REQ, EventFd
 
 
 def request_event(guest, event):
@@ -117,6 +118,24 @@ def test_unbinding_the_parent_waits_for_all_users(parent, names):
     assert not os.path.exists(f"/sys/class/mdev_bus/{parent}")
     modules.bind(parent, mediated.DRIVER)
     assert mediated.available(parent, 8) == 8
+
+
+def test_unbinding_leaves_the_physical_device_disabled(parent):
+    """It is no bus master then, and enabled no more often than before."""
+    path = pathlib.Path(modules.PCI, "devices", parent)
+
+    def is_enabled():
+        command = int.from_bytes((path / "config").read_bytes()[4:6], "little")
+        return int((path / "enable").read_text()), bool(command & COMMAND_MASTER)
+
+    modules.unbind(parent)
+    for _ in range(3):
+        assert is_enabled() == (0, False)
+        modules.bind(parent, mediated.DRIVER)
+        assert is_enabled() == (1, True)
+        modules.unbind(parent)
+    assert is_enabled() == (0, False)
+    modules.bind(parent, mediated.DRIVER)
 
 
 def test_a_migration_file_outlives_device_and_parent(parent, name):
