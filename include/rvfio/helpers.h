@@ -33,6 +33,7 @@ struct file *rvfio_stream_file(const char *name,
 			       int flags);
 
 bool rvfio_fatal_signal_pending(void);
+void rvfio_allow_kill(bool allow);
 
 /* rust/vfio/sleep.c */
 int rvfio_sleep_exclude(void);

@@ -13,6 +13,7 @@
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/sched/signal.h>
+#include <linux/signal.h>
 #include <linux/uaccess.h>
 #include <linux/sysfs.h>
 #include <linux/vfio.h>
@@ -60,6 +61,17 @@ int rvfio_check_precopy_ioctl(bool v2, unsigned int cmd, unsigned long arg,
 bool rvfio_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/* Whether the calling kernel thread takes SIGKILL, by which nothing happens. */
+void rvfio_allow_kill(bool allow)
+{
+	/* Kernel threads of others' would not have their own handlers. */
+	WARN_ON_ONCE(!(current->flags & PF_KTHREAD));
+	if (allow)
+		allow_signal(SIGKILL);
+	else
+		disallow_signal(SIGKILL);
 }
 
 /* Makes a file that is a stream: it has no position. */

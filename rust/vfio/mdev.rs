@@ -5,6 +5,7 @@
 //! C header: [`include/linux/mdev.h`](srctree/include/linux/mdev.h)
 
 mod config_space;
+mod copies;
 mod driver;
 mod flavour;
 mod interrupts;

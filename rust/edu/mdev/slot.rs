@@ -219,8 +219,8 @@ impl Slot {
     /// Waits until no command is under way, and takes the lock.
     ///
     /// With [`Signals::Interrupt`] `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS`
-    /// on a signal. Each command ends: the physical device is waited for for a bounded time, and
-    /// user memory is there, or is not.
+    /// on a signal. Each command ends where copies are called off: the physical device is waited for
+    /// for a bounded time.
     pub(super) fn wait_idle(
         &self,
         signals: Signals,

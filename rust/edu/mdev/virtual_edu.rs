@@ -131,8 +131,11 @@ impl Device for VirtualEdu {
     fn reset(&mut self, host: &VirtualDevice) -> Result {
         self.loaded = Loaded::default();
         self.interrupts_due = false;
+        host.call_off_copies();
         self.slot.mediator().cancel(&self.slot);
-        let mut state = self.slot.wait_idle(Signals::Ignore, self.config.timeout)?;
+        let idle = self.slot.wait_idle(Signals::Ignore, self.config.timeout);
+        host.allow_copies();
+        let mut state = idle?;
         self.liveness = 0;
         self.dma = DmaRegisters::default();
         state.registers = CommandRegisters::FRESH;

@@ -30,11 +30,16 @@ impl VirtualDevice {
     ///
     /// `EINVAL` where it is not mapped, `EPERM` where it may not be read, `EFAULT` where the user's
     /// memory is gone; bytes before that may have been read. The device must be open, and the caller
-    /// must hold no lock that a page fault takes.
+    /// must be a kernel thread, hold no lock that a page fault takes, and be the only one that copies
+    /// the device's memory.
+    ///
+    /// `EINTR` or any of the others when it is called off, see [`Self::call_off_copies`].
     pub fn read_memory(&self, iova: u64, to: &mut [u8]) -> Result {
-        // SAFETY: The device is valid, and `to` is valid for writes of its length.
-        to_result(unsafe {
-            bindings::vfio_dma_rw(self.vdev(), iova, to.as_mut_ptr().cast(), to.len(), false)
+        self.copies().run(|| {
+            // SAFETY: The device is valid, and `to` is valid for writes of its length.
+            to_result(unsafe {
+                bindings::vfio_dma_rw(self.vdev(), iova, to.as_mut_ptr().cast(), to.len(), false)
+            })
         })
     }
 
@@ -42,9 +47,24 @@ impl VirtualDevice {
     ///
     /// Errors and rules are those of [`Self::read_memory`].
     pub fn write_memory(&self, iova: u64, from: &[u8]) -> Result {
-        let data = from.as_ptr().cast_mut().cast();
-        // SAFETY: The device is valid, and `from` is valid for reads of its length; a write to the
-        // user's memory only reads it.
-        to_result(unsafe { bindings::vfio_dma_rw(self.vdev(), iova, data, from.len(), true) })
+        self.copies().run(|| {
+            let data = from.as_ptr().cast_mut().cast();
+            // SAFETY: The device is valid, and `from` is valid for reads of its length; a write to
+            // the user's memory only reads it.
+            to_result(unsafe { bindings::vfio_dma_rw(self.vdev(), iova, data, from.len(), true) })
+        })
+    }
+
+    /// Has a copy that waits for the user's memory end with an error, and lets none begin.
+    ///
+    /// For who must wait for the device's commands, whatever the memory is: a userfaultfd that nobody
+    /// serves keeps a copy waiting for ever.
+    pub fn call_off_copies(&self) {
+        self.copies().call_off();
+    }
+
+    /// Lets copies begin again.
+    pub fn allow_copies(&self) {
+        self.copies().allow();
     }
 }

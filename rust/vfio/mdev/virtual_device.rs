@@ -27,6 +27,7 @@ use super::{
         COMMAND_MASTER,
         COMMAND_MEMORY, //
     },
+    copies::Copies,
     interrupts::{
         Data,
         Interrupts, //
@@ -74,6 +75,9 @@ struct Parts {
     command: Atomic<u32>,
     #[pin]
     interrupts: Mutex<Interrupts>,
+    /// Copies of the user's memory.
+    #[pin]
+    copies: Copies,
     /// Messages about the device that its user can provoke.
     messages: Budget,
 }
@@ -90,6 +94,7 @@ impl VirtualDevice {
             config <- new_mutex!(ConfigSpace::new(&function), "rvfio_config"),
             command: Atomic::new(0),
             interrupts <- new_mutex!(Interrupts::new(), "rvfio_interrupts"),
+            copies <- Copies::new(),
             messages: Budget::new(),
             function,
         }? Error);
@@ -142,6 +147,11 @@ impl VirtualDevice {
     /// Asks the user to give the device up.
     pub(super) fn request(&self) {
         self.parts.interrupts.lock().request();
+    }
+
+    /// Returns the copies of the user's memory.
+    pub(super) fn copies(&self) -> &Copies {
+        &self.parts.copies
     }
 
     /// Returns the PCI function that the device is.

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Several virtual devices on one physical one: none sees another, none waits for ever."""
 
-import ctypes
-import fcntl
 import os
-import struct
 import threading
 import time
 
@@ -15,13 +12,11 @@ import mediated
 import migration_v2 as v2
 from clients import Client
 from edu import BUFFER, BUFFER_SIZE
+from userfault import lazy_memory
 from vfio import MSI, EventFd, Memory
 
 # Seconds of load in which shares are counted.
 LOAD = float(os.environ.get("RVFIO_LOAD_SECONDS", "60"))
-
-USERFAULTFD = 323
-UFFDIO_API, UFFDIO_REGISTER = 0xC018AA3F, 0xC020AA00
 
 
 def side_by_side(guests, action):
@@ -174,21 +169,6 @@ def test_a_reset_does_not_wait_for_others(guests):
     guests[7].is_fresh()
     for guest in guests[:7]:
         guest.edu.wait_transfer()
-
-
-def lazy_memory(size):
-    """Returns memory that is never there: its faults wait for an answer that does not come.
-
-    And the descriptor whose end lets them go on.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK)
-    assert fd >= 0, os.strerror(ctypes.get_errno())
-    fcntl.ioctl(fd, UFFDIO_API, bytearray(struct.pack("QQQ", 0xAA, 0, 0)))
-    memory = Memory(size)
-    missing = struct.pack("QQQQ", memory.address, size, 1, 0)
-    fcntl.ioctl(fd, UFFDIO_REGISTER, bytearray(missing))
-    return memory, fd
 
 
 @pytest.mark.parametrize("command", [0, edu.TO_MEMORY], ids=["read", "write"])
