@@ -31,7 +31,7 @@ const FIELDS_2018: [Field; 10] = [
 /// `struct vfio_device_migration_info` of Linux 5.8.
 const FIELDS_V1: [Field; 5] = [
     (0, 4, true),
-    (4, 4, false),
+    (4, 4, true),
     (8, 8, false),
     (16, 8, false),
     (24, 8, true),
@@ -244,6 +244,10 @@ fn write(side: &mut Side, region: Region, offset: usize, bytes: &[u8], kind: Kin
             assert_eq!(before, snapshot(side), "a refused write has no effect");
         }
         _ => {}
+    }
+    if matches!((region, offset, bytes.len()), (Region::V1, 4, 4)) {
+        assert_eq!(result, Ok(()));
+        assert_eq!(before, snapshot(side), "the reserved field ignores a write");
     }
     match result {
         Ok(()) => {}
