@@ -22,9 +22,16 @@ IOVA = 0x4000000
 COMMANDS = pytest.mark.parametrize("command", [0, edu.TO_MEMORY], ids=["read", "write"])
 
 
-def wait_for_ever(guest, command):
-    """Starts a transfer that does not end; returns what would end it."""
+@pytest.fixture
+def memory():
+    """Memory that comes when the test is over."""
     memory, fd = lazy_memory(1 << 20)
+    yield memory
+    os.close(fd)
+
+
+def wait_for_ever(guest, memory, command):
+    """Starts a transfer that does not end."""
     guest.device.map(memory, IOVA)
     if command:
         guest.edu.start(BUFFER, IOVA, 64, edu.TO_MEMORY)
@@ -32,7 +39,6 @@ def wait_for_ever(guest, command):
         guest.edu.start(IOVA, BUFFER, 64, 0)
     time.sleep(0.3)
     assert guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
-    return memory, fd
 
 
 def ends(action):
@@ -44,40 +50,37 @@ def ends(action):
 
 
 @COMMANDS
-def test_reset(guest, rng, command):
-    memory, fd = wait_for_ever(guest, command)
-    try:
-        assert ends(guest.device.reset)
-        guest.is_fresh()
-        guest.works(rng)
-    finally:
-        os.close(fd)
-    del memory
+def test_reset(memory, guest, rng, command):
+    wait_for_ever(guest, memory, command)
+    assert ends(guest.device.reset)
+    guest.is_fresh()
+    guest.works(rng)
 
 
 @COMMANDS
-def test_close(name, rng, command):
+def test_close(memory, name, rng, command):
     client = Client(name)
-    memory, fd = wait_for_ever(client, command)
-    try:
-        assert ends(client.close)
-        with Client(name) as guest:
-            guest.is_fresh()
-            guest.works(rng)
-    finally:
-        os.close(fd)
-    del memory
+    wait_for_ever(client, memory, command)
+    assert ends(client.close)
+    with Client(name) as guest:
+        guest.is_fresh()
+        guest.works(rng)
 
 
 @COMMANDS
 def test_kill(parent, name, rng, command):
-    """What would end the transfer is closed after the device: the kernel closes the last file first."""
+    """What would end the transfer is let go after the device: the kernel begins with the last file.
+
+    Nothing of the device is mapped, or it would be closed with the memory, later still.
+    """
     ready, done = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            with Client(name) as guest:
-                _kept = wait_for_ever(guest, command)
+            memory, fd = lazy_memory(1 << 20)
+            with Client(name, use_mmap=False) as guest:
+                assert guest.device.fd > fd
+                wait_for_ever(guest, memory, command)
                 os.write(done, b"1")
                 signal.pause()
         finally:
