@@ -7,7 +7,7 @@ for that very thing can refuse the image.
 """
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MAGIC = b"RVFIOIMG"
 HEADER, HEAD, CRC = 64, 24, 4
@@ -109,6 +109,13 @@ class Image:
             fields = end(*fields)
         head = struct.pack("<HHIQI", END, MANDATORY, len(self.sections), 0, 16)
         return data + _sealed(head) + _sealed(struct.pack("<QII", *fields))
+
+    def delay(self, number):
+        """Has a physical device load so many buffers more, each of which takes it 100 ms."""
+        buffer = self.section(BUFFER)
+        others = [replace(buffer, payload=bytes([n]) * len(buffer.payload)) for n in (1, 2)]
+        self.sections = others * (number // 2) + self.sections
+        return self.renumber()
 
     def renumber(self):
         for section in self.sections:

@@ -3,7 +3,6 @@
 
 import os
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -13,7 +12,7 @@ import migration_v2 as v2
 import region_v1 as v1
 import steps
 from clients import PROTOCOLS, Client
-from image import BUFFER, Image
+from image import Image
 from patience import SLOWNESS
 from victim import Victim, occupy
 
@@ -69,13 +68,8 @@ def load_at_once(guest, protocol, image):
 def test_killed_while_the_device_takes_much(bdfs, rng, image, protocol):
     """Each buffer section of an image takes the device 100 ms, and nothing limits how many come."""
     before = accounts.held()
-    hostile = Image.parse(image)
-    buffer = hostile.section(BUFFER)
     # As many as the data section has room for: 6 seconds, or a minute with v2.
-    number = 600 if protocol == "v2" else 60
-    others = [replace(buffer, payload=bytes([n]) * len(buffer.payload)) for n in (1, 2)]
-    hostile.sections = others * (number // 2) + hostile.sections
-    hostile = hostile.renumber().build()
+    hostile = Image.parse(image).delay(600 if protocol == "v2" else 60).build()
 
     victim = Victim(bdfs[0], lambda guest: load_at_once(guest, protocol, hostile))
     assert victim.step()

@@ -8,6 +8,7 @@ import itertools
 import mmap
 import os
 import select
+import signal
 import threading
 import time
 
@@ -346,6 +347,26 @@ def test_a_load_is_applied_before_the_way_out(guest, rng):
         guest.v2.set(v2.RUNNING)
 
 
+@pytest.mark.physical
+def test_a_signal_ends_a_long_write(guest, blank):
+    """It tells how much was taken; the image is whole when the rest has followed."""
+    image = Image.parse(blank).delay(40).build()
+    handled = []
+    before = signal.signal(signal.SIGALRM, lambda *_: handled.append(True))
+    try:
+        with guest.v2.set(v2.RESUMING) as file:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            taken = os.write(file.fd, image)
+            assert 0 < taken < len(image) and handled
+            while taken < len(image):
+                taken += os.write(file.fd, image[taken:])
+            guest.v2.set(v2.RUNNING)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert guest.v2.save() == blank
+
+
 # Poll.
 
 
@@ -429,7 +450,7 @@ def test_poll_wakes_up_for_a_reset_by_others(bdfs):
     """Such as that of the administrator, which goes past the driver."""
     del bdfs
     bdf = find_resettable()
-    modules.bind(bdf)
+    modules.rebind(bdf)
     try:
         with Client(bdf) as guest, guest.v2.set(v2.PRE_COPY) as file:
             file.drain()
