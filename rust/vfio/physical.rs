@@ -43,6 +43,7 @@ pub const fn device_id(vendor: u16, device: u16) -> pci::DeviceId {
 /// Memory that a function reaches as a bus master: neither enabled nor a master any more when this is
 /// dropped, before the memory is given up.
 pub struct DmaMemory {
+    /// Dropped first, as the first field.
     _function: Enabled,
     memory: Coherent<[u8]>,
 }

@@ -181,7 +181,8 @@ impl<T: Variant> Registration<T> {
         state: pci_channel_state_t,
     ) -> pci_ers_result_t {
         if state == pci_channel_io_frozen {
-            // The recovery resets the bus, and tells drivers only that it has ended.
+            // The recovery resets the bus, and tells drivers only that it has ended. Whoever catches
+            // up before that finds a device that does not answer, and leaves it in `ERROR`.
             // SAFETY: As for `reset_done`.
             unsafe { Self::reset_done(pdev) };
         }
