@@ -104,7 +104,7 @@ struct EduPci;
 #[pin_data]
 struct Bound {
     #[pin]
-    _parent: Registration<EduMdev>,
+    parent: Registration<EduMdev>,
     _shut_down: ShutDown,
 }
 
@@ -127,9 +127,13 @@ impl pci::Driver for EduPci {
             let parent = EduParent::new(pdev, Parameters::given().dma_mask_bits)?;
             Ok(try_pin_init!(Bound {
                 _shut_down: parent.shut_down(),
-                _parent <- Registration::new(pdev.as_ref(), parent),
+                parent <- Registration::new(pdev.as_ref(), parent),
             }? Error))
         })
+    }
+
+    fn unbind<'bound>(_: &'bound pci::Device<Core<'_>>, bound: Pin<&Bound>) {
+        bound.parent.unregister();
     }
 }
 

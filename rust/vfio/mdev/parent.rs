@@ -14,20 +14,22 @@ use kernel::{
     },
     error::to_result,
     prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full, //
+    },
     types::Opaque, //
 };
 
 use super::mediated::Mediated;
 use crate::bindings;
 
-/// A registered parent; when it goes, it is unregistered.
-///
-/// That removes its virtual devices, and waits for those that are in use.
+/// A registered parent; when it goes, it is unregistered, unless it was before.
 ///
 /// # Invariants
 ///
-/// `raw` is registered with the mdev core; `types` are the types of it, in the order of
-/// [`Mediated::TYPES`], and do not move.
+/// `raw` is registered with the mdev core while `registered`; `types` are the types of it, in the
+/// order of [`Mediated::TYPES`], and do not move.
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: Mediated> {
     data: T::Parent,
@@ -36,6 +38,7 @@ pub struct Registration<T: Mediated> {
     pointers: KVec<*mut bindings::mdev_type>,
     #[pin]
     raw: Opaque<bindings::mdev_parent>,
+    registered: Atomic<bool>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -59,6 +62,7 @@ impl<T: Mediated> Registration<T> {
             types: Self::types()?,
             pointers: KVec::with_capacity(T::TYPES.len(), GFP_KERNEL)?,
             raw: Opaque::zeroed(),
+            registered: Atomic::new(true),
             _pin: PhantomPinned,
             _: {
                 for type_ in types.iter() {
@@ -79,6 +83,18 @@ impl<T: Mediated> Registration<T> {
                 })?;
             },
         }? Error)
+    }
+
+    /// Removes the parent's virtual devices, and waits for those that are in use; no more can be
+    /// created.
+    ///
+    /// To be called by [`pci::Driver::unbind`](kernel::pci::Driver::unbind): what comes after it, as
+    /// the end of this object, finds a function that the bus no longer keeps awake.
+    pub fn unregister(&self) {
+        if self.registered.xchg(false, Full) {
+            // SAFETY: Registered by the type invariant, and nobody else unregisters it.
+            unsafe { bindings::mdev_unregister_parent(self.raw.get()) };
+        }
     }
 
     /// Describes the types to the mdev core.
@@ -116,7 +132,6 @@ impl<T: Mediated> Registration<T> {
 #[pinned_drop]
 impl<T: Mediated> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered by the type invariant.
-        unsafe { bindings::mdev_unregister_parent(self.raw.get()) };
+        self.unregister();
     }
 }

@@ -121,6 +121,25 @@ def test_unbinding_the_parent_waits_for_all_users(parent, names):
     assert mediated.available(parent, 8) == 8
 
 
+def test_the_physical_device_is_awake_for_its_last_user(parent, name):
+    """It sleeps where it may when its driver has gone, and not before its virtual devices have."""
+    power = pathlib.Path(modules.PCI, "devices", parent, "power")
+    (power / "control").write_text("auto")
+    try:
+        with Client(name) as guest, EventFd() as event:
+            request_event(guest, event)
+            thread = waits(modules.unbind, parent)
+            is_asked(event)
+            assert (power / "runtime_status").read_text().strip() == "active"
+            assert guest.edu.factorial(5) == 120
+        thread.join(20)
+        assert not thread.is_alive()
+        assert (power / "runtime_status").read_text().strip() == "suspended"
+    finally:
+        (power / "control").write_text("on")
+    modules.bind(parent, mediated.DRIVER)
+
+
 def test_unbinding_leaves_the_physical_device_disabled(parent):
     """It is no bus master then, and enabled no more often than before."""
     path = pathlib.Path(modules.PCI, "devices", parent)
