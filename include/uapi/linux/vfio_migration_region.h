@@ -26,9 +26,10 @@
  * What an access has the device do may fail as well: ETIMEDOUT when the device
  * does not stop in time, EINTR on a signal, ENOMEM without memory, ENODEV when
  * the device is gone.  The device is then in the state before, or in one on the
- * way.  A device that failed for good answers EIO until it is reset, or closed
- * and opened again.  An image that is refused resets the device, which stays in
- * RESUME until the client writes FAILED or CANCELLED.
+ * way.  A device that failed for good answers EIO until it is closed and opened
+ * again, or reset, unless it was cut off from memory.  An image that is refused
+ * resets the device, which stays in RESUME until the client writes FAILED or
+ * CANCELLED.
  */
 #ifndef _UAPI_LINUX_VFIO_MIGRATION_REGION_H
 #define _UAPI_LINUX_VFIO_MIGRATION_REGION_H

@@ -56,7 +56,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// what others trace does not change. Only SIGKILL leaves it behind, for rmdir to remove.
 #[derive(Args, Debug)]
 pub struct Dirty {
-    /// Address of the device, such as 0000:00:04.0
+    /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 
