@@ -9,6 +9,7 @@
 
 #include <linux/types.h>
 
+struct dentry;
 struct device;
 struct eventfd_ctx;
 struct file;
@@ -31,6 +32,11 @@ int rvfio_check_precopy_ioctl(bool v2, unsigned int cmd, unsigned long arg,
 struct file *rvfio_stream_file(const char *name,
 			       const struct file_operations *fops, void *data,
 			       int flags);
+
+struct dentry *rvfio_debugfs_directory(const char *name, struct dentry *parent);
+struct dentry *rvfio_debugfs_file(const char *name, struct dentry *parent,
+				  void *data, const struct file_operations *fops);
+void rvfio_debugfs_remove(struct dentry *dentry);
 
 bool rvfio_fatal_signal_pending(void);
 void rvfio_allow_kill(bool allow);

@@ -24,7 +24,6 @@ use core::{
 };
 
 use kernel::{
-    debugfs::Dir,
     prelude::*,
     sync::{
         atomic::{
@@ -62,6 +61,7 @@ use self::{
 use crate::{
     bindings,
     data_section::DataSection,
+    debugfs::Directory,
     dev_warn_ratelimited,
     lock::lock_name, //
 };
@@ -265,7 +265,7 @@ impl<F: Flavour> VfioDevice<F> {
     }
 
     /// Shows the device in the driver's directory of debugfs; `ENOMEM` without memory.
-    pub(crate) fn show_status(&self, driver: &Dir) -> Result {
+    pub(crate) fn show_status(&self, driver: &Directory) -> Result {
         let status = Status::new(self, driver)?;
         *self.inner.status.lock() = Some(status);
         Ok(())

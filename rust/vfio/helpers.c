@@ -5,6 +5,7 @@
  */
 
 #include <linux/anon_inodes.h>
+#include <linux/debugfs.h>
 #include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
@@ -84,6 +85,23 @@ struct file *rvfio_stream_file(const char *name,
 	if (!IS_ERR(file))
 		stream_open(file_inode(file), file);
 	return file;
+}
+
+/* Functions that are there, and fail, in a kernel without debugfs too. */
+struct dentry *rvfio_debugfs_directory(const char *name, struct dentry *parent)
+{
+	return debugfs_create_dir(name, parent);
+}
+
+struct dentry *rvfio_debugfs_file(const char *name, struct dentry *parent,
+				  void *data, const struct file_operations *fops)
+{
+	return debugfs_create_file(name, 0400, parent, data, fops);
+}
+
+void rvfio_debugfs_remove(struct dentry *dentry)
+{
+	debugfs_remove(dentry);
 }
 
 /* Wakes the device; vfio_pci_core does the same around its own accesses. */

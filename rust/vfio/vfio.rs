@@ -11,6 +11,7 @@
 
 mod bindings;
 mod data_section;
+mod debugfs;
 mod device;
 mod eventfd;
 mod layout;

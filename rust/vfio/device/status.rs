@@ -5,11 +5,6 @@
 //! The files are described in `Documentation/ABI/debugfs-rvfio`.
 
 use kernel::{
-    debugfs::{
-        Dir,
-        File,
-        Writer, //
-    },
     fmt,
     prelude::*, //
 };
@@ -23,26 +18,31 @@ use super::{
     Flavour,
     VfioDevice, //
 };
+use crate::debugfs::{
+    Directory,
+    File,
+    Show, //
+};
 
 /// The files of a device that its driver has bound.
 pub(super) struct Status<F: Flavour> {
     /// `migration`.
-    _migration: Pin<KBox<File<View<F>>>>,
+    _migration: File<View<F>>,
     /// `dirty`.
-    _dirty: Pin<KBox<File<Dirty<F>>>>,
+    _dirty: File<Dirty<F>>,
 }
 
 impl<F: Flavour> Status<F> {
     /// Adds the files to the driver's directory.
     ///
     /// `ENOMEM` without memory; what debugfs itself cannot do is no error.
-    pub(super) fn new(device: &VfioDevice<F>, driver: &Dir) -> Result<Self> {
-        let directory = driver.subdir(device.host().as_ref().name());
+    pub(super) fn new(device: &VfioDevice<F>, driver: &Directory) -> Result<Self> {
+        let directory = driver.subdirectory(device.host().as_ref().name())?;
         let view = View(DeviceRef::new(device));
         let dirty = Dirty(DeviceRef::new(device));
         Ok(Self {
-            _migration: KBox::pin_init(directory.read_only_file(c"migration", view), GFP_KERNEL)?,
-            _dirty: KBox::pin_init(directory.read_only_file(c"dirty", dirty), GFP_KERNEL)?,
+            _migration: File::new(&directory, c"migration", view)?,
+            _dirty: File::new(&directory, c"dirty", dirty)?,
         })
     }
 }
@@ -50,8 +50,10 @@ impl<F: Flavour> Status<F> {
 /// What the file `migration` shows.
 struct View<F: Flavour>(DeviceRef<F>);
 
-impl<F: Flavour> Writer for View<F> {
-    fn write(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<F: Flavour> Show for View<F> {
+    type OwnerModule = F::OwnerModule;
+
+    fn show(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let device = self.0.get();
         let host = device.host();
         let state = device.peek();
@@ -91,8 +93,10 @@ impl<F: Flavour> Writer for View<F> {
 /// What the file `dirty` shows.
 struct Dirty<F: Flavour>(DeviceRef<F>);
 
-impl<F: Flavour> Writer for Dirty<F> {
-    fn write(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<F: Flavour> Show for Dirty<F> {
+    type OwnerModule = F::OwnerModule;
+
+    fn show(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The text goes to memory of the kernel's, under one hold of the lock; the user gets it later.
         let state = self.0.get().peek();
         let pages = Snapshot(state.engine().log());

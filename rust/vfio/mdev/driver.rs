@@ -14,7 +14,6 @@ use kernel::{
         dev_get_drvdata,
         dev_set_drvdata, //
     },
-    debugfs::Dir,
     error::{
         from_err_ptr,
         from_result,
@@ -42,6 +41,7 @@ use super::{
 };
 use crate::{
     bindings,
+    debugfs::Directory,
     device::VTable, //
 };
 
@@ -54,7 +54,7 @@ use crate::{
 pub struct Driver<T: Mediated> {
     raw: Opaque<bindings::mdev_driver>,
     /// The driver's directory in debugfs.
-    directory: UnsafeCell<Option<Dir>>,
+    directory: UnsafeCell<Option<Directory>>,
     registered: Atomic<bool>,
     _mediated: PhantomData<fn() -> T>,
 }
@@ -88,12 +88,13 @@ impl<T: Mediated> Driver<T> {
 
     /// Registers the driver with the mdev bus; `EBUSY` where it is.
     pub fn register(&'static self) -> Result<DriverRegistration<T>> {
+        let directory = Directory::new(<T::OwnerModule as ModuleMetadata>::NAME)?;
         if self.registered.xchg(true, Full) {
             return Err(EBUSY);
         }
         // INVARIANT: Nobody uses the directory before the driver is registered.
         // SAFETY: As above.
-        unsafe { *self.directory.get() = Some(Dir::new(<T::OwnerModule as ModuleMetadata>::NAME)) };
+        unsafe { *self.directory.get() = Some(directory) };
         // SAFETY: The driver is static, and was not registered.
         let result = to_result(unsafe { bindings::mdev_register_driver(self.raw.get()) });
         match result {

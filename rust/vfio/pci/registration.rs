@@ -23,7 +23,6 @@ use kernel::{
         pci_unregister_driver,
     },
     container_of,
-    debugfs::Dir,
     device,
     error::{
         from_err_ptr,
@@ -47,6 +46,7 @@ use super::{
 };
 use crate::{
     bindings,
+    debugfs::Directory,
     device::VTable, //
 };
 
@@ -58,7 +58,7 @@ use crate::{
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: Variant> {
     /// The driver's directory in debugfs.
-    directory: Dir,
+    directory: Directory,
     #[pin]
     driver: Opaque<pci_driver>,
     _variant: PhantomData<T>,
@@ -74,7 +74,7 @@ impl<T: Variant> Registration<T> {
     /// Registers the driver for a module.
     pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            directory: Dir::new(<T::OwnerModule as ModuleMetadata>::NAME),
+            directory: Directory::new(<T::OwnerModule as ModuleMetadata>::NAME)?,
             // INVARIANT: Registered where the initialiser succeeds.
             driver <- Opaque::try_ffi_init(|driver: *mut pci_driver| {
                 // SAFETY: The memory is valid for writes and pinned until `drop`, which
@@ -99,7 +99,7 @@ impl<T: Variant> Registration<T> {
     /// # Safety
     ///
     /// The device must be bound, or being bound, by a registered driver of this type.
-    unsafe fn directory(core: &CoreDevice) -> &Dir {
+    unsafe fn directory(core: &CoreDevice) -> &Directory {
         // SAFETY: The PCI core sets the driver before it probes a device. It is the one embedded in
         // a `Registration<T>`, which stays until all its devices are unbound.
         unsafe {

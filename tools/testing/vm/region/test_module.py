@@ -20,6 +20,7 @@ from support import STATES, is_fresh, reach, works
 from vfio import EventFd
 
 CLONE = pathlib.Path(__file__).resolve().parents[4]
+DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
 
 # VFIO_PCI_REQ_IRQ_INDEX: the driver asks the client to give the device back.
 REQUEST = 4
@@ -58,6 +59,25 @@ def test_the_library_is_held_by_the_driver(bdfs):
     status, output = modules.run("rmmod", "rvfio")
     assert status != 0
     assert "in use by" in output and modules.DRIVER in output
+
+
+@pytest.mark.parametrize("name", ["migration", "dirty"])
+def test_a_file_of_debugfs(bdfs, name):
+    """Its functions are the module's, which stays as long; the device may go."""
+    with open(DEBUGFS / bdfs[0] / name, "rb", buffering=0) as shown:
+        assert shown.read()
+        status, output = modules.run("rmmod", modules.DRIVER)
+        assert status != 0 and "in use" in output
+        os.lseek(shown.fileno(), 0, os.SEEK_SET)
+        assert shown.read()
+        modules.unbind(bdfs[0])
+        with refused(errno.EIO):
+            shown.read()
+        modules.bind(bdfs[0])
+        with refused(errno.EIO):
+            shown.read()
+    with Guest(bdfs[0]) as guest:
+        works(guest)
 
 
 def test_unloading_takes_the_driver_from_its_devices(bdfs):
