@@ -46,8 +46,8 @@ mod transfer;
 use self::{
     config::Parameters,
     mdev::{
+        Control,
         EduParent,
-        ShutDown,
         VirtualEdu,
         TYPES, //
     }, //
@@ -105,7 +105,7 @@ struct EduPci;
 struct Bound {
     #[pin]
     parent: Registration<EduMdev>,
-    _shut_down: ShutDown,
+    control: Control,
 }
 
 impl pci::Driver for EduPci {
@@ -126,7 +126,7 @@ impl pci::Driver for EduPci {
             }
             let parent = EduParent::new(pdev, Parameters::given().dma_mask_bits)?;
             Ok(try_pin_init!(Bound {
-                _shut_down: parent.shut_down(),
+                control: parent.control(),
                 parent <- Registration::new(pdev.as_ref(), parent),
             }? Error))
         })
@@ -134,6 +134,18 @@ impl pci::Driver for EduPci {
 
     fn unbind<'bound>(_: &'bound pci::Device<Core<'_>>, bound: Pin<&Bound>) {
         bound.parent.unregister();
+        // Before the bus saves what the function is, to put it to sleep.
+        bound.control.shut_down();
+    }
+}
+
+impl physical::Resettable for EduPci {
+    fn reset_prepare(bound: Pin<&Bound>) {
+        bound.control.reset_prepare();
+    }
+
+    fn reset_done(bound: Pin<&Bound>) {
+        bound.control.reset_done();
     }
 }
 
@@ -141,7 +153,7 @@ impl pci::Driver for EduPci {
 #[pin_data]
 struct EduModule {
     #[pin]
-    _physical: kernel::driver::Registration<pci::Adapter<EduPci>>,
+    _physical: kernel::driver::Registration<physical::Adapter<EduPci>>,
     _virtual: DriverRegistration<EduMdev>,
 }
 

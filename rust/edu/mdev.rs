@@ -17,8 +17,8 @@ mod virtual_edu;
 pub(crate) use self::{
     instances::TYPES,
     parent::{
-        EduParent,
-        ShutDown, //
+        Control,
+        EduParent, //
     },
     virtual_edu::VirtualEdu, //
 };

@@ -8,6 +8,7 @@
 //! physical device a bounded time. So, whatever the other guests do, with n virtual devices a
 //! command is begun after at most n - 1 others.
 
+mod gate;
 mod units;
 
 use kernel::{
@@ -99,6 +100,16 @@ impl Mediator {
             let under_way = slot.lock().transfer.take();
             drop(under_way);
         }
+    }
+
+    /// Others are about to reset the physical device: it ends what it does, and begins nothing.
+    pub(super) fn suspend(&self) {
+        self.units.suspend();
+    }
+
+    /// Others have reset the physical device, which may go on.
+    pub(super) fn resume(&self) {
+        self.units.resume();
     }
 
     /// The physical device's driver is being unbound, and there is no virtual device any more.

@@ -73,9 +73,9 @@ impl EduParent {
         self.instances.available(type_)
     }
 
-    /// Returns what is to be dropped after all virtual devices, when the driver is unbound.
-    pub(crate) fn shut_down(&self) -> ShutDown {
-        ShutDown(self.mediator.clone())
+    /// Returns what is the driver's, to be dropped after all virtual devices.
+    pub(crate) fn control(&self) -> Control {
+        Control(self.mediator.clone())
     }
 
     /// Returns what an image of a virtual device carries: what one of the physical device does.
@@ -92,11 +92,30 @@ impl EduParent {
     }
 }
 
-/// Shuts a mediator down when the driver is unbound from the physical device.
-pub(crate) struct ShutDown(Arc<Mediator>);
+/// What the physical device's driver has to say to the mediator. When this is dropped, the mediator
+/// is shut down.
+pub(crate) struct Control(Arc<Mediator>);
 
-impl Drop for ShutDown {
-    fn drop(&mut self) {
+impl Control {
+    /// The driver is being unbound, and there is no virtual device any more: the physical one reaches
+    /// no memory from here on.
+    pub(crate) fn shut_down(&self) {
         self.0.shut_down();
+    }
+
+    /// Others are about to reset the physical device.
+    pub(crate) fn reset_prepare(&self) {
+        self.0.suspend();
+    }
+
+    /// They have.
+    pub(crate) fn reset_done(&self) {
+        self.0.resume();
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.shut_down();
     }
 }

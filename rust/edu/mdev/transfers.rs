@@ -39,6 +39,11 @@ impl Transfers {
         }
     }
 
+    /// The content of the physical buffer is not known any more.
+    pub(super) fn forget(&mut self) {
+        self.resident = None;
+    }
+
     /// Moves a part of a buffer into the device: all of it where the device has another one's.
     ///
     /// Errors of the device, which may be at work then.

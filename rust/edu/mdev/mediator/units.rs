@@ -23,6 +23,7 @@ use vfio::{
     physical::DmaMemory, //
 };
 
+use super::gate::Gate;
 use crate::{
     mdev::{
         hardware::Hardware,
@@ -98,6 +99,9 @@ pub(super) const TRANSFER: u64 = 1;
 #[pin_data]
 pub(super) struct Units {
     hardware: Hardware,
+    /// Before the hardware, for each command.
+    #[pin]
+    gate: Gate,
     /// Commands for the unit that computes.
     #[pin]
     pub(super) factorials: Queue,
@@ -124,7 +128,9 @@ impl WorkItem<COMPUTE> for Units {
     fn run(this: Arc<Self>) {
         while let Some(command) = this.factorials.next() {
             let operand = command.slot.lock().registers.operand;
+            let inside = this.gate.enter();
             let result = this.hardware.factorial(operand);
+            drop(inside);
             command.report(&result);
             command.slot.computed(&command.host, result);
         }
@@ -136,7 +142,9 @@ impl WorkItem<TRANSFER> for Units {
 
     fn run(this: Arc<Self>) {
         while let Some(command) = this.transfers.next() {
+            let inside = this.gate.enter();
             let result = this.transfer(&command.slot);
+            drop(inside);
             command.report(&result);
             match result {
                 Ok(Next::Deliver) => {
@@ -164,6 +172,7 @@ impl Units {
         Arc::pin_init(
             try_pin_init!(Self {
                 hardware,
+                gate <- Gate::new(),
                 factorials <- Queue::new(),
                 transfers <- Queue::new(),
                 transferring <- new_mutex!(Some(Transfers::new(memory)), "edu_transferring"),
@@ -204,6 +213,19 @@ impl Units {
         unit.move_in(&self.hardware, content, &staging, part)?;
         slot.lock().buffer.copy_from_slice(staging.as_slice());
         Ok(Next::Done)
+    }
+
+    /// Waits for the commands that the physical device has begun, and lets none begin.
+    pub(super) fn suspend(&self) {
+        self.gate.shut();
+    }
+
+    /// Lets commands begin again, after a reset: nothing is known of the internal buffer.
+    pub(super) fn resume(&self) {
+        if let Some(transfers) = &mut *self.transferring.lock() {
+            transfers.forget();
+        }
+        self.gate.open();
     }
 
     /// Gives up the memory that the physical device reaches.

@@ -83,6 +83,13 @@ def test_reset_in_every_state(guest, rng, state):
         file.close()
 
 
+def is_enabled(parent):
+    """Returns how often a physical device was enabled, and whether it is a bus master."""
+    path = pathlib.Path(modules.PCI, "devices", parent)
+    command = int.from_bytes((path / "config").read_bytes()[4:6], "little")
+    return int((path / "enable").read_text()), bool(command & COMMAND_MASTER)
+
+
 def test_removal_waits_for_the_user_and_asks(parent, name):
     with Client(name) as guest, EventFd() as event:
         request_event(guest, event)
@@ -122,7 +129,10 @@ def test_unbinding_the_parent_waits_for_all_users(parent, names):
 
 
 def test_the_physical_device_is_awake_for_its_last_user(parent, name):
-    """It sleeps where it may when its driver has gone, and not before its virtual devices have."""
+    """It sleeps where it may when its driver has gone, and not before its virtual devices have.
+
+    What the kernel has saved of it, and restores, is no bus master either.
+    """
     power = pathlib.Path(modules.PCI, "devices", parent, "power")
     (power / "control").write_text("auto")
     try:
@@ -137,24 +147,19 @@ def test_the_physical_device_is_awake_for_its_last_user(parent, name):
         assert (power / "runtime_status").read_text().strip() == "suspended"
     finally:
         (power / "control").write_text("on")
+    assert is_enabled(parent) == (0, False)
     modules.bind(parent, mediated.DRIVER)
 
 
 def test_unbinding_leaves_the_physical_device_disabled(parent):
     """It is no bus master then, and enabled no more often than before."""
-    path = pathlib.Path(modules.PCI, "devices", parent)
-
-    def is_enabled():
-        command = int.from_bytes((path / "config").read_bytes()[4:6], "little")
-        return int((path / "enable").read_text()), bool(command & COMMAND_MASTER)
-
     modules.unbind(parent)
     for _ in range(3):
-        assert is_enabled() == (0, False)
+        assert is_enabled(parent) == (0, False)
         modules.bind(parent, mediated.DRIVER)
-        assert is_enabled() == (1, True)
+        assert is_enabled(parent) == (1, True)
         modules.unbind(parent)
-    assert is_enabled() == (0, False)
+    assert is_enabled(parent) == (0, False)
     modules.bind(parent, mediated.DRIVER)
 
 

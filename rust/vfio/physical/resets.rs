@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Resets of a function by others: through sysfs, or of its bus.
+//!
+//! The PCI core tells the driver before and after, which `kernel::pci` does not pass on.
+//!
+//! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
+
+use core::pin::Pin;
+
+use kernel::{
+    bindings::{
+        pci_dev,
+        pci_driver,
+        pci_error_handlers, //
+    },
+    device::CoreInternal,
+    driver::{
+        DriverLayout,
+        RegistrationOps, //
+    },
+    pci,
+    prelude::*,
+    types::Opaque, //
+};
+
+/// A driver that takes part in such resets.
+pub trait Resettable: pci::Driver {
+    /// The function is about to be reset: ends what it does, and begins nothing until
+    /// [`Self::reset_done`], which always follows.
+    ///
+    /// May sleep. The device lock is held, so the driver is not unbound meanwhile.
+    fn reset_prepare(data: Pin<&Self::Data<'_>>);
+
+    /// The function was reset, or not, and has its configuration again.
+    fn reset_done(data: Pin<&Self::Data<'_>>);
+}
+
+/// [`pci::Adapter`] for a driver that takes part in resets.
+pub struct Adapter<T: Resettable>(T);
+
+// SAFETY: All is that of `pci::Adapter`.
+unsafe impl<T: Resettable> DriverLayout for Adapter<T> {
+    type DriverType = pci_driver;
+    type DriverData<'bound> = T::Data<'bound>;
+    const DEVICE_DRIVER_OFFSET: usize = pci::Adapter::<T>::DEVICE_DRIVER_OFFSET;
+}
+
+// SAFETY: As above.
+unsafe impl<T: Resettable> RegistrationOps for Adapter<T> {
+    unsafe fn register(
+        driver: &Opaque<pci_driver>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        // SAFETY: Nobody else has the structure before it is registered. The caller keeps it pinned
+        // until it is unregistered.
+        unsafe {
+            (*driver.get()).err_handler = &Self::HANDLERS;
+            pci::Adapter::<T>::register(driver, name, module)
+        }
+    }
+
+    unsafe fn unregister(driver: &Opaque<pci_driver>) {
+        // SAFETY: Registered by the caller's requirements.
+        unsafe { pci::Adapter::<T>::unregister(driver) };
+    }
+}
+
+impl<T: Resettable> Adapter<T> {
+    const HANDLERS: pci_error_handlers = {
+        let mut handlers: pci_error_handlers = pin_init::zeroed();
+        handlers.reset_prepare = Some(Self::reset_prepare);
+        handlers.reset_done = Some(Self::reset_done);
+        handlers
+    };
+
+    /// # Safety
+    ///
+    /// Called by the PCI core with a device that is bound to the driver, its lock held.
+    unsafe extern "C" fn reset_prepare(pdev: *mut pci_dev) {
+        // SAFETY: As this function.
+        T::reset_prepare(unsafe { Self::data(pdev) });
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::reset_prepare`].
+    unsafe extern "C" fn reset_done(pdev: *mut pci_dev) {
+        // SAFETY: As this function.
+        T::reset_done(unsafe { Self::data(pdev) });
+    }
+
+    /// Returns the driver's data of a device.
+    ///
+    /// # Safety
+    ///
+    /// The device must be bound to the driver, and its lock held for `'a`.
+    unsafe fn data<'a>(pdev: *mut pci_dev) -> Pin<&'a T::Data<'a>> {
+        // SAFETY: The device is valid, and its data are there: it is bound, and its lock excludes
+        // binding and unbinding.
+        unsafe {
+            let pdev = &*pdev.cast::<pci::Device<CoreInternal<'_>>>();
+            pdev.as_ref().drvdata_borrow::<T::Data<'a>>()
+        }
+    }
+}
