@@ -105,8 +105,12 @@ impl Hardware {
 
     /// Returns n! modulo 2^32, computed by the device.
     ///
-    /// `ETIMEDOUT` or `ENODEV` when the device fails. Not to be called by two at once.
+    /// `ETIMEDOUT` or `ENODEV` when the device fails, also where it is still at work on what it failed
+    /// at before. Not to be called by two at once.
     pub(super) fn factorial(&self, n: u32) -> Result<u32> {
+        self.check_presence()?;
+        // A busy device would ignore the operand.
+        self.wait_computed()?;
         // Greater operands have the same result, and would hold the others up for seconds.
         self.write32(FACTORIAL, n.min(FACTORIAL_ZERO))?;
         self.wait_computed()?;
@@ -117,8 +121,8 @@ impl Hardware {
 
     /// Has the device do a transfer between driver memory and its internal buffer.
     ///
-    /// `ETIMEDOUT` or `ENODEV` when the device fails: it may still be at work then. Not to be called
-    /// by two at once.
+    /// `ETIMEDOUT` or `ENODEV` when the device fails, also where it is still at work on what it failed
+    /// at before: it may still be at work then. Not to be called by two at once.
     pub(super) fn transfer(
         &self,
         source: u64,
@@ -126,6 +130,9 @@ impl Hardware {
         count: usize,
         command: u64,
     ) -> Result {
+        self.check_presence()?;
+        // A busy device would ignore the command.
+        self.wait_transferred()?;
         self.write64(DMA_SOURCE, source)?;
         self.write64(DMA_DESTINATION, destination)?;
         // CAST: At most the size of the buffer.

@@ -86,6 +86,8 @@ impl Transfers {
         if self.resident != Some(content) {
             self.move_in(hardware, content, buffer, 0..BUFFER_SIZE)?;
         }
+        // Nothing of another one's is here, should the device move nothing.
+        (&self.memory).copy_from_slice(&KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?);
         hardware.transfer(
             // CAST: A place in the buffer.
             BUFFER + part.start as u64,
