@@ -7,6 +7,7 @@ mod core_device;
 mod flavour;
 mod id;
 mod migration_region;
+mod passes;
 mod power;
 mod private_dma;
 mod registers;

@@ -16,6 +16,7 @@ use migration::device::{
     Width, //
 };
 
+use super::passes::Passes;
 use crate::{
     bindings,
     device::Host,
@@ -44,6 +45,8 @@ pub struct CoreDevice {
     raw: Opaque<bindings::vfio_pci_core_device>,
     /// Messages about the device that its user can provoke.
     messages: Budget,
+    /// What the driver's own DMA and resets by others know of each other.
+    passes: Passes,
 }
 
 // SAFETY: The vfio-pci core allows its functions to be called from any thread.
@@ -62,13 +65,18 @@ impl CoreDevice {
     /// `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::vfio_pci_core_device) -> &'a Self {
         // INVARIANT: The caller vouches for the structure.
-        // SAFETY: The caller vouches for the pointer; a budget of zeroes is a valid one.
+        // SAFETY: The caller vouches for the pointer; zeroes are valid for the rest.
         unsafe { &*ptr.cast() }
     }
 
     /// Returns the C structure.
     pub(crate) fn as_raw(&self) -> *mut bindings::vfio_pci_core_device {
         self.raw.get()
+    }
+
+    /// Returns what the driver's own DMA and resets by others know of each other.
+    pub(super) fn passes(&self) -> &Passes {
+        &self.passes
     }
 
     /// Returns the PCI function's C structure.

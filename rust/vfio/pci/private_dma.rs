@@ -191,7 +191,7 @@ impl CoreDevice {
     ///
     /// Before that the errors are `ENODEV` (no IOMMU, or the device was cut off before),
     /// `EOPNOTSUPP` (the device shares its IOMMU group, or its user has it translate by page tables
-    /// of a guest), `EIO` (low-power state) and `ENOMEM`.
+    /// of a guest), `EIO` (low-power state), `EBUSY` (a reset by others does not end) and `ENOMEM`.
     pub fn with_private_dma<R>(
         &self,
         bar: u8,
@@ -221,6 +221,7 @@ impl CoreDevice {
             .and_then(|domain| Mapping::new(domain, page))
             .map_err(PassError::Failed)?;
         let registers = self.registers(bar).map_err(PassError::Failed)?;
+        let _pass = self.passes().begin().map_err(PassError::Failed)?;
 
         if let Some(user) = user {
             // SAFETY: `user` is attached to the group, which is valid. The device is idle and has

@@ -112,6 +112,7 @@ impl<T: Variant> Registration<T> {
     const ERROR_HANDLERS: pci_error_handlers = {
         let mut handlers: pci_error_handlers = pin_init::zeroed();
         handlers.error_detected = Some(Self::error_detected);
+        handlers.reset_prepare = Some(Self::reset_prepare);
         handlers.reset_done = Some(Self::reset_done);
         handlers
     };
@@ -183,8 +184,8 @@ impl<T: Variant> Registration<T> {
         if state == pci_channel_io_frozen {
             // The recovery resets the bus, and tells drivers only that it has ended. Whoever catches
             // up before that finds a device that does not answer, and leaves it in `ERROR`.
-            // SAFETY: As for `reset_done`.
-            unsafe { Self::reset_done(pdev) };
+            // SAFETY: The caller vouches for the device.
+            unsafe { Self::device(pdev) }.was_reset();
         }
         // SAFETY: The caller vouches for the device.
         unsafe { bindings::vfio_pci_core_aer_err_detected(pdev, state) }
@@ -193,12 +194,32 @@ impl<T: Variant> Registration<T> {
     /// # Safety
     ///
     /// Called by the PCI core with a device that `probe` took.
+    unsafe extern "C" fn reset_prepare(pdev: *mut pci_dev) {
+        // SAFETY: The caller vouches for the device.
+        unsafe { Self::device(pdev) }
+            .host()
+            .passes()
+            .reset_prepare();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the PCI core with a device that `probe` took.
     unsafe extern "C" fn reset_done(pdev: *mut pci_dev) {
+        // SAFETY: The caller vouches for the device.
+        let device = unsafe { Self::device(pdev) };
+        device.host().passes().reset_done();
+        device.was_reset();
+    }
+
+    /// Returns the device of a PCI function.
+    ///
+    /// # Safety
+    ///
+    /// `probe` must have taken it, and `remove` must not give it back before `'a` ends.
+    unsafe fn device<'a>(pdev: *mut pci_dev) -> &'a VariantDevice<T> {
         // SAFETY: `probe` has set the driver data, and the device lives until `remove`.
-        unsafe {
-            let vdev = dev_get_drvdata(&raw mut (*pdev).dev).cast();
-            VariantDevice::<T>::from_vdev(vdev).was_reset();
-        }
+        unsafe { VariantDevice::<T>::from_vdev(dev_get_drvdata(&raw mut (*pdev).dev).cast()) }
     }
 }
 
