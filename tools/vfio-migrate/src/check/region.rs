@@ -11,6 +11,35 @@ use crate::migration::Protocol;
 use crate::sys::{page_size, How};
 use crate::vfio::{Area, RegionInfo};
 
+/// Demands that a region holds its header and more, and ends where a file can: all offsets within
+/// can be added up then.
+fn plausible(info: &RegionInfo, header: u64) -> Verdict {
+    let ends = info
+        .offset
+        .checked_add(info.size)
+        .is_some_and(|end| i64::try_from(end).is_ok());
+    ensure(info.size > header && ends, || {
+        format!(
+            "the region has {} bytes at {:#x} of the device's file, and the header alone {header}",
+            info.size, info.offset
+        )
+    })
+}
+
+/// Demands that an area has bytes, and that they are the region's.
+fn lies_in(area: &Area, info: &RegionInfo) -> Verdict {
+    let inside = area
+        .offset
+        .checked_add(area.size)
+        .is_some_and(|end| end <= info.size && area.size > 0);
+    ensure(inside, || {
+        format!(
+            "the area of {} bytes at {} does not lie in a region of {}",
+            area.size, area.offset, info.size
+        )
+    })
+}
+
 /// A migration region of an open device.
 pub struct Raw {
     /// The device.
@@ -20,19 +49,26 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Opens the device and finds the region.
-    pub fn open(subject: &Subject, protocol: Protocol) -> Verdict<Self> {
+    /// Opens the device and finds the region, which has more bytes than its header.
+    pub fn open(subject: &Subject, protocol: Protocol, header: u64) -> Verdict<Self> {
         let open = subject.open()?;
         let kind = protocol.region().expect("a protocol with a region");
-        match open.device.region_of(kind).cloned() {
-            Some(info) => Ok(Self { open, info }),
-            None => not_applicable(format!("the device does not offer {protocol}")),
-        }
+        let Some(info) = open.device.region_of(kind).cloned() else {
+            return not_applicable(format!("the device does not offer {protocol}"));
+        };
+        plausible(&info, header)?;
+        Ok(Self { open, info })
+    }
+
+    /// Where a byte of the region is in the device's file; the offset may be one that the device
+    /// told.
+    fn place(&self, at: u64) -> Result<u64, Errno> {
+        self.info.offset.checked_add(at).ok_or(Errno::OVERFLOW)
     }
 
     /// Reads in one call; a call that is cut is `EIO`.
     pub fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), Errno> {
-        match self.open.device.raw_read(self.info.offset + at, bytes)? {
+        match self.open.device.raw_read(self.place(at)?, bytes)? {
             n if n == bytes.len() => Ok(()),
             _ => Err(Errno::IO),
         }
@@ -40,7 +76,7 @@ impl Raw {
 
     /// Writes in one call; a call that is cut is `EIO`.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Errno> {
-        match self.open.device.raw_write(self.info.offset + at, bytes)? {
+        match self.open.device.raw_write(self.place(at)?, bytes)? {
             n if n == bytes.len() => Ok(()),
             _ => Err(Errno::IO),
         }
@@ -103,7 +139,10 @@ impl Raw {
     /// The data section, which the region must name.
     pub fn section(&self) -> Verdict<Area> {
         match self.info.sparse.as_deref() {
-            Some([area]) => Ok(*area),
+            Some([area]) => {
+                lies_in(area, &self.info)?;
+                Ok(*area)
+            }
             Some(areas) => not_applicable(format!("the region has {} areas", areas.len())),
             None => not_applicable("the region names no area that can be mapped"),
         }
@@ -134,9 +173,6 @@ impl Raw {
             area.offset % page == 0 && area.size % page == 0 && area.offset > 0,
             || format!("the area is {} bytes at {}", area.size, area.offset),
         )?;
-        ensure(area.offset + area.size <= self.info.size, || {
-            "the area reaches beyond the region".into()
-        })?;
         // CAST: sizes of mappings.
         let map = |at, len: u64, how| {
             self.open
@@ -222,5 +258,39 @@ impl Raw {
             }
         }
         self.is_in(1, "after accesses that are refused")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(offset: u64, size: u64) -> RegionInfo {
+        RegionInfo {
+            offset,
+            size,
+            ..RegionInfo::default()
+        }
+    }
+
+    #[test]
+    fn what_a_device_tells_of_its_region_is_not_believed() {
+        assert!(plausible(&region(1 << 40, 64), 32).is_ok());
+        for (offset, size) in [
+            (0, 0),
+            (0, 32),
+            (1 << 63, 64),
+            (u64::MAX, 64),
+            (0, u64::MAX),
+        ] {
+            assert!(plausible(&region(offset, size), 32).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn an_area_lies_in_its_region() {
+        let inside = |offset, size| lies_in(&Area { offset, size }, &region(0, 8192)).is_ok();
+        assert!(inside(4096, 4096) && inside(0, 1));
+        assert!(!inside(4096, 0) && !inside(4097, 4096) && !inside(u64::MAX, 2));
     }
 }

@@ -9,6 +9,7 @@ use super::v2::V2;
 use super::{ensure, fails_with, succeeds, Check, Subject, Verdict};
 use crate::migration::Protocol;
 use crate::region2018::HEADER;
+use crate::sys::page_size;
 
 const INFO: &str = "uapi.rst, Discovery: READ, WRITE, MMAP, one sparse area, the data section, \
     which begins at a page after the header and reaches to the end";
@@ -145,7 +146,7 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn open(subject: &Subject) -> Verdict<Raw> {
-    Raw::open(subject, Protocol::Region2018)
+    Raw::open(subject, Protocol::Region2018, HEADER)
 }
 
 /// What is left, by the three counts.
@@ -284,6 +285,10 @@ fn halves(subject: &Subject) -> Verdict {
 fn gap(subject: &Subject) -> Verdict {
     let region = open(subject)?;
     let start = region.section()?.offset;
+    // CAST: the size of a page.
+    ensure(start >= page_size() as u64, || {
+        format!("the data section begins at {start}, before the first page ends")
+    })?;
     for at in [HEADER, HEADER + 4, 128, start - 8, start - 1] {
         for len in [1usize, 4, 8, 16] {
             let what = format!("{len} bytes at {at}");
@@ -332,6 +337,10 @@ fn section(subject: &Subject) -> Verdict {
     let area = region.section()?;
     for len in [1usize, 2, 3, 5, 8, 17, 4096] {
         for at in [0, 1, 7] {
+            // CAST: widening.
+            if at + len as u64 > area.size {
+                continue;
+            }
             let bytes: Vec<u8> = (0..len).map(|n| n as u8 ^ 0x5a).collect();
             let mut found = vec![0; len];
             succeeds(

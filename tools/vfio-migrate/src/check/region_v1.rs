@@ -5,7 +5,7 @@
 use rustix::io::Errno;
 
 use super::region::Raw;
-use super::{ensure, fails, fails_with, succeeds, Check, Finding, Subject, Verdict};
+use super::{ensure, fail, fails, fails_with, succeeds, Check, Finding, Subject, Verdict};
 use crate::migration::Protocol;
 
 const INFO: &str = "vfio.h of Linux 5.8 to 5.17, struct vfio_device_migration_info: at offset 0 \
@@ -91,7 +91,7 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn open(subject: &Subject) -> Verdict<Raw> {
-    Raw::open(subject, Protocol::RegionV1)
+    Raw::open(subject, Protocol::RegionV1, HEADER)
 }
 
 /// Takes the image, buffer by buffer, by the iterations of the running device, which runs again
@@ -128,11 +128,16 @@ fn put(region: &Raw, bytes: &[u8]) -> Result<(), Errno> {
     region.try_u64(DATA_SIZE, bytes.len() as u64)
 }
 
-/// Most bytes of a buffer.
+/// Most bytes of a buffer, at least one.
 fn room(region: &Raw) -> Verdict<usize> {
-    let room = region.info.size - region.u64(DATA_OFFSET)?;
-    // CAST: the region's size.
-    Ok(room as usize)
+    let (offset, size) = (region.u64(DATA_OFFSET)?, region.info.size);
+    match size.checked_sub(offset) {
+        // CAST: the region's size.
+        Some(room @ 1..) => Ok(room as usize),
+        _ => fail(format!(
+            "data_offset {offset} leaves no room for a buffer in a region of {size} bytes"
+        )),
+    }
 }
 
 fn load(region: &Raw, image: &[Vec<u8>]) -> Verdict {
@@ -169,7 +174,6 @@ fn info(subject: &Subject) -> Verdict {
     ensure(info.readable && info.writable, || {
         "it is not readable and writable".into()
     })?;
-    ensure(info.size > HEADER, || format!("it has {} bytes", info.size))?;
     let offset = region.u64(DATA_OFFSET)?;
     ensure(offset >= HEADER && offset < info.size, || {
         format!("data_offset is {offset}")
