@@ -4,8 +4,10 @@
 //!
 //! A [`Check`] is a name, the rule that it holds a device to, and a function over a [`Subject`].
 //! One file has the checks of one area and lists them in its `checks`; [`all`] puts them together.
-//! No check knows a device. Each opens the device afresh and closes it, so none disturbs the next.
+//! No check knows a device. Each opens the device afresh and closes it, so none disturbs the next,
+//! and each runs in a process of its own, where [`alone`] runs it; a [`Runner`] looks after that.
 
+mod alone;
 mod dma_logging;
 mod lifetime;
 mod list;
@@ -13,6 +15,7 @@ mod region;
 mod region2018;
 mod region_v1;
 mod report;
+mod runner;
 mod subject;
 mod v2;
 mod v2_arguments;
@@ -22,15 +25,18 @@ mod v2_states;
 mod v2_stream;
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{explain, Error};
 
+pub use alone::alone;
 pub use list::List;
 pub use report::{Entry, Report};
+pub use runner::Runner;
 pub use subject::Subject;
 
 /// What a check found, where it is not a pass.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Finding {
     /// The device does not do what the rule demands.
     Fail(String),
@@ -119,8 +125,8 @@ impl Check {
     }
 
     /// Runs the check.
-    pub fn run(&self, subject: &Subject) -> Entry {
-        Entry::new(&self.name, self.rule, (self.run)(subject))
+    fn run(&self, subject: &Subject) -> Verdict {
+        (self.run)(subject)
     }
 
     /// Whether a pattern names the check: a part of the name, with `*` for any text.

@@ -100,6 +100,8 @@ mod tests {
             "vfio-migrate check 00:04.0",
             "vfio-migrate check 83b8f4f2-509f-382f-3c1e-e6bfe0fa1001 --only v2*read --tap",
             "vfio-migrate check --list",
+            "vfio-migrate check 00:04.0 --time-limit 10",
+            "vfio-migrate check 00:04.0 --alone v2-stream.end",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }
@@ -122,6 +124,7 @@ mod tests {
             "vfio-migrate check",
             "vfio-migrate check 00:04.0 --tap --list",
             "vfio-migrate check 00:04.0 --tap --json",
+            "vfio-migrate check 00:04.0 --time-limit 0",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

@@ -153,6 +153,9 @@ pub enum Error {
     /// The device does not keep to the rules; the command has printed which.
     #[error("{0} checks failed")]
     Nonconforming(usize),
+    /// The user has ended the checks; the command has printed which ran.
+    #[error("{0} checks were not run")]
+    Unfinished(usize),
 }
 
 impl Error {
@@ -178,7 +181,7 @@ impl Error {
     pub fn is_told(&self) -> bool {
         matches!(
             self,
-            Self::Differs(_) | Self::Damaged(_) | Self::Nonconforming(_)
+            Self::Differs(_) | Self::Damaged(_) | Self::Nonconforming(_) | Self::Unfinished(_)
         )
     }
 
@@ -215,7 +218,8 @@ impl Error {
             | Self::Network { .. }
             | Self::TargetUnknown
             | Self::Protocol(_)
-            | Self::Timeout { .. } => 1,
+            | Self::Timeout { .. }
+            | Self::Unfinished(_) => 1,
         }
     }
 

@@ -6,6 +6,7 @@
 
 #![expect(unsafe_code)]
 
+mod child;
 mod feature;
 mod mapping;
 mod signal;
@@ -22,6 +23,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode};
 use vfio_bindings::bindings::vfio as uapi;
 
+pub use child::{end_with_parent, pidfd};
 pub use feature::{
     device_feature, dma_logging_report, precopy_info, set_mig_state, DmaReport, FeatureData, Moved,
 };

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """vfio-migrate check: the conformance suite on the driver's devices and on the kernel's sample."""
 
+import contextlib
 import json
+import os
+import pathlib
 import re
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -39,7 +44,7 @@ def summary(report):
 def of_status(report, status):
     """Returns what the checks that ended so have to tell, by their names."""
     return {
-        entry["name"]: entry["detail"] for entry in report["checks"] if entry["status"] == status
+        entry["name"]: entry.get("detail") for entry in report["checks"] if entry["status"] == status
     }
 
 
@@ -113,6 +118,95 @@ def test_a_table(vfio_migrate, bdfs):
 def test_a_device_that_does_not_migrate(vfio_migrate, edu_devices):
     modules.rebind(edu_devices[0], "vfio-pci")
     check(vfio_migrate, edu_devices[0], status=3)
+
+
+RACES = ("lifetime.reset-races-set-state", "lifetime.set-state-races-set-state")
+
+
+@contextlib.contextmanager
+def stopped(vfio_migrate, name, *arguments):
+    """Runs the two races, and stops the first when it has the device.
+
+    The value is the suite and the race's process.
+    """
+    with subprocess.Popen(
+        [vfio_migrate, "check", name, "--json", "--only", "races-set-state", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            child = eventually(lambda: child_with_device(process.pid))
+            os.kill(child, signal.SIGSTOP)
+            yield process, child
+        finally:
+            process.kill()
+
+
+def eventually(found, seconds=60):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise TimeoutError(found)
+
+
+def child_with_device(parent):
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"\nPPid:\t{parent}\n" in (process / "status").read_text():
+                files = (process / "fd").iterdir()
+                if any("vfio-device" in os.readlink(file) for file in files):
+                    return int(process.name)
+    return None
+
+
+def is_alive(pid):
+    try:
+        return "\nState:\tZ" not in pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def ended(process, status):
+    report = json.loads(process.communicate(timeout=200)[0])
+    assert process.returncode == status
+    assert tuple(check["name"] for check in report["checks"]) == RACES
+    return report
+
+
+def test_a_check_that_is_killed_fails_and_the_next_one_runs(vfio_migrate, bdfs):
+    with stopped(vfio_migrate, bdfs[0]) as (process, child):
+        os.kill(child, signal.SIGKILL)
+        report = ended(process, 5)
+    assert of_status(report, "fail") == {RACES[0]: "the check's process ended by signal 9"}
+    assert set(of_status(report, "pass")) == {RACES[1]}
+
+
+def test_a_check_that_does_not_end_fails_and_the_next_one_runs(vfio_migrate, bdfs):
+    with stopped(vfio_migrate, bdfs[0], "--time-limit", "20") as (process, child):
+        assert is_alive(child)
+        report = ended(process, 5)
+    assert not is_alive(child)
+    assert of_status(report, "fail") == {RACES[0]: "the check did not end within 20 s"}
+    assert set(of_status(report, "pass")) == {RACES[1]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_suite_with_a_report(vfio_migrate, bdfs, number):
+    with stopped(vfio_migrate, bdfs[0]) as (process, child):
+        process.send_signal(number)
+        report = ended(process, 1)
+    assert report["not_run"] == 2
+    assert set(of_status(report, "not-run")) == set(RACES)
+    assert not is_alive(child)
+
+
+def test_a_check_ends_with_the_suite(vfio_migrate, bdfs):
+    with stopped(vfio_migrate, bdfs[0]) as (process, child):
+        process.kill()
+        eventually(lambda: not is_alive(child))
 
 
 def test_a_pattern_that_names_nothing(vfio_migrate, bdfs):

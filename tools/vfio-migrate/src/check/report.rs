@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Finding, Verdict};
+use super::{Check, Finding, Verdict};
 use crate::address::Address;
 
 /// How a check ended.
@@ -21,6 +21,8 @@ pub enum Status {
     Info,
     /// The rule is not for such a device.
     NotApplicable,
+    /// The suite was ended before.
+    NotRun,
 }
 
 impl fmt::Display for Status {
@@ -30,6 +32,7 @@ impl fmt::Display for Status {
             Self::Fail => "FAIL",
             Self::Info => "info",
             Self::NotApplicable => "n/a",
+            Self::NotRun => "not run",
         })
     }
 }
@@ -47,7 +50,7 @@ pub struct Entry {
 
 impl Entry {
     /// Makes the entry of a check.
-    pub fn new(name: &str, rule: &'static str, verdict: Verdict) -> Self {
+    pub fn new(check: &Check, verdict: Verdict) -> Self {
         let (status, detail) = match verdict {
             Ok(()) => (Status::Pass, None),
             Err(Finding::Fail(text)) => (Status::Fail, Some(text)),
@@ -55,24 +58,34 @@ impl Entry {
             Err(Finding::NotApplicable(text)) => (Status::NotApplicable, Some(text)),
         };
         Self {
-            name: name.to_owned(),
+            name: check.name.clone(),
             status,
             detail,
-            rule,
+            rule: check.rule,
+        }
+    }
+
+    /// Makes the entry of a check whose turn did not come.
+    pub fn not_run(check: &Check) -> Self {
+        Self {
+            name: check.name.clone(),
+            status: Status::NotRun,
+            detail: None,
+            rule: check.rule,
         }
     }
 
     /// The line of the Test Anything Protocol, with what was found below it.
     pub fn tap(&self, number: usize) -> String {
-        let not = if self.status == Status::Fail {
-            "not "
-        } else {
-            ""
+        let not = match self.status {
+            Status::Fail | Status::NotRun => "not ",
+            _ => "",
         };
         let mut text = format!("{not}ok {number} - {}", self.name);
         let detail = self.detail.as_deref().unwrap_or_default();
         match self.status {
             Status::Pass => {}
+            Status::NotRun => text.push_str("\n# not run"),
             Status::NotApplicable => text.push_str(&format!(" # SKIP {detail}")),
             Status::Info => text.push_str(&format!("\n# {detail}")),
             Status::Fail => text.push_str(&format!("\n# {detail}\n# rule: {}", self.rule)),
@@ -94,6 +107,10 @@ impl fmt::Display for Entry {
     }
 }
 
+fn none(count: &usize) -> bool {
+    *count == 0
+}
+
 /// The result of all checks.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -102,6 +119,9 @@ pub struct Report {
     failed: usize,
     info: usize,
     not_applicable: usize,
+    /// Only where the suite was ended before all had run.
+    #[serde(skip_serializing_if = "none")]
+    not_run: usize,
     checks: Vec<Entry>,
 }
 
@@ -115,6 +135,7 @@ impl Report {
             failed: count(Status::Fail),
             info: count(Status::Info),
             not_applicable: count(Status::NotApplicable),
+            not_run: count(Status::NotRun),
             checks,
         }
     }
@@ -122,6 +143,11 @@ impl Report {
     /// How many checks failed.
     pub fn failed(&self) -> usize {
         self.failed
+    }
+
+    /// How many checks were not run.
+    pub fn not_run(&self) -> usize {
+        self.not_run
     }
 }
 
@@ -137,13 +163,21 @@ impl fmt::Display for Report {
             self.failed,
             self.info,
             self.not_applicable
-        )
+        )?;
+        match self.not_run {
+            0 => Ok(()),
+            not_run => write!(f, ", {not_run} not run"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check() -> Check {
+        Check::new("area.name", "vfio.h: it must", |_| Ok(()))
+    }
 
     fn entries() -> Vec<Entry> {
         [
@@ -153,7 +187,7 @@ mod tests {
             Err(Finding::NotApplicable("no such thing".into())),
         ]
         .into_iter()
-        .map(|verdict| Entry::new("area.name", "vfio.h: it must", verdict))
+        .map(|verdict| Entry::new(&check(), verdict))
         .collect()
     }
 
@@ -170,6 +204,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_run_has_not_passed() {
+        let entry = Entry::not_run(&check());
+        assert_eq!(entry.to_string(), "not run  area.name");
+        assert_eq!(entry.tap(7), "not ok 7 - area.name\n# not run");
+        let report = Report::new("00:04.0".parse().unwrap(), vec![entry]);
+        assert_eq!((report.failed(), report.not_run()), (0, 1));
+        assert!(report.to_string().ends_with(", 1 not run"));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["not_run"], 1);
+        assert_eq!(json["checks"][0]["status"], "not-run");
+    }
+
+    #[test]
     fn text_and_json() {
         let report = Report::new("00:04.0".parse().unwrap(), entries());
         assert_eq!(report.failed(), 1);
@@ -183,6 +230,7 @@ mod tests {
         assert_eq!(json["checks"][3]["status"], "not-applicable");
         assert_eq!(json["checks"][1]["rule"], "vfio.h: it must");
         assert!(json["checks"][0].get("detail").is_none());
+        assert!(json.get("not_run").is_none());
         assert_eq!(
             report.checks[1].to_string(),
             "FAIL  area.name\n        it is wrong\n        rule: vfio.h: it must"

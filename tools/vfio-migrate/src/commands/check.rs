@@ -2,17 +2,23 @@
 
 //! `vfio-migrate check`
 
+use std::process::Command;
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::address::Address;
-use crate::check::{self, List, Report, Subject};
+use crate::check::{self, List, Report, Runner, Subject};
 use crate::error::{Error, Result};
 use crate::output::Output;
+use crate::sys;
 
 /// Check whether a device keeps to the rules of the migration protocols that it offers.
 ///
 /// Opens the device many times, saves, loads, damages and resets its state: nothing of it is kept.
 /// Each check names the rule that it holds the device to. The exit code is 0 only when none fails.
+/// Each runs in a process of its own, whose end by a signal or by the time limit is a failure.
+/// Ctrl-C ends the current one and the suite, prints what was found, and gives exit code 1.
 #[derive(Args, Debug)]
 pub struct Check {
     /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
@@ -28,6 +34,15 @@ pub struct Check {
     )]
     only: String,
 
+    /// Seconds that each check may take, from 1 to 86400; after them it is killed and has failed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(1..=86400)
+    )]
+    time_limit: u64,
+
     /// Print the Test Anything Protocol, version 13.
     #[arg(long, conflicts_with = "json")]
     tap: bool,
@@ -35,11 +50,18 @@ pub struct Check {
     /// Print the names of the checks and their rules; no device is opened.
     #[arg(long, conflicts_with_all = ["tap", "address"])]
     list: bool,
+
+    /// Run the check of exactly that name in this process, and print its verdict for the parent
+    #[arg(long, value_name = "NAME", hide = true, conflicts_with_all = ["tap", "list", "only"])]
+    alone: Option<String>,
 }
 
 impl Check {
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
+        if let (Some(name), Some(address)) = (&self.alone, self.address) {
+            return run_alone(name, address, output);
+        }
         let checks: Vec<_> = check::all()
             .into_iter()
             .filter(|check| check.matches(&self.only))
@@ -51,14 +73,29 @@ impl Check {
             output.result(&List::new(&checks));
             return Ok(());
         };
-        let subject = Subject::new(address);
-        subject.offers_migration()?;
+        Subject::new(address).offers_migration()?;
+        let report = self.report(&checks, address, output)?;
+        if self.tap {
+            output.line(format_args!("# {report}"))?;
+        } else {
+            output.result(&report);
+        }
+        match (report.failed(), report.not_run()) {
+            (0, 0) => Ok(()),
+            (0, not_run) => Err(Error::Unfinished(not_run)),
+            (failed, _) => Err(Error::Nonconforming(failed)),
+        }
+    }
+
+    /// Runs the checks and tells of each as it ends.
+    fn report(&self, checks: &[check::Check], address: Address, output: &Output) -> Result<Report> {
+        let mut runner = Runner::new(Duration::from_secs(self.time_limit))?;
         if self.tap {
             output.line(format_args!("TAP version 13\n1..{}", checks.len()))?;
         }
         let mut entries = Vec::new();
         for (check, number) in checks.iter().zip(1..) {
-            let entry = check.run(&subject);
+            let entry = runner.run(check, &mut in_a_child(check, address)?)?;
             if self.tap {
                 output.line(entry.tap(number))?;
             } else if !output.json {
@@ -66,15 +103,25 @@ impl Check {
             }
             entries.push(entry);
         }
-        let report = Report::new(address, entries);
-        if self.tap {
-            output.line(format_args!("# {report}"))?;
-        } else {
-            output.result(&report);
-        }
-        match report.failed() {
-            0 => Ok(()),
-            failed => Err(Error::Nonconforming(failed)),
-        }
+        Ok(Report::new(address, entries))
     }
+}
+
+/// The command that comes to [`run_alone`].
+fn in_a_child(check: &check::Check, address: Address) -> Result<Command> {
+    let program = std::env::current_exe().map_err(Error::file("/proc/self/exe"))?;
+    let mut command = Command::new(program);
+    command.args(["check", &address.to_string(), "--alone", &check.name]);
+    Ok(command)
+}
+
+/// Runs one check in this process and prints its verdict as JSON.
+fn run_alone(name: &str, address: Address, output: &Output) -> Result<()> {
+    sys::end_with_parent().map_err(Error::step("tying the process to its parent"))?;
+    let check = check::all()
+        .into_iter()
+        .find(|check| check.name == name)
+        .ok_or_else(|| Error::NoCheck(name.to_owned()))?;
+    let verdict = check::alone(&check, &Subject::new(address));
+    output.line(serde_json::to_string(&verdict).unwrap_or_default())
 }

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Processes of this program's own, and what ties them to it.
+
+use std::os::fd::OwnedFd;
+use std::process::Child;
+
+use rustix::io::Errno;
+use rustix::process::{self, Pid, PidfdFlags, Signal};
+
+/// A file that becomes readable when a child has ended with all its threads.
+pub fn pidfd(child: &Child) -> Result<OwnedFd, Errno> {
+    process::pidfd_open(Pid::from_child(child), PidfdFlags::empty())
+}
+
+/// Has this process killed when the one that started it ends.
+pub fn end_with_parent() -> Result<(), Errno> {
+    process::set_parent_process_death_signal(Some(Signal::KILL))
+}
