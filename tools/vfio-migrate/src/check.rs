@@ -8,6 +8,7 @@
 //! and each runs in a process of its own, where [`alone`] runs it; a [`Runner`] looks after that.
 
 mod alone;
+mod dma_log;
 mod dma_logging;
 mod lifetime;
 mod list;

@@ -59,7 +59,7 @@ def test_the_driver_passes(vfio_migrate, bdfs, area, count):
     assert report["failed"] == 0
     # The image has checksums: nothing that is damaged is taken.
     assert of_status(report, "info") == {}
-    assert report["passed"] > 0
+    assert report["passed"] > 0 or (area == "dma-logging" and not HAS_IOMMUFD)
     # The driver offers all protocols and all states, but no DMA logging on this kernel, and never
     # goes to ERROR.
     for name in of_status(report, "not-applicable"):
