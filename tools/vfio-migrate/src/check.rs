@@ -10,6 +10,7 @@
 mod alone;
 mod dma_log;
 mod dma_logging;
+mod dma_report;
 mod lifetime;
 mod list;
 mod region;
@@ -153,6 +154,7 @@ pub fn all() -> Vec<Check> {
         v2_precopy::checks,
         v2_damage::checks,
         dma_logging::checks,
+        dma_report::checks,
         region_v1::checks,
         region2018::checks,
         lifetime::checks,
