@@ -27,7 +27,12 @@ const ROUNDS: usize = 20;
 /// The checks of this area.
 pub fn checks() -> Vec<Check> {
     vec![
-        Check::new("v2-precopy.temporary-end", NOMSG, temporary_end),
+        Check::new("v2-precopy.temporary-end", NOMSG, |subject| {
+            temporary_end(subject, State::PreCopy)
+        }),
+        Check::new("v2-precopy.temporary-end-in-p2p", NOMSG, |subject| {
+            temporary_end(subject, State::PreCopyP2p)
+        }),
         Check::new("v2-precopy.no-enomsg-when-stopped", NOT_STOPPED, no_enomsg),
         Check::new("v2-precopy.info-states", STATES, info_states),
         Check::new("v2-precopy.info-argsz", ARGSZ, info_argsz),
@@ -46,31 +51,39 @@ pub fn checks() -> Vec<Check> {
     ]
 }
 
+/// How a device that runs says that there is nothing to read now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// By ENOMSG.
+    Temporary,
+    /// By 0, which is the end of the whole stream; `temporary-end` alone has to judge it.
+    Permanent,
+}
+
 /// Reads until there is nothing now; returns the bytes and how the end is told.
-fn drain_now(session: &Stream) -> Verdict<(Vec<u8>, Result<(), Errno>)> {
+fn drain_now(session: &Stream) -> Verdict<(Vec<u8>, End)> {
     let (mut stream, mut bytes) = (Vec::new(), vec![0; 1 << 16]);
     loop {
         match session.read(&mut bytes) {
-            Ok(0) => return Ok((stream, Ok(()))),
+            Ok(0) => return Ok((stream, End::Permanent)),
             Ok(n) => stream.extend_from_slice(&bytes[..n]),
-            Err(errno) => return Ok((stream, Err(errno))),
+            Err(Errno::NOMSG) => return Ok((stream, End::Temporary)),
+            Err(errno) => return fail(format!("read() fails with {}", explain(errno))),
         }
         ensure(stream.len() < 1 << 30, || "pre-copy does not end".into())?;
     }
 }
 
-fn temporary_end(subject: &Subject) -> Verdict {
+fn temporary_end(subject: &Subject, state: State) -> Verdict {
     let v2 = V2::open(subject)?;
-    v2.needs(State::PreCopy)?;
-    let session = v2.begin(State::PreCopy)?;
+    v2.needs(state)?;
+    let session = v2.begin(state)?;
     let mut told = (0, 0);
     for round in 0..ROUNDS {
         let (bytes, end) = drain_now(&session)?;
-        match end {
-            Err(Errno::NOMSG) => {}
-            Err(errno) => return fail(format!("read() fails with {}", explain(errno))),
-            Ok(()) => return fail("read() returns 0, the end of the whole stream, in PRE_COPY"),
-        }
+        ensure(end == End::Temporary, || {
+            format!("read() returns 0, the end of the whole stream, in {state}")
+        })?;
         ensure(round == 0 || !bytes.is_empty(), || {
             format!(
                 "there are {} initial and {} dirty bytes, and read() returns none",
