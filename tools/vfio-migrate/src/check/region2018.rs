@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::region::Raw;
 use super::v2::V2;
-use super::{ensure, fails_with, succeeds, Check, Subject, Verdict};
+use super::{ensure, fails_with, held, succeeds, Check, Subject, Verdict, HELD};
 use crate::migration::Protocol;
 use crate::region2018::HEADER;
 use crate::sys::page_size;
@@ -160,6 +160,7 @@ fn left(region: &Raw) -> Verdict<u64> {
 
 /// Takes all buffers of a stopped source.
 fn drain(region: &Raw, image: &mut Vec<u8>) -> Verdict {
+    held(left(region)?)?;
     loop {
         let size = region.u64(DATA_SIZE)?;
         if size == 0 {
@@ -167,7 +168,7 @@ fn drain(region: &Raw, image: &mut Vec<u8>) -> Verdict {
         }
         region.copy_out(region.u64(DATA_OFFSET)?, size, image)?;
         left(region)?;
-        ensure(image.len() < 1 << 30, || "the image does not end".into())?;
+        ensure(image.len() < HELD, || "the image does not end".into())?;
     }
 }
 

@@ -5,7 +5,9 @@
 use rustix::io::Errno;
 
 use super::region::Raw;
-use super::{ensure, fail, fails, fails_with, succeeds, Check, Finding, Subject, Verdict};
+use super::{
+    ensure, fail, fails, fails_with, held, succeeds, Check, Finding, Subject, Verdict, HELD,
+};
 use crate::migration::Protocol;
 
 const INFO: &str = "vfio.h of Linux 5.8 to 5.17, struct vfio_device_migration_info: at offset 0 \
@@ -100,7 +102,12 @@ fn save(region: &Raw) -> Verdict<Vec<Vec<u8>>> {
     let (mut image, mut length) = (Vec::new(), 0);
     for state in [3, 2] {
         region.set(state)?;
-        while region.u64(PENDING_BYTES)? != 0 {
+        loop {
+            let pending = region.u64(PENDING_BYTES)?;
+            if pending == 0 {
+                break;
+            }
+            held(pending)?;
             let offset = region.u64(DATA_OFFSET)?;
             let size = region.u64(DATA_SIZE)?;
             if size == 0 {
@@ -113,7 +120,7 @@ fn save(region: &Raw) -> Verdict<Vec<Vec<u8>>> {
             region.copy_out(offset, size, &mut buffer)?;
             length += buffer.len();
             image.push(buffer);
-            ensure(length < 1 << 30, || "the state does not end".into())?;
+            ensure(length < HELD, || "the state does not end".into())?;
         }
     }
     region.set(1)?;

@@ -76,7 +76,6 @@ impl Subject {
         match self.stream.get_or_init(|| {
             let v2 = V2::open_fresh(self)?;
             v2.recover()?;
-            v2.fits()?;
             v2.save(1 << 20)
         }) {
             Ok(stream) => Ok(stream),

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use vfio_bindings::bindings::vfio as uapi;
 
 use super::subject::{Open, Subject};
-use super::{ensure, fail, not_applicable, succeeds, Verdict};
+use super::{ensure, fail, held, not_applicable, succeeds, Verdict, HELD};
 use crate::error::explain;
 use crate::sys::{self, FeatureData, Moved};
 
@@ -30,8 +30,6 @@ pub const PROBE: u32 = uapi::VFIO_DEVICE_FEATURE_PROBE;
 /// Length of a feature with eight bytes of data.
 pub const ARGSZ: u32 = 16;
 
-/// Most bytes of a stream that are read, in case it never ends.
-const ENDLESS: usize = 1 << 30;
 /// Bytes that are cut into small pieces, so that a large stream does not take hours.
 const CUT: usize = 1 << 16;
 
@@ -142,8 +140,8 @@ impl Stream {
                 0 => return Ok(stream),
                 n => stream.extend_from_slice(&bytes[..n]),
             }
-            if stream.len() > ENDLESS {
-                return fail(format!("the stream has no end within {ENDLESS} bytes"));
+            if stream.len() > HELD {
+                return fail(format!("the stream has no end within {HELD} bytes"));
             }
         }
     }
@@ -281,7 +279,8 @@ impl V2 {
         }
     }
 
-    /// Leaves the check where the device tells of more state than is held here.
+    /// Leaves the check where the running device tells of more state than is held; for all that
+    /// read a whole stream.
     pub fn fits(&self) -> Verdict {
         let mut data: FeatureData = [0; 64];
         let flags = GET | MIG_DATA_SIZE;
@@ -293,13 +292,8 @@ impl V2 {
         {
             return Ok(());
         }
-        let bytes = u64::from_ne_bytes(data[..8].try_into().expect("eight bytes"));
-        // CAST: widening.
-        if bytes <= ENDLESS as u64 {
-            return Ok(());
-        }
-        not_applicable(format!(
-            "the device has {bytes} bytes of state, and the suite holds {ENDLESS}"
+        held(u64::from_ne_bytes(
+            data[..8].try_into().expect("eight bytes"),
         ))
     }
 
@@ -326,6 +320,7 @@ impl V2 {
 
     /// Takes a whole stream of the running device, which runs again then.
     pub fn save(&self, segment: usize) -> Verdict<Vec<u8>> {
+        self.fits()?;
         let stream = self.begin(State::StopCopy)?.drain(segment)?;
         ensure(!stream.is_empty(), || "the stream is empty".into())?;
         self.set(State::Running)?;

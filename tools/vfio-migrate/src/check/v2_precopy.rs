@@ -5,7 +5,7 @@
 use rustix::io::Errno;
 
 use super::v2::{State, Stream, V2};
-use super::{ensure, fail, fails_with, succeeds, Check, Finding, Subject, Verdict};
+use super::{ensure, fail, fails_with, succeeds, Check, Finding, Subject, Verdict, HELD};
 use crate::error::explain;
 
 const NOMSG: &str = "vfio.h, struct vfio_precopy_info: read() at the temporary end of stream \
@@ -70,12 +70,13 @@ fn drain_now(session: &Stream) -> Verdict<(Vec<u8>, End)> {
             Err(Errno::NOMSG) => return Ok((stream, End::Temporary)),
             Err(errno) => return fail(format!("read() fails with {}", explain(errno))),
         }
-        ensure(stream.len() < 1 << 30, || "pre-copy does not end".into())?;
+        ensure(stream.len() < HELD, || "pre-copy does not end".into())?;
     }
 }
 
 fn temporary_end(subject: &Subject, state: State) -> Verdict {
     let v2 = V2::open(subject)?;
+    v2.fits()?;
     v2.needs(state)?;
     let session = v2.begin(state)?;
     let mut told = (0, 0);
@@ -103,6 +104,7 @@ fn temporary_end(subject: &Subject, state: State) -> Verdict {
 
 fn no_enomsg(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
+    v2.fits()?;
     v2.needs(State::PreCopy)?;
     let session = v2.begin(State::PreCopy)?;
     let _ = drain_now(&session)?.1;
@@ -150,6 +152,7 @@ fn info_argsz(subject: &Subject) -> Verdict {
 
 fn initial_bytes(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
+    v2.fits()?;
     v2.needs(State::PreCopy)?;
     let session = v2.begin(State::PreCopy)?;
     let info = || succeeds(session.precopy_info(24), "VFIO_MIG_GET_PRECOPY_INFO");
@@ -166,6 +169,7 @@ fn initial_bytes(subject: &Subject) -> Verdict {
 
 fn whole(subject: &Subject, states: &[State]) -> Verdict {
     let v2 = V2::open(subject)?;
+    v2.fits()?;
     for state in states {
         v2.needs(*state)?;
     }
@@ -184,6 +188,7 @@ fn whole(subject: &Subject, states: &[State]) -> Verdict {
 
 fn nothing_read(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
+    v2.fits()?;
     v2.needs(State::PreCopy)?;
     let session = v2.begin(State::PreCopy)?;
     v2.set(State::StopCopy)?;

@@ -71,6 +71,7 @@ pub fn checks() -> Vec<Check> {
 
 fn end(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
+    v2.fits()?;
     let session = v2.begin(State::StopCopy)?;
     let stream = session.drain(1 << 20)?;
     ensure(!stream.is_empty(), || "the stream is empty".into())?;
@@ -118,6 +119,7 @@ fn direction(subject: &Subject) -> Verdict {
 
 fn empty_calls(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
+    v2.fits()?;
     let session = v2.begin(State::StopCopy)?;
     let found = succeeds(session.read(&mut []), "reading 0 bytes")?;
     ensure(found == 0, || format!("reading 0 bytes returns {found}"))?;
@@ -238,6 +240,7 @@ fn close_before_the_end(subject: &Subject) -> Verdict {
 
 fn second_session(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
+    v2.fits()?;
     let first = v2.begin(State::StopCopy)?;
     v2.set(State::Stop)?;
     let second = v2.begin(State::StopCopy)?;
