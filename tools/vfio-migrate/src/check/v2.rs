@@ -121,12 +121,35 @@ impl Stream {
 
     /// `VFIO_MIG_GET_PRECOPY_INFO`: initial and dirty bytes.
     pub fn precopy_info(&self, argsz: u32) -> Result<(u64, u64), Errno> {
+        let (_, initial, dirty) = self.precopy_info_with_flags(argsz, 0)?;
+        Ok((initial, dirty))
+    }
+
+    /// `VFIO_MIG_GET_PRECOPY_INFO` with flags; returns the flags, initial and dirty bytes.
+    pub fn precopy_info_with_flags(
+        &self,
+        argsz: u32,
+        flags: u32,
+    ) -> Result<(u32, u64, u64), Errno> {
         let mut bytes = [0; 24];
         bytes[..4].copy_from_slice(&argsz.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&flags.to_ne_bytes());
         sys::precopy_info(self.0.as_fd(), &mut bytes)?;
         let word =
             |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        Ok((word(8), word(16)))
+        let flags = u32::from_ne_bytes(bytes[4..8].try_into().expect("four bytes"));
+        Ok((flags, word(8), word(16)))
+    }
+
+    /// Demands that all was read, and that the end is permanent.
+    pub fn is_at_its_end(&self) -> Verdict {
+        for _ in 0..3 {
+            let found = succeeds(self.read(&mut [0; 16]), "reading at the end")?;
+            ensure(found == 0, || format!("{found} bytes come after the end"))?;
+            let readable = succeeds(sys::poll_now(self.0.as_fd()), "poll at the end")?;
+            ensure(readable, || "poll does not say readable at the end".into())?;
+        }
+        Ok(())
     }
 
     /// Reads to the end of the stream, in calls of that many bytes at most.
@@ -226,6 +249,25 @@ impl V2 {
         } else {
             not_applicable(format!("the device has no {state}, which is optional"))
         }
+    }
+
+    /// Leaves the check where the kernel is older than a feature.
+    pub fn knows(&self, feature: u32, name: &str) -> Verdict {
+        let device = &self.open.device;
+        match device.raw_feature(8, PROBE | feature, &mut [0; 64]) {
+            Err(Errno::NOTTY) => {
+                not_applicable(format!("the kernel has no VFIO_DEVICE_FEATURE_{name}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets `VFIO_MIG_GET_PRECOPY_INFO` return flags.
+    pub fn opt_in_to_precopy_info_v2(&self) -> Verdict {
+        self.knows(MIG_PRECOPY_INFO_V2, "MIG_PRECOPY_INFOv2")?;
+        let flags = SET | MIG_PRECOPY_INFO_V2;
+        let result = self.open.device.raw_feature(8, flags, &mut [0; 64]);
+        succeeds(result, "SET of VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2")
     }
 
     /// Changes the state to any number.

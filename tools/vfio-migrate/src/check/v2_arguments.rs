@@ -8,7 +8,7 @@ use super::v2::{
     State, ARGSZ, GET, MIGRATION, MIG_DATA_SIZE, MIG_DEVICE_STATE, MIG_PRECOPY_INFO_V2, PROBE, SET,
     V2,
 };
-use super::{ensure, fails, fails_with, not_applicable, succeeds, Check, Subject, Verdict};
+use super::{ensure, fails, fails_with, succeeds, Check, Subject, Verdict};
 
 const FLAGS: &str = "vfio.h, VFIO_DEVICE_FEATURE_MIGRATION: STOP_COPY alone, or with P2P, \
     PRE_COPY or both; other combinations have no meaning yet";
@@ -168,12 +168,10 @@ fn precopy_info_v2(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
     v2.needs(State::PreCopy)?;
     let set = |flags| call(&v2, 8, MIG_PRECOPY_INFO_V2 | flags);
-    if set(PROBE) == Err(Errno::NOTTY) {
-        return not_applicable("the kernel has no VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2");
-    }
+    v2.knows(MIG_PRECOPY_INFO_V2, "MIG_PRECOPY_INFOv2")?;
     succeeds(set(PROBE | SET), "PROBE with SET")?;
     fails_with(set(GET), Errno::INVAL, "GET")?;
-    succeeds(set(SET), "SET")?;
+    v2.opt_in_to_precopy_info_v2()?;
     let session = v2.begin(State::PreCopy)?;
     succeeds(session.precopy_info(24), "VFIO_MIG_GET_PRECOPY_INFO").map(drop)
 }

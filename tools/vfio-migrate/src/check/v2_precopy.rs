@@ -11,16 +11,25 @@ use crate::error::explain;
 const NOMSG: &str = "vfio.h, struct vfio_precopy_info: read() at the temporary end of stream \
     should return ENOMSG; it is reached when initial_bytes and dirty_bytes are zero";
 const NOT_STOPPED: &str = "vfio.h, struct vfio_precopy_info: ENOMSG may not be returned in \
-    STOP_COPY";
+    STOP_COPY, where the end is read() always returning 0 and poll always returning readable";
 const STATES: &str = "vfio.h, VFIO_MIG_GET_PRECOPY_INFO: valid only in PRE_COPY states, EINVAL \
     from any other; mandatory with VFIO_MIGRATION_PRE_COPY";
 const ARGSZ: &str = "vfio.h, struct vfio_precopy_info: argsz covers the structure";
 const INITIAL: &str =
     "vfio.h, struct vfio_precopy_info: initial_bytes should be non-zero at first \
     and decreases as migration data is read";
+const DIRTY: &str =
+    "vfio.h, struct vfio_precopy_info: dirty_bytes starts at zero; it tracks changes \
+    relative to data previously retrieved";
+const FLAGS: &str =
+    "vfio.h, struct vfio_precopy_info, and vfio_check_precopy_ioctl() of the kernel: \
+    after VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 was set flags are output, of which \
+    VFIO_PRECOPY_INFO_REINIT alone is defined";
 const WHOLE: &str = "vfio.h: moving between the states of the saving group does not affect the \
     FD; the stream taken over all of them can be loaded";
 
+/// `VFIO_PRECOPY_INFO_REINIT`
+const REINIT: u32 = 1;
 /// How often a running device may have something new to read.
 const ROUNDS: usize = 20;
 
@@ -37,6 +46,8 @@ pub fn checks() -> Vec<Check> {
         Check::new("v2-precopy.info-states", STATES, info_states),
         Check::new("v2-precopy.info-argsz", ARGSZ, info_argsz),
         Check::new("v2-precopy.initial-bytes", INITIAL, initial_bytes),
+        Check::new("v2-precopy.dirty-bytes", DIRTY, dirty_bytes),
+        Check::new("v2-precopy.info-flags", FLAGS, info_flags),
         Check::new("v2-precopy.whole-stream", WHOLE, |subject| {
             whole(subject, &[State::PreCopy, State::StopCopy])
         }),
@@ -109,7 +120,8 @@ fn no_enomsg(subject: &Subject) -> Verdict {
     let session = v2.begin(State::PreCopy)?;
     let _ = drain_now(&session)?.1;
     v2.set(State::StopCopy)?;
-    session.drain(1 << 20).map(drop)
+    session.drain(1 << 20)?;
+    session.is_at_its_end()
 }
 
 fn info_states(subject: &Subject) -> Verdict {
@@ -165,6 +177,32 @@ fn initial_bytes(subject: &Subject) -> Verdict {
     ensure(after < before, || {
         format!("initial_bytes is {before} at first and {after} when all was read")
     })
+}
+
+fn dirty_bytes(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    let session = v2.begin(State::PreCopy)?;
+    let (_, dirty) = succeeds(session.precopy_info(24), "VFIO_MIG_GET_PRECOPY_INFO")?;
+    ensure(dirty == 0, || {
+        format!("dirty_bytes is {dirty} before anything was read")
+    })
+}
+
+fn info_flags(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    v2.opt_in_to_precopy_info_v2()?;
+    let session = v2.begin(State::PreCopy)?;
+    for given in [0, REINIT, u32::MAX] {
+        let what = format!("VFIO_MIG_GET_PRECOPY_INFO with flags {given:#x}");
+        let info = session.precopy_info_with_flags(24, given);
+        let (found, _, _) = succeeds(info, &what)?;
+        ensure(found & !REINIT == 0, || {
+            format!("{what} returns the flags {found:#x}")
+        })?;
+    }
+    Ok(())
 }
 
 fn whole(subject: &Subject, states: &[State]) -> Verdict {
