@@ -4,9 +4,9 @@
 
 use rustix::io::Errno;
 
-use super::subject::Open;
-use super::v2::{GET, PROBE, SET};
-use super::{not_applicable, succeeds, Verdict};
+use super::subject::{Open, Subject};
+use super::v2::{GET, PROBE, SET, V2};
+use super::{not_applicable, succeeds, Finding, Verdict};
 use crate::error::explain;
 use crate::sys::{DmaReport, Mapping};
 
@@ -26,6 +26,19 @@ pub const LENGTH: u64 = 1 << 20;
 pub const START_ARGSZ: u32 = 32;
 /// Length of the arguments of REPORT.
 pub const REPORT_ARGSZ: u32 = 40;
+
+/// Opens the device, and resets it where v2 says that it does not run: what a close has left behind
+/// is for other checks.
+pub fn running(subject: &Subject) -> Verdict<Open> {
+    match V2::open_fresh(subject) {
+        Ok(v2) => {
+            v2.recover()?;
+            Ok(v2.open)
+        }
+        Err(Finding::NotApplicable(_)) => Ok(subject.open()?),
+        Err(finding) => Err(finding),
+    }
+}
 
 /// Which of START, STOP and REPORT answer PROBE.
 pub fn answers(open: &Open) -> [bool; 3] {

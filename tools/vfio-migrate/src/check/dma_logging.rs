@@ -5,7 +5,7 @@
 use rustix::io::Errno;
 
 use super::dma_log::{
-    answers, Log, IOVA, LENGTH, LOGGED, PAGE, REPORT_ARGSZ, START, START_ARGSZ, STOP,
+    answers, running, Log, IOVA, LENGTH, LOGGED, PAGE, REPORT_ARGSZ, START, START_ARGSZ, STOP,
 };
 use super::v2::{GET, PROBE, SET};
 use super::{ensure, fails, fails_with, not_applicable, succeeds, Check, Subject, Verdict};
@@ -34,14 +34,14 @@ pub fn checks() -> Vec<Check> {
         Check::new("dma-logging.operations", OPERATIONS, operations),
         Check::new("dma-logging.second-start", ONCE, second_start),
         Check::new("dma-logging.report-before-start", DISABLED, |subject| {
-            let open = subject.open()?;
+            let open = running(subject)?;
             let log = Log::new(&open)?;
             let before = log.report(PAGE);
             log.reports()?;
             fails(before, "REPORT before START").map(drop)
         }),
         Check::new("dma-logging.report-after-stop", DISABLED, |subject| {
-            let open = subject.open()?;
+            let open = running(subject)?;
             let log = Log::new(&open)?;
             log.reports()?;
             fails(log.report(PAGE), "REPORT after STOP").map(drop)
@@ -52,7 +52,7 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn claim(subject: &Subject) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     log.begin()?;
     succeeds(log.report(PAGE), "REPORT")?;
@@ -69,7 +69,7 @@ fn together(subject: &Subject) -> Verdict {
 }
 
 fn operations(subject: &Subject) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     for (name, feature, argsz) in [("START", START, START_ARGSZ), ("STOP", STOP, 8)] {
         for (what, operation) in [("GET", GET), ("PROBE of GET", GET | PROBE)] {
@@ -87,7 +87,7 @@ fn operations(subject: &Subject) -> Verdict {
 }
 
 fn second_start(subject: &Subject) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     log.begin()?;
     fails(log.start(PAGE, &[(IOVA, LOGGED)]), "a second START").map(drop)
@@ -95,7 +95,7 @@ fn second_start(subject: &Subject) -> Verdict {
 
 /// Starts that are refused, between two that are not: it is the ranges that are wrong.
 fn ranges(subject: &Subject) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     log.begin()?;
     succeeds(log.stop(), "STOP")?;
@@ -123,7 +123,7 @@ fn ranges(subject: &Subject) -> Verdict {
 }
 
 fn report_arguments(subject: &Subject) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     log.reports()?;
     log.begin()?;

@@ -2,7 +2,7 @@
 
 //! DMA logging: what START selects, what REPORT writes, and the states of migration.
 
-use super::dma_log::{Log, IOVA, LENGTH, LOGGED, PAGE};
+use super::dma_log::{running, Log, IOVA, LENGTH, LOGGED, PAGE};
 use super::v2::{State, STATES, V2};
 use super::{ensure, succeeds, Check, Subject, Verdict};
 use crate::sys::page_size;
@@ -69,7 +69,7 @@ fn in_state(subject: &Subject, state: State) -> Verdict {
 }
 
 fn selected(subject: &Subject) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     for hint in [PAGE].into_iter().chain(OTHERS) {
         let what = format!("START with pages of {hint} bytes");
@@ -83,7 +83,7 @@ fn selected(subject: &Subject) -> Verdict {
 }
 
 fn many_ranges(subject: &Subject) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     log.reports()?;
     // CAST: some hundreds.
@@ -101,7 +101,7 @@ fn many_ranges(subject: &Subject) -> Verdict {
 /// Whether bits are cleared shows in a bitmap of ones, whether it is written behind its end in one
 /// of zeroes.
 fn only_sets(subject: &Subject) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     log.reports()?;
     log.begin()?;
@@ -112,7 +112,7 @@ fn only_sets(subject: &Subject) -> Verdict {
 }
 
 fn report_by(subject: &Subject, size: u64) -> Verdict {
-    let open = subject.open()?;
+    let open = running(subject)?;
     let log = Log::new(&open)?;
     log.reports()?;
     log.begin()?;

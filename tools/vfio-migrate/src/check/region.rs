@@ -49,8 +49,19 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Opens the device and finds the region, which has more bytes than its header.
+    /// Opens the device, which runs then.
     pub fn open(subject: &Subject, protocol: Protocol, header: u64) -> Verdict<Self> {
+        let region = Self::open_fresh(subject, protocol, header)?;
+        // What a close has left behind is for the checks that look at it alone.
+        if region.u32(0)? != 1 {
+            region.reset()?;
+        }
+        Ok(region)
+    }
+
+    /// Opens the device as the last close has left it, and finds the region, which has more bytes
+    /// than its header.
+    pub fn open_fresh(subject: &Subject, protocol: Protocol, header: u64) -> Verdict<Self> {
         let open = subject.open()?;
         let kind = protocol.region().expect("a protocol with a region");
         let Some(info) = open.device.region_of(kind).cloned() else {

@@ -230,7 +230,7 @@ fn go(region: &Raw, state: u32, image: &[u8]) -> Verdict {
 }
 
 fn info(subject: &Subject) -> Verdict {
-    let region = open(subject)?;
+    let region = Raw::open_fresh(subject, Protocol::Region2018, HEADER)?;
     let info = &region.info;
     ensure(info.readable && info.writable && info.mappable, || {
         "it lacks one of READ, WRITE and MMAP".into()

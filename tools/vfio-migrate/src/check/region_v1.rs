@@ -55,7 +55,7 @@ pub fn checks() -> Vec<Check> {
         Check::new("region-v1.reserved", RESERVED, reserved),
         Check::new("region-v1.read-only-fields", READ_ONLY, read_only),
         Check::new("region-v1.initial-state", STATES, |s| {
-            open(s)?.is_in(1, "after open")
+            Raw::open_fresh(s, Protocol::RegionV1, HEADER)?.is_in(1, "after open")
         }),
         Check::new("region-v1.invalid-states", STATES, invalid_states),
         Check::new("region-v1.same-state-again", STATES, same_state),
