@@ -70,8 +70,17 @@ fn call(v2: &V2, argsz: u32, flags: u32) -> Result<(), Errno> {
     v2.open.device.raw_feature(argsz, flags, &mut data)
 }
 
-fn probe(subject: &Subject, feature: u32, operations: u32) -> Verdict {
+/// Opens the device for a feature, of which only the length of the data came later than v2.
+fn open_for(subject: &Subject, feature: u32) -> Verdict<V2> {
     let v2 = V2::open(subject)?;
+    if feature == MIG_DATA_SIZE {
+        v2.knows(feature, "MIG_DATA_SIZE, which came with Linux 6.2")?;
+    }
+    Ok(v2)
+}
+
+fn probe(subject: &Subject, feature: u32, operations: u32) -> Verdict {
+    let v2 = open_for(subject, feature)?;
     for flags in [0, GET, SET, GET | SET] {
         let result = call(&v2, ARGSZ, feature | PROBE | flags);
         let what = format!("PROBE with flags {:#x}", flags >> 16);
@@ -87,7 +96,7 @@ fn probe(subject: &Subject, feature: u32, operations: u32) -> Verdict {
 }
 
 fn operations_of(subject: &Subject, feature: u32, operations: u32) -> Verdict {
-    let v2 = V2::open(subject)?;
+    let v2 = open_for(subject, feature)?;
     fails_with(
         call(&v2, ARGSZ, feature),
         Errno::INVAL,
@@ -116,7 +125,7 @@ fn operations_of(subject: &Subject, feature: u32, operations: u32) -> Verdict {
 }
 
 fn argsz(subject: &Subject, feature: u32) -> Verdict {
-    let v2 = V2::open(subject)?;
+    let v2 = open_for(subject, feature)?;
     for argsz in 0..ARGSZ {
         let result = call(&v2, argsz, feature | GET);
         fails_with(result, Errno::INVAL, &format!("GET with argsz {argsz}"))?;
@@ -149,7 +158,7 @@ fn get_returns_no_fd(subject: &Subject) -> Verdict {
 }
 
 fn data_size(subject: &Subject) -> Verdict {
-    let v2 = V2::open(subject)?;
+    let v2 = open_for(subject, MIG_DATA_SIZE)?;
     for state in v2.states().collect::<Vec<_>>() {
         let _session = v2.go(subject, state)?;
         let mut data = [0; 64];
