@@ -11,6 +11,7 @@ mod alone;
 mod dma_log;
 mod dma_logging;
 mod dma_report;
+mod kept;
 mod lifetime;
 mod list;
 mod region;

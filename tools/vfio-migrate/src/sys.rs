@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode};
 use vfio_bindings::bindings::vfio as uapi;
 
-pub use child::{end_with_parent, pidfd};
+pub use child::{end_with_parent, memory_file, pidfd};
 pub use feature::{
     device_feature, dma_logging_report, precopy_info, set_mig_state, DmaReport, FeatureData, Moved,
 };

@@ -15,15 +15,16 @@ import pytest
 import modules
 import mtty
 from iommufd import HAS_IOMMUFD
+from patience import SLOWNESS
 
 
-def check(vfio_migrate, name, *arguments, status=0, timeout=280):
+def check(vfio_migrate, name, *arguments, status=0):
     """Runs the suite; returns what it printed."""
     result = subprocess.run(
         [vfio_migrate, "check", name, *arguments],
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=280 * SLOWNESS,
         check=False,
     )
     assert result.returncode == status, result.stdout[-3000:] + result.stderr
@@ -171,7 +172,7 @@ def is_alive(pid):
 
 
 def ended(process, status):
-    report = json.loads(process.communicate(timeout=200)[0])
+    report = json.loads(process.communicate(timeout=200 * SLOWNESS)[0])
     assert process.returncode == status
     assert tuple(check["name"] for check in report["checks"]) == RACES
     return report
@@ -186,11 +187,12 @@ def test_a_check_that_is_killed_fails_and_the_next_one_runs(vfio_migrate, bdfs):
 
 
 def test_a_check_that_does_not_end_fails_and_the_next_one_runs(vfio_migrate, bdfs):
-    with stopped(vfio_migrate, bdfs[0], "--time-limit", "20") as (process, child):
+    limit = 20 * SLOWNESS
+    with stopped(vfio_migrate, bdfs[0], "--time-limit", str(limit)) as (process, child):
         assert is_alive(child)
         report = ended(process, 5)
     assert not is_alive(child)
-    assert of_status(report, "fail") == {RACES[0]: "the check did not end within 20 s"}
+    assert of_status(report, "fail") == {RACES[0]: f"the check did not end within {limit} s"}
     assert set(of_status(report, "pass")) == {RACES[1]}
 
 

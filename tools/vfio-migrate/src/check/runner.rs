@@ -11,6 +11,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::kept::Kept;
 use super::{fail, Check, Entry, Finding, Verdict};
 use crate::error::{Error, Result};
 use crate::sys;
@@ -23,6 +24,7 @@ pub struct Runner {
     limit: Duration,
     /// Readable when the user wants it to end.
     end: OwnedFd,
+    kept: Kept,
     stopped: bool,
 }
 
@@ -51,6 +53,7 @@ impl Runner {
         Ok(Self {
             limit,
             end: sys::end_requests().map_err(Error::step("taking over signals"))?,
+            kept: Kept::new().map_err(Error::step("making a file in memory"))?,
             stopped: false,
         })
     }
@@ -75,8 +78,9 @@ impl Runner {
 
     fn outcome(&self, command: &mut Command) -> Result<Outcome> {
         // In a process group of its own, so that Ctrl-C is for the parent to handle.
+        let kept = self.kept.hand_over();
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(kept.map_err(Error::file("a file in memory"))?)
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()

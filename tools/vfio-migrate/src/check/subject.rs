@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 
 use vfio_bindings::bindings::vfio as uapi;
 
+use super::kept::Kept;
 use super::v2::V2;
 use super::Verdict;
 use crate::address::Address;
@@ -21,6 +22,8 @@ pub struct Subject {
     address: Address,
     /// A stream that the device gave.
     stream: OnceCell<Verdict<Vec<u8>>>,
+    /// Where it is for the other checks, too.
+    kept: Option<Kept>,
 }
 
 /// An open device with a container of its own; dropping it closes both.
@@ -46,6 +49,15 @@ impl Subject {
             bus: Bus::default(),
             address,
             stream: OnceCell::new(),
+            kept: None,
+        }
+    }
+
+    /// Takes a device whose stream another check may have taken before.
+    pub fn with_kept_stream(address: Address) -> Self {
+        Self {
+            kept: Kept::inherited().ok(),
+            ..Self::new(address)
         }
     }
 
@@ -73,13 +85,22 @@ impl Subject {
 
     /// A whole stream of v2 that the device gave when it ran.
     pub fn stream(&self) -> Verdict<&[u8]> {
-        match self.stream.get_or_init(|| {
-            let v2 = V2::open_fresh(self)?;
-            v2.recover()?;
-            v2.save(1 << 20)
-        }) {
+        match self.stream.get_or_init(|| self.take_stream()) {
             Ok(stream) => Ok(stream),
             Err(finding) => Err(finding.clone()),
         }
+    }
+
+    fn take_stream(&self) -> Verdict<Vec<u8>> {
+        if let Some(stream) = self.kept.as_ref().and_then(Kept::load) {
+            return Ok(stream);
+        }
+        let v2 = V2::open_fresh(self)?;
+        v2.recover()?;
+        let stream = v2.save(1 << 20)?;
+        if let Some(kept) = &self.kept {
+            kept.store(&stream);
+        }
+        Ok(stream)
     }
 }

@@ -122,6 +122,6 @@ fn run_alone(name: &str, address: Address, output: &Output) -> Result<()> {
         .into_iter()
         .find(|check| check.name == name)
         .ok_or_else(|| Error::NoCheck(name.to_owned()))?;
-    let verdict = check::alone(&check, &Subject::new(address));
+    let verdict = check::alone(&check, &Subject::with_kept_stream(address));
     output.line(serde_json::to_string(&verdict).unwrap_or_default())
 }
