@@ -123,12 +123,18 @@ def test_two_devices_of_one_guest(start, names, rng):
     assert [one.buffer() for one in machine.edus] == contents
 
 
-def test_a_device_is_removed_from_a_running_guest(start, parent, name):
-    """QEMU hears of it and asks the guest; the guest gives the device up, and goes on."""
-    machine = start(name)
+def test_a_device_is_removed_from_a_running_guest(start, parent, names, rng):
+    """QEMU hears of it and asks the guest; the guest gives the device up, and goes on.
+
+    It has another device in the same container, which keeps its IOMMU. Without that the stock kernel
+    takes it from the container under QEMU's calls (security.rst, "Known limits").
+    """
+    machine = start(names[0], names[1])
     machine.enable()
+    content = rng.randbytes(BUFFER_SIZE)
+    machine.edus[1].fill(content)
     assert machine.edu.factorial(5) == 120
-    thread = threading.Thread(target=mediated.remove, args=(name,))
+    thread = threading.Thread(target=mediated.remove, args=(names[0],))
     thread.start()
     thread.join(2)
     assert thread.is_alive()
@@ -138,5 +144,7 @@ def test_a_device_is_removed_from_a_running_guest(start, parent, name):
         return not thread.is_alive()
 
     machine.wait(given_up, "the end of the removal")
-    assert mediated.children(parent) == []
+    assert sorted(mediated.children(parent)) == sorted(names[1:])
     assert machine.status() == "running"
+    assert machine.edus[1].buffer() == content
+    assert machine.edus[1].factorial(6) == 720
