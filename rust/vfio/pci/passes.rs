@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Passes of the driver's own DMA, and resets of the function by others, which exclude each other.
+//! The driver's own use of a function, and resets of it by others, which exclude each other.
 //!
 //! A reset through sysfs holds the device lock alone. It clears the function's configuration and
-//! brings it back a while later: a transfer in between would come to nothing, or end nowhere.
+//! brings it back a while later: a transfer in between would come to nothing, or end nowhere, and what
+//! the driver sets in PCI_COMMAND would not be what it clears.
 
 use kernel::{
     prelude::*,

@@ -221,7 +221,6 @@ impl CoreDevice {
             .and_then(|domain| Mapping::new(domain, page))
             .map_err(PassError::Failed)?;
         let registers = self.registers(bar).map_err(PassError::Failed)?;
-        let _pass = self.passes().begin().map_err(PassError::Failed)?;
 
         if let Some(user) = user {
             // SAFETY: `user` is attached to the group, which is valid. The device is idle and has

@@ -11,6 +11,7 @@ use migration::device::{
 };
 
 use super::{
+    passes::Pass,
     power::Awake,
     CoreDevice, //
 };
@@ -36,13 +37,16 @@ pub struct Registers<'a> {
     bar: u8,
     /// Bits of PCI_COMMAND to be cleared in the end.
     set: Cell<u16>,
+    /// Keeps resets by others away, which clear PCI_COMMAND and restore it.
+    pass: Option<Pass<'a>>,
     _awake: Awake<'a>,
 }
 
 impl CoreDevice {
     /// Takes the registers of a BAR for the driver.
     ///
-    /// `EIO` while the guest has the device in a low-power state. Must not be called with
+    /// `EIO` while the guest has the device in a low-power state, `EBUSY` where a reset by others does
+    /// not end. Must not be called with
     /// `memory_lock` held, so not from within another [`Registers`].
     pub fn registers(&self, bar: u8) -> Result<Registers<'_>> {
         let awake = self.wake()?;
@@ -50,12 +54,14 @@ impl CoreDevice {
         unsafe { bindings::rvfio_memory_lock(self.as_raw()) };
 
         // INVARIANT: The lock was just taken.
-        let registers = Registers {
+        let mut registers = Registers {
             core: self,
             bar,
             set: Cell::new(0),
+            pass: None,
             _awake: awake,
         };
+        registers.pass = Some(self.passes().begin()?);
 
         // SAFETY: `pdev` is valid; the power state changes under `memory_lock` only.
         let power = unsafe { (*self.pdev()).current_state };
@@ -126,6 +132,10 @@ impl Drop for Registers<'_> {
         // SAFETY: By the type invariants of `CoreDevice` and `Self`: the lock is held.
         unsafe {
             bindings::rvfio_command_clear(self.core.as_raw(), set);
+        }
+        drop(self.pass.take());
+        // SAFETY: As above. Nobody else has a pass before this.
+        unsafe {
             bindings::rvfio_memory_unlock(self.core.as_raw());
         }
     }
