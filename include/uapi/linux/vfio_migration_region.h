@@ -13,7 +13,8 @@
  * a read(2) or write(2) on the VFIO device and has a meaning of its own.  The
  * data section follows at data.offset.  It is page aligned, can be mapped with
  * mmap(2) (the region's sparse-mmap capability names it) and can be read and
- * written as well.
+ * written as well.  A mapping is filled once: of pages that MADV_DONTNEED took
+ * from it an access is SIGBUS, until they are mapped anew.
  *
  * An access to the header covers one whole field or several whole neighbouring
  * fields; a 64-bit field may also be accessed as two 32-bit halves in

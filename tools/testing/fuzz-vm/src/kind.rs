@@ -71,7 +71,8 @@ kinds! {
     Map, "mmap", [EINVAL, ENOMEM, EACCES, EPERM];
     Unmap, "munmap", [];
     Protect, "mprotect", [EACCES, EINVAL, ENOMEM];
-    Advise, "madvise", [ENODEV, EINVAL, ENOMEM, EBUSY, EBADF, EAGAIN];
+    // EFAULT: MADV_POPULATE_*, after MADV_DONTNEED has taken pages of the data section away.
+    Advise, "madvise", [EFAULT, ENODEV, EINVAL, ENOMEM, EBUSY, EBADF, EAGAIN];
     Touch, "access to a mapping", [EFAULT, EIO];
     Splice, "vmsplice", [EFAULT, EAGAIN, EIO];
     // Data files of v2.

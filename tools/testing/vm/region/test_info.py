@@ -15,6 +15,9 @@ from errnos import refused
 
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
+# Of asm-generic/mman-common.h; Python has no name for it.
+MADV_POPULATE_READ = 22
+
 
 def map_region(guest, index, offset, size, flags=mmap.MAP_SHARED, prot=READ_WRITE):
     region = guest.device.regions[index]
@@ -81,6 +84,27 @@ def test_mapping_and_calls_see_the_same_bytes(guest, rng):
             assert region.raw_write(4096 + at, part) == len(part)
         content = content[:at] + part + content[at + len(part) :]
     assert region.raw_read(4096, size) == content == region.area[:]
+
+
+def test_pages_that_a_mapping_gives_up_come_back_with_the_next_mapping(guest):
+    """No fault brings them back: an access is SIGBUS then, and EFAULT from the kernel."""
+    region, size = guest.region, guest.region.data_size
+    region.area[:] = bytes(range(256)) * (size // 256)
+    region.area.madvise(mmap.MADV_DONTNEED, m.PAGE, m.PAGE)
+    with refused(errno.EFAULT):
+        region.area.madvise(MADV_POPULATE_READ, 0, 2 * m.PAGE)
+    ours, theirs = os.pipe()
+    with refused(errno.EFAULT):
+        os.write(theirs, memoryview(region.area)[m.PAGE : m.PAGE + 16])
+    os.close(ours)
+    os.close(theirs)
+    content = bytes(range(256)) * (size // 256)
+    assert region.area[: m.PAGE] == content[: m.PAGE]
+    assert region.area[2 * m.PAGE :] == content[2 * m.PAGE :]
+    assert region.raw_read(4096, size) == content
+    again = mmap.mmap(guest.device.fd, size, offset=region.info.offset + 4096)
+    assert again[:] == content
+    again.close()
 
 
 def test_calls_stop_at_the_end_of_the_region(guest):
