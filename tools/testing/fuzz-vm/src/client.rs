@@ -172,6 +172,10 @@ impl<'a> Client<'a> {
     pub fn ioctl(&mut self, kind: Kind, fd: &OwnedFd, request: u32, argument: &mut [u8]) -> Result {
         self.store(argument);
         let address = self.address(argument.len());
+        let kind = match address == self.good(argument.len()) {
+            true => kind,
+            false => kind.elsewhere(),
+        };
         let result = self.call(kind, || sys::ioctl(fd.as_raw_fd(), request, address));
         argument.copy_from_slice(&self.load(argument.len()));
         result

@@ -63,6 +63,8 @@ kinds! {
     // E2BIG: too many ranges for a DMA log. EBADF: the eventfd of LOW_POWER_ENTRY_WITH_WAKEUP.
     Feature, "DEVICE_FEATURE", [E2BIG, EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EIO, ENODEV, EPERM, EOPNOTSUPP];
     MigrationState, "MIG_DEVICE_STATE set", [EINVAL, EFAULT, EBUSY, EIO, ENODEV, ETIMEDOUT, EINTR, ENOMEM];
+    // Any of the two above, by what happens to be at an address.
+    Elsewhere, "DEVICE_FEATURE elsewhere", [E2BIG, EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, ENOTTY, EOPNOTSUPP, EPERM, ETIMEDOUT];
     // E2BIG: an argument of BIND_IOMMUFD that is longer than the kernel knows.
     OtherIoctl, "other ioctl", [E2BIG, EINVAL, EFAULT, ENOTTY];
     // The device's file.
@@ -94,6 +96,18 @@ kinds! {
     HostLooks, "debugfs read", [ENOENT, ENODEV, EIO];
 }
 
+impl Kind {
+    /// What an ioctl of this kind is when its structure is not the one that was made for it.
+    ///
+    /// The number of a feature is in the structure, so it may be any other.
+    pub fn elsewhere(self) -> Self {
+        match self {
+            Self::Feature | Self::MigrationState => Self::Elsewhere,
+            kind => kind,
+        }
+    }
+}
+
 /// The name of an errno.
 pub fn errno_name(errno: i32) -> String {
     const NAMES: &[(i32, &str)] = &[
@@ -123,5 +137,30 @@ pub fn errno_name(errno: i32) -> String {
     match NAMES.iter().find(|(number, _)| *number == errno) {
         Some((_, name)) => (*name).into(),
         None => format!("errno {errno}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{errno_name, Kind};
+
+    #[test]
+    fn what_is_elsewhere_may_be_any_feature() {
+        for kind in [Kind::Feature, Kind::MigrationState] {
+            for errno in kind.errors() {
+                assert!(
+                    kind.elsewhere().errors().contains(errno),
+                    "{kind:?} {errno}"
+                );
+            }
+        }
+        assert_eq!(Kind::SetIrqs.elsewhere(), Kind::SetIrqs);
+    }
+
+    #[test]
+    fn every_error_has_a_name() {
+        for errno in Kind::ALL.iter().flat_map(|kind| kind.errors()) {
+            assert!(!errno_name(*errno).starts_with("errno"), "{errno}");
+        }
     }
 }
