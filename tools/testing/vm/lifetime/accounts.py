@@ -35,7 +35,7 @@ def references():
     return int(pathlib.Path(f"/sys/module/{modules.DRIVER}/refcnt").read_text(encoding="ascii"))
 
 
-def held():
+def _held():
     """Returns all that must be the same before and after a user of a device, exactly."""
     return {
         "pinned pages": pins(),
@@ -44,10 +44,22 @@ def held():
     }
 
 
+def held(quiet=1, seconds=20):
+    """Returns what is held, once it has been the same for a while: much ends after its process."""
+    end = time.monotonic() + seconds
+    now, since = _held(), time.monotonic()
+    while time.monotonic() < since + quiet:
+        assert time.monotonic() < end, f"there are changes all the time, {now} now"
+        time.sleep(0.01)
+        if (then := _held()) != now:
+            now, since = then, time.monotonic()
+    return now
+
+
 def returns_to(before, seconds=10):
     """Asserts that what is held gets to what it was; much of it ends a moment after a process."""
     end = time.monotonic() + seconds
-    while (now := held()) != before:
+    while (now := _held()) != before:
         assert time.monotonic() < end, f"{now} instead of {before}"
         time.sleep(0.01)
 
