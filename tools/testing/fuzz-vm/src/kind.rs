@@ -7,7 +7,7 @@
 
 use libc::{
     E2BIG, EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOENT,
-    ENOMEM, ENOMSG, ENOSPC, ENOTTY, EOPNOTSUPP, EOVERFLOW, EPERM, ERANGE, ESPIPE, ETIMEDOUT,
+    ENOMEM, ENOMSG, ENOSPC, ENOTTY, EOPNOTSUPP, EOVERFLOW, EPERM, ERANGE, ESPIPE, ESRCH, ETIMEDOUT,
 };
 
 macro_rules! kinds {
@@ -60,11 +60,11 @@ kinds! {
     // EBUSY: the vfio-pci core does not wait for those who access the device.
     HotReset, "PCI_HOT_RESET", [EBUSY, EINVAL, EFAULT, ENODEV, EBADF, ENOTTY, EAGAIN];
     IoEventFd, "IOEVENTFD", [ENOTTY];
-    // E2BIG: too many ranges for a DMA log. EBADF: the eventfd of LOW_POWER_ENTRY_WITH_WAKEUP.
-    Feature, "DEVICE_FEATURE", [E2BIG, EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EIO, ENODEV, EPERM, EOPNOTSUPP];
+    // E2BIG: too many ranges for a DMA log. EOVERFLOW: one beyond the last address. EBADF: the eventfd of LOW_POWER_ENTRY_WITH_WAKEUP.
+    Feature, "DEVICE_FEATURE", [E2BIG, EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EIO, ENODEV, EPERM, EOPNOTSUPP, EOVERFLOW];
     MigrationState, "MIG_DEVICE_STATE set", [EINVAL, EFAULT, EBUSY, EIO, ENODEV, ETIMEDOUT, EINTR, ENOMEM];
     // Any of the two above, by what happens to be at an address.
-    Elsewhere, "DEVICE_FEATURE elsewhere", [E2BIG, EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, ENOTTY, EOPNOTSUPP, EPERM, ETIMEDOUT];
+    Elsewhere, "DEVICE_FEATURE elsewhere", [E2BIG, EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, ENOTTY, EOPNOTSUPP, EOVERFLOW, EPERM, ETIMEDOUT];
     // E2BIG: an argument of BIND_IOMMUFD that is longer than the kernel knows.
     OtherIoctl, "other ioctl", [E2BIG, EINVAL, EFAULT, ENOTTY];
     // The device's file.
@@ -87,12 +87,14 @@ kinds! {
     DmaUnmap, "UNMAP_DMA", [EINVAL, EFAULT, ENOENT, EBUSY, ENOMEM, EOVERFLOW];
     Dirty, "DIRTY_PAGES", [EINVAL, EFAULT, ENOENT, ENOMEM, EOVERFLOW];
     ContainerOther, "container ioctl", [EINVAL, EFAULT, ENOTTY, EBUSY];
-    Group, "group ioctl", [EINVAL, EFAULT, ENOTTY, EBUSY, EPERM];
+    // EBADF: a container's descriptor, of what happens to be at an address.
+    Group, "group ioctl", [EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EPERM];
     GroupOpen, "second open of the group", [EBUSY];
     Open, "open", [ENOMEM, EIO, ETIMEDOUT];
     Close, "close", [];
     // Others.
-    Interrupt, "signal to a thread", [];
+    // ESRCH: the thread has just ended.
+    Interrupt, "signal to a thread", [ESRCH];
     HostLooks, "debugfs read", [ENOENT, ENODEV, EIO];
 }
 
@@ -132,6 +134,7 @@ pub fn errno_name(errno: i32) -> String {
         (EPERM, "EPERM"),
         (ERANGE, "ERANGE"),
         (ESPIPE, "ESPIPE"),
+        (ESRCH, "ESRCH"),
         (ETIMEDOUT, "ETIMEDOUT"),
     ];
     match NAMES.iter().find(|(number, _)| *number == errno) {

@@ -105,8 +105,28 @@ impl Reservation {
         }
     }
 
-    /// Maps something there, in place of what is.
+    /// Maps something there, in place of what is; on an error nothing is there.
     pub fn map(&self, offset: usize, len: usize, how: MapHow) -> Result {
+        let result = self.replace(offset, len, how);
+        if result.is_err() {
+            // The kernel may have taken away what was there already: nobody else may come there.
+            self.unmap(offset, len)?;
+        }
+        result
+    }
+
+    /// Takes away what is mapped there; the address space stays reserved.
+    pub fn unmap(&self, offset: usize, len: usize) -> Result {
+        let nothing = MapHow {
+            protection: libc::PROT_NONE,
+            flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            ..MapHow::MEMORY
+        };
+        self.replace(offset, len, nothing)
+    }
+
+    /// Maps something there.
+    fn replace(&self, offset: usize, len: usize, how: MapHow) -> Result {
         let at = self.range(offset, len)?;
         let flags = how.flags | libc::MAP_FIXED;
         // SAFETY: The range is reserved for the kernel's accesses; nothing else is replaced.
@@ -116,19 +136,6 @@ impl Reservation {
             true => Err(last()),
             false => Ok(0),
         }
-    }
-
-    /// Takes away what is mapped there; the address space stays reserved.
-    pub fn unmap(&self, offset: usize, len: usize) -> Result {
-        self.map(
-            offset,
-            len,
-            MapHow {
-                protection: libc::PROT_NONE,
-                flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                ..MapHow::MEMORY
-            },
-        )
     }
 
     /// Changes the protection.
