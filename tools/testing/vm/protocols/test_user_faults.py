@@ -126,6 +126,49 @@ def test_ioctls(guest):
         guest.device.clear_irq(INTX)
 
 
+@pytest.mark.physical
+@pytest.mark.container
+@pytest.mark.parametrize("end", ["memory", "reset"])
+def test_memory_of_a_transfer_that_cannot_be_marked(guest, rng, end):
+    """The device cannot be stopped while the container does not know what it has written."""
+    content = guest.furnish(rng)
+    start, length = ctypes.c_void_p(guest.memory.address), ctypes.c_size_t(mmap.PAGESIZE)
+    guest.memory.bytes[: mmap.PAGESIZE] = bytes(mmap.PAGESIZE)
+    guest.device.dirty_pages(True)
+    guest.edu.start(BUFFER, guest.IOVA, BUFFER_SIZE, edu.TO_MEMORY)
+    assert libc.mprotect(start, length, PROT_READ) == 0
+
+    def cannot_be_marked():
+        try:
+            assert guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
+        except OSError as error:
+            assert error.errno == errno.EFAULT, error
+            return True
+        return False
+
+    guest.edu.wait(cannot_be_marked)
+    with refused(errno.EFAULT):
+        guest.edu.read64(edu.DMA_COMMAND)
+    with refused(errno.EFAULT):
+        guest.edu.write64(edu.DMA_COUNT, 1)
+    with refused(errno.EFAULT):
+        guest.v2.set(v2.STOP)
+    assert guest.v2.state == v2.RUNNING
+    if end == "reset":
+        guest.device.reset()
+        guest.device.enable(6)
+    assert libc.mprotect(start, length, 3) == 0
+    if end == "memory":
+        assert guest.edu.read64(edu.DMA_COMMAND) == edu.TO_MEMORY
+        assert guest.memory.bytes[:BUFFER_SIZE] == content[:BUFFER_SIZE]
+        bitmap = bytearray(guest.memory.size // 4096 // 8)
+        guest.device.dirty_bitmap(guest.IOVA, bitmap)
+        assert bitmap[0] & 1
+        guest.v2.set(v2.STOP)
+        guest.v2.set(v2.RUNNING)
+    guest.works(rng)
+
+
 def test_fields_of_2018_that_cannot_be_written_back(guest, rng):
     """What a failed read has staged or found is there for the next."""
     guest.furnish(rng)
