@@ -58,9 +58,14 @@ def test_save_waits_for_a_computation(pair):
     source, target = pair
     source.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
     source.edu.factorial(5)
-    source.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 1)
-    source.edu.write32(edu.FACTORIAL, OPERAND)
-    assert source.edu.read32(edu.STATUS) & edu.COMPUTING
+
+    def computes():
+        source.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 1)
+        source.edu.write32(edu.FACTORIAL, OPERAND)
+        return source.edu.read32(edu.STATUS) & edu.COMPUTING
+
+    # Again where this process was held up until the end.
+    source.edu.wait(computes)
     image = source.region.save()
     assert source.edu.read32(edu.FACTORIAL) == 0
     target.region.load(image)

@@ -129,19 +129,32 @@ RACES = ("lifetime.reset-races-set-state", "lifetime.set-state-races-set-state")
 def stopped(vfio_migrate, name, *arguments):
     """Runs the two races, and stops the first when it has the device.
 
-    The value is the suite and the race's process.
+    The value is the suite and the race's process. The race lasts 1.5 s, so that it may be over
+    before it is found on a busy machine; then all begins again.
     """
-    with subprocess.Popen(
-        [vfio_migrate, "check", name, "--json", "--only", "races-set-state", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            child = eventually(lambda: child_with_device(process.pid))
-            os.kill(child, signal.SIGSTOP)
-            yield process, child
-        finally:
-            process.kill()
+    command = [vfio_migrate, "check", name, "--json", "--only", "races-set-state", *arguments]
+    for _ in range(20):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                child = stop_first_race(process.pid)
+                if child:
+                    yield process, child
+                    return
+            finally:
+                process.kill()
+    raise TimeoutError("the first race was never found")
+
+
+def stop_first_race(suite):
+    """Returns the process that is stopped, None where it is another or has ended."""
+    child = eventually(lambda: child_with_device(suite))
+    process = pathlib.Path(f"/proc/{child}")
+    with contextlib.suppress(OSError):
+        os.kill(child, signal.SIGSTOP)
+        eventually(lambda: "\nState:\tR" not in (process / "status").read_text())
+        if RACES[0].encode() in (process / "cmdline").read_bytes() and has_device(child):
+            return child
+    return None
 
 
 def eventually(found, seconds=60):
@@ -158,10 +171,17 @@ def child_with_device(parent):
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if f"\nPPid:\t{parent}\n" in (process / "status").read_text():
-                files = (process / "fd").iterdir()
-                if any("vfio-device" in os.readlink(file) for file in files):
+                if has_device(process.name):
                     return int(process.name)
     return None
+
+
+def has_device(pid):
+    try:
+        files = pathlib.Path(f"/proc/{pid}/fd").iterdir()
+        return any("vfio-device" in os.readlink(file) for file in files)
+    except OSError:
+        return False
 
 
 def is_alive(pid):
