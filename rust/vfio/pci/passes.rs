@@ -3,8 +3,8 @@
 //! The driver's own use of a function, and resets of it by others, which exclude each other.
 //!
 //! A reset through sysfs holds the device lock alone. It clears the function's configuration and
-//! brings it back a while later: a transfer in between would come to nothing, or end nowhere, and what
-//! the driver sets in PCI_COMMAND would not be what it clears.
+//! brings it back a while later: a transfer in between would come to nothing, or end nowhere, and
+//! what the driver sets in PCI_COMMAND would not be what it clears.
 
 use kernel::{
     prelude::*,

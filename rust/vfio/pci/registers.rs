@@ -45,9 +45,9 @@ pub struct Registers<'a> {
 impl CoreDevice {
     /// Takes the registers of a BAR for the driver.
     ///
-    /// `EIO` while the guest has the device in a low-power state, `EBUSY` where a reset by others does
-    /// not end. Must not be called with
-    /// `memory_lock` held, so not from within another [`Registers`].
+    /// `EIO` while the guest has the device in a low-power state, `EBUSY` where a reset by others
+    /// does not end. Must not be called with `memory_lock` held, so not from within another
+    /// [`Registers`].
     pub fn registers(&self, bar: u8) -> Result<Registers<'_>> {
         let awake = self.wake()?;
         // SAFETY: By the type invariant of `CoreDevice`.

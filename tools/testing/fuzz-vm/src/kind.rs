@@ -60,7 +60,8 @@ kinds! {
     // EBUSY: the vfio-pci core does not wait for those who access the device.
     HotReset, "PCI_HOT_RESET", [EBUSY, EINVAL, EFAULT, ENODEV, EBADF, ENOTTY, EAGAIN];
     IoEventFd, "IOEVENTFD", [ENOTTY];
-    // E2BIG: too many ranges for a DMA log. EOVERFLOW: one beyond the last address. EBADF: the eventfd of LOW_POWER_ENTRY_WITH_WAKEUP.
+    // E2BIG: too many ranges for a DMA log. EOVERFLOW: one beyond the last address. EBADF: the
+    // eventfd of LOW_POWER_ENTRY_WITH_WAKEUP.
     Feature, "DEVICE_FEATURE", [E2BIG, EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EIO, ENODEV, EPERM, EOPNOTSUPP, EOVERFLOW];
     MigrationState, "MIG_DEVICE_STATE set", [EINVAL, EFAULT, EBUSY, EIO, ENODEV, ETIMEDOUT, EINTR, ENOMEM];
     // Any of the two above, by what happens to be at an address.
