@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash disable=SC2034 # setup reads the variables
+# shellcheck shell=bash disable=SC2034,SC2153 # setup reads the variables
 #
 # Asks the archive which kernel and compiler to use.
 #
@@ -15,6 +15,7 @@ artefact() { echo; }
 # A look-up is good for an hour: 'make' in an edit loop should not wait for it.
 current() {
 	[[ -e $RESOLVED && ! ${REFRESH:-} ]] &&
+		[[ ! ${RVFIO_RELEASE:-} || $RVFIO_RELEASE == "$RELEASE" ]] &&
 		[[ -n $(find "$RESOLVED" -mmin -"${RVFIO_LOOKUP_MINUTES:-60}") ]]
 }
 
@@ -42,7 +43,12 @@ serves() {
 }
 
 # The name of the source package: the first two numbers.
-series() { cut -d. -f1,2 <<<"$1"; }
+series() { sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$1"; }
+
+# The series that the modules are known to build with, newest first.
+supported_series() { grep -v '^#' "$SCRIPTS/kernel-series"; }
+
+is_supported() { supported_series | grep -qxF "$(series "$1")"; }
 
 # Kernel packages come and go one by one (the signed image a day after the
 # source), and not all kernels are built with a compiler that the suite has.
@@ -90,16 +96,46 @@ try_kernel() {
 	END
 }
 
-build() {
-	local release reason table names tried=0
-	apt_sources
-	if ! apt_own apt-get update -q; then
-		[[ -e $RESOLVED ]] || die "cannot read $SUITE from $MIRROR (see above), and nothing is cached yet"
-		notice "the archive cannot be read; going on with what is cached"
+# The kernels of the suite by release, newest first: 7.3.4+deb13-amd64, or 7.3-amd64.
+list_releases() {
+	apt_own apt-cache pkgnames linux-image- |
+		sed -nE 's/^linux-image-([0-9][0-9.]*(\+[a-z0-9]+)?-amd64)$/\1/p' | sort -rV
+}
+
+# The order in which kernels are tried: the one that the user names and no other; or those of
+# supported series, and after them the others, for the day on which the archive has none left.
+order_releases() {
+	local release
+	if [[ ${RVFIO_RELEASE:-} ]]; then
+		printf '%s\n' "$@" | grep -xF -- "$RVFIO_RELEASE"
 		return
 	fi
-	mapfile -t releases < <(apt_own apt-cache pkgnames linux-image- |
-		sed -nE 's/^linux-image-([0-9][0-9.]*\+[a-z0-9]+-amd64)$/\1/p' | sort -rV)
+	for release in "$@"; do ! is_supported "$release" || echo "$release"; done
+	for release in "$@"; do is_supported "$release" || echo "$release"; done
+}
+
+# Says which of the releases, newest first, is newer than all that are supported.
+tell_of_newer() {
+	[[ $# != 0 && ! ${RVFIO_RELEASE:-} ]] && ! is_supported "$1" || return 0
+	notice "the archive has kernel $1; supported here: $(supported_series | xargs). RVFIO_RELEASE=$1 tries it"
+}
+
+# give_up REASON: with an older answer in the cache, what the archive does now stops nobody.
+give_up() {
+	[[ -e $RESOLVED && ! ${RVFIO_RELEASE:-} ]] || die "$1"
+	notice "$1; going on with what is cached"
+}
+
+build() {
+	local release reason table names tried=0 releases
+	apt_sources
+	if ! apt_own apt-get update -q; then
+		give_up "$SUITE cannot be read from $MIRROR"
+		return
+	fi
+	mapfile -t releases < <(list_releases)
+	tell_of_newer "${releases[@]}"
+	mapfile -t releases < <(order_releases "${releases[@]}")
 	mapfile -t names < <(for release in "${releases[@]}"; do
 		printf 'linux-%s\n' "image-$release" "headers-$release" "source-$(series "$release")"
 	done | sort -u)
@@ -107,11 +143,13 @@ build() {
 	for release in "${releases[@]}"; do
 		tried=$((tried + 1))
 		if try_kernel "$release"; then
+			is_supported "$release" || notice "kernel $release is of no supported series (scripts/kernel-series)"
 			mv "$RESOLVED.new" "$RESOLVED"
 			return
 		fi
 		((tried > 3)) || notice "kernel $release passed over: $reason"
 		echo "kernel $release passed over: $reason"
 	done
-	die "none of the $tried kernels that $MIRROR serves for $SUITE can be used for Rust modules"
+	((tried)) || die "$MIRROR serves no kernel ${RVFIO_RELEASE:-} for $SUITE"
+	give_up "none of the $tried kernels that $MIRROR serves for $SUITE can be used for Rust modules"
 }
