@@ -14,6 +14,13 @@ kernel_cc() {
 	sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$KERNEL_CONFIG"
 }
 
+# The configuration without what only names the versions of tools. The compilers' own numbers
+# change with every update of the suite and change nothing in a module; which rustc made the
+# kernel does, and stays in.
+without_tool_versions() {
+	grep -vE '^CONFIG_(CC_VERSION_TEXT|GCC_VERSION|CLANG_VERSION|AS_VERSION|LD_VERSION|LLD_VERSION|PAHOLE_VERSION|BINDGEN_VERSION_TEXT)=' "$1"
+}
+
 build() {
 	local dir=$1/linux options release
 	options=("KERNELRELEASE=$RELEASE" "CC=$(kernel_cc)")
@@ -26,7 +33,7 @@ build() {
 	cp "$KERNEL_CONFIG" "$dir/.config"
 
 	in_toolchain "$dir" make "${options[@]}" olddefconfig
-	diff "$KERNEL_CONFIG" "$dir/.config" ||
+	diff <(without_tool_versions "$KERNEL_CONFIG") <(without_tool_versions "$dir/.config") ||
 		die "'make olddefconfig' changed the .config of $RELEASE (difference above): the tree would not match the kernel"
 	in_toolchain "$dir" make -j"$(nproc)" "${options[@]}" modules_prepare
 
