@@ -8,12 +8,24 @@ out_of_time() {
 	((timeout && EPOCHSECONDS - begun >= timeout))
 }
 
+# stands_still NAME: has its kernel log not grown for the boot time-out?  A machine beside many
+# others is slow, and as long as it gets on it is waited for.
+stands_still() {
+	local size
+	size=$(stat -c %s "$(log_of "$1")")
+	if [[ $size != "${grown_to[$1]:-}" ]]; then
+		grown_to[$1]=$size
+		grown_at[$1]=$EPOCHSECONDS
+	fi
+	((EPOCHSECONDS - grown_at[$1] >= boot_timeout))
+}
+
 # Starts the machines and waits until each has reached its command.  A boot that
 # does not is tried once more; after a second one the run is over.  Returns 1 at
-# the run's time-out.
+# the run's time-out, which is counted from the end of the boot too.
 boot_machines() {
 	local name why ready
-	local -A again=()
+	local -A again=() grown_to=() grown_at=()
 	begun=$EPOCHSECONDS
 	for name in "${machines[@]}"; do
 		start_machine "$name"
@@ -28,8 +40,8 @@ boot_machines() {
 				# It may have said so in the last moment.
 				! said "$name" started || continue
 				why='its own end'
-			elif ((EPOCHSECONDS - begun >= boot_timeout)); then
-				why='boot time-out'
+			elif stands_still "$name"; then
+				why="its log has not grown for $boot_timeout s"
 			elif out_of_time; then
 				return 1
 			else
@@ -46,10 +58,12 @@ boot_machines() {
 			show_console "$name" 5
 			note "its whole log: $(log_of "$name").first"
 			again[$name]=yes
+			unset "grown_to[$name]"
 			begun=$EPOCHSECONDS
 			start_machine "$name"
 		done
 	done
+	begun=$EPOCHSECONDS
 }
 
 any_is_running() {
