@@ -10,6 +10,7 @@ after=()
 host_needs=(
 	'mmdebstrap mmdebstrap' 'mke2fs e2fsprogs' 'xz xz-utils' 'cpio cpio'
 	'tar tar' 'modprobe kmod' 'flock util-linux' 'unshare util-linux' 'make make'
+	'time time'
 )
 
 host_missing() {
