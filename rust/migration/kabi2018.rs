@@ -4,15 +4,16 @@
 //!
 //! C header: `include/uapi/linux/vfio_migration_region.h`, which is the contract.
 //!
-//! [`layout`] decodes an access, [`state`] says which states follow which, the other modules are
-//! the actions. The front end translates; the device's state is the engine's.
+//! [`layout`] decodes an access, [`state`] says which states follow which, `section` what the data
+//! section holds, the other modules are the actions. The front end translates; the device's state
+//! is the engine's.
 
 pub mod layout;
 pub mod state;
 
-mod buffer;
 mod dirty;
 mod read;
+mod section;
 mod write;
 
 use kernel::prelude::*;
@@ -30,6 +31,7 @@ use layout::{
     Field,
     HEADER_LEN, //
 };
+use section::Section;
 use state::DeviceState;
 
 /// The first half of a 64-bit field, whose second half has not been accessed yet.
@@ -66,10 +68,8 @@ pub struct Kabi2018 {
     half: Half,
     /// `pending.threshold_size` in bytes.
     threshold: u64,
-    /// Bytes of the staged buffer that the client has not consumed.
-    buffer: Option<u64>,
-    /// `data.size` as the client wrote it last.
-    size: u64,
+    /// The content of the data section.
+    section: Section,
     /// `dirty_pfns.start_addr`.
     start: u64,
     /// `dirty_pfns.total` in pages.
@@ -89,8 +89,7 @@ impl Kabi2018 {
             state: DeviceState::Running,
             half: Half::None,
             threshold: 0,
-            buffer: None,
-            size: 0,
+            section: Section::Nothing,
             start: 0,
             total: 0,
             query: Query::Idle,

@@ -54,19 +54,10 @@ impl<D: Device> Side<'_, D> {
     /// At most `threshold` bytes unless it is 0. Bytes count as handed out only when they are in the
     /// section, so an error loses none.
     pub(crate) fn fill(&mut self, threshold: u64) -> Result<u64> {
-        let limit = match usize::try_from(threshold) {
-            Ok(0) | Err(_) => self.window.len(),
-            Ok(threshold) => threshold.min(self.window.len()),
-        };
+        let limit = self.limit(threshold);
         let mut filled = 0;
         while filled < limit {
-            let copied = self.engine.stage(self.host).and_then(|staged| {
-                let count = staged.len().min(limit - filled);
-                self.window
-                    .write(filled, staged.get(..count).unwrap_or_default())?;
-                Ok(count)
-            });
-            match copied {
+            match self.copy_staged(filled, limit) {
                 Ok(0) => break,
                 Ok(count) => {
                     self.engine.consume(self.host, count);
@@ -78,6 +69,32 @@ impl<D: Device> Side<'_, D> {
             }
         }
         Ok(u64::try_from(filled)?)
+    }
+
+    /// Copies the next bytes of the image to the data section, and returns how many.
+    ///
+    /// At most `threshold` bytes unless it is 0. The engine keeps them until it is told by
+    /// [`Engine::consume`] that they went out: they are what the engine has staged, and no more.
+    pub(crate) fn show(&mut self, threshold: u64) -> Result<usize> {
+        self.copy_staged(0, self.limit(threshold))
+    }
+
+    /// Returns how many bytes a buffer may have.
+    fn limit(&self, threshold: u64) -> usize {
+        match usize::try_from(threshold) {
+            Ok(0) | Err(_) => self.window.len(),
+            Ok(threshold) => threshold.min(self.window.len()),
+        }
+    }
+
+    /// Copies the bytes that the engine has staged next to offset `at` of the data section, none
+    /// beyond offset `limit`; returns how many.
+    fn copy_staged(&mut self, at: usize, limit: usize) -> Result<usize> {
+        let staged = self.engine.stage(self.host)?;
+        let count = staged.len().min(limit.saturating_sub(at));
+        self.window
+            .write(at, staged.get(..count).unwrap_or_default())?;
+        Ok(count)
     }
 
     /// Takes the first `size` bytes of the data section as the next bytes of the image.

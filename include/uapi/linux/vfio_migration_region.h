@@ -24,6 +24,21 @@
  * another migration protocol owns the device a write fails with EBUSY, and so
  * does a write of the guest to a register of a stopped device.
  *
+ * The data section holds one thing at a time: nothing, a buffer of device
+ * state, or a dirty bitmap.  data.offset tells where it lies, in every state,
+ * and reading it has no effect; data.size tells how many bytes of the content
+ * count.  By reading a field of pending, or writing device_state, the client
+ * says that it is done with the content.  Writing dirty_pfns.total says the same;
+ * a buffer can still be copied until the query runs and the bitmap replaces it.
+ * A buffer that is staged after that, with the query still armed, and then
+ * replaced has not been handed out: it is still pending and is staged again.
+ * Whatever the order of accesses, every byte of the image is handed out once
+ * and every dirty page is reported once.
+ *
+ * An access to several fields does what each of them does in a fixed order:
+ * first pending, then the query of dirty_pfns.copied, then data.size.  So the
+ * access that runs a query reads the length of the bitmap as data.size.
+ *
  * What an access has the device do may fail as well: ETIMEDOUT when the device
  * does not stop in time, EINTR on a signal, ENOMEM without memory, ENODEV when
  * the device is gone.  The device is then in the state before, or in one on the
@@ -92,13 +107,14 @@ enum vfio_device_migration_state {
  * @pending.threshold_size: Written by the client: the most bytes that it takes
  *	in one buffer; 0, the value after open and after a reset, means the
  *	whole data section.
- * @data: One buffer of device state in the data section.
- * @data.offset: Where in the region the data lies; never 0.
- * @data.size: Bytes that count.  While saving, the first read of @data.offset
- *	or @data.size stages the next buffer; both read the same until a field
- *	of @pending is read, a dirty query runs or @device_state is written.
- *	0 means nothing now (PRECOPY) or nothing more (STOPNCOPY).  While
- *	resuming the client writes @data.offset (only the data section's own
+ * @data: The content of the data section.
+ * @data.offset: Where in the region the section lies; never 0.
+ * @data.size: Bytes that count.  In PRECOPY and STOPNCOPY the first read after a
+ *	field of @pending was read or @device_state was written stages the next
+ *	buffer; reading it again returns the same.  0 means nothing now
+ *	(PRECOPY) or nothing more (STOPNCOPY).  After a query it is the length
+ *	of the bitmap, until a field of @pending is read, @device_state is
+ *	written or another query is armed.  While resuming the client writes @data.offset (only the data section's own
  *	offset is accepted) and then @data.size; that write returns when the
  *	bytes are consumed and fails when they are refused.
  * @dirty_pfns: Query of the pages that the device wrote, from SETUP to the end
@@ -110,7 +126,8 @@ enum vfio_device_migration_state {
  *	it reports and leaves a bitmap at the start of the data section, one
  *	bit a page of 4096 bytes, bit 0 of byte 0 for the first.  Reads as the
  *	number of pages that the bitmap covers; the client asks for the rest
- *	from there.  0 means that no page of the whole range is dirty.
+ *	from there.  0 means that no page of the whole range is dirty.  The
+ *	bitmap replaces a buffer.
  */
 struct vfio_migration_region_header {
 	__u32 device_state;

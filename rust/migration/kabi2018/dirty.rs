@@ -47,9 +47,9 @@ impl Kabi2018 {
         let room = u64::try_from(window.len())?.saturating_mul(8);
         let covered = range.take(room)?;
 
-        // The bitmap takes the place of the buffer.
-        self.consume();
         let any = side.engine.dirty_look(side.host, range, covered, |table| {
+            // A bitmap that is written in part must not pass for what was there.
+            self.forget();
             let mut filled = 0;
             table.bitmap(covered, Granule::PAGE, &mut |offset, bytes| {
                 zero(window, filled, offset)?;
@@ -64,6 +64,7 @@ impl Kabi2018 {
         })?;
         let copied = if any { covered.count() } else { 0 };
         self.query = Query::Done(copied);
+        self.show_bitmap(copied.div_ceil(8));
         Ok(copied)
     }
 }

@@ -92,7 +92,7 @@ impl Field {
         )
     }
 
-    /// Returns whether reading the field consumes the staged buffer.
+    /// Returns whether reading the field says that the client is done with what was staged.
     pub(super) const fn is_pending(self) -> bool {
         matches!(
             self,

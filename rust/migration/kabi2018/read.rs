@@ -24,6 +24,8 @@ struct Reading<'a, D: Device> {
     side: Side<'a, D>,
     /// The pending counts, the same for every field of the access.
     pending: Option<Pending>,
+    /// The access covers `dirty_pfns.copied`.
+    copied: bool,
 }
 
 impl Kabi2018 {
@@ -37,6 +39,7 @@ impl Kabi2018 {
         let mut reading = Reading {
             side,
             pending: None,
+            copied: matches!(access, Access::Fields(fields) if fields.contains(&Field::Copied)),
         };
         let half = match access {
             Access::Fields(fields) => {
@@ -73,7 +76,7 @@ impl Kabi2018 {
     /// Returns the value of `field`, and does what reading it does.
     fn get<D: Device>(&mut self, reading: &mut Reading<'_, D>, field: Field) -> Result<u64> {
         if field.is_pending() {
-            self.consume();
+            self.done(&mut reading.side);
         }
         Ok(match field {
             Field::DeviceState => self.view(reading.side.engine)?.number().into(),
@@ -81,11 +84,14 @@ impl Kabi2018 {
             Field::Compatible => self.pending(reading).compatible,
             Field::PostcopyOnly => self.pending(reading).postcopy_only,
             Field::ThresholdSize => self.threshold,
-            Field::DataOffset => {
-                self.stage(&mut reading.side)?;
-                reading.side.window.offset()
+            Field::DataOffset => reading.side.window.offset(),
+            Field::DataSize => {
+                // An access that runs a query describes the bitmap.
+                if reading.copied {
+                    self.query(&mut reading.side)?;
+                }
+                self.data_size(&mut reading.side)?
             }
-            Field::DataSize => self.stage(&mut reading.side)?,
             Field::StartAddr => self.start,
             Field::Total => self.total,
             Field::Copied => self.query(&mut reading.side)?,

@@ -100,7 +100,7 @@ impl Kabi2018 {
                 // An incomplete load is found by the engine, which can say why.
                 if action == Action::CompleteSave
                     && engine.state() != State::Stop
-                    && !engine.is_saved()
+                    && !self.is_handed_out(engine, side.host)
                 {
                     return Err(EINVAL);
                 }
@@ -150,13 +150,13 @@ impl Kabi2018 {
     /// Does what `request` asks for.
     fn apply<D: Device>(&mut self, side: &mut Side<'_, D>, request: Request) -> Result {
         if let Some((to, action)) = request.state {
-            self.consume();
+            self.done(side);
             self.enter(side, to, action)?;
         }
         // The only one that can still fail comes before those that cannot.
         if let Some(size) = request.size {
             side.load(size)?;
-            self.size = size;
+            self.took(size);
         }
         if let Some(threshold) = request.threshold {
             self.threshold = threshold;
@@ -166,7 +166,7 @@ impl Kabi2018 {
         }
         if let Some((total, range)) = request.total {
             self.total = total;
-            self.query = Query::Armed(range);
+            self.arm(side, range);
         }
         Ok(())
     }
@@ -189,14 +189,12 @@ impl Kabi2018 {
                 let before = engine.state();
                 engine.set_state(host, Self::PROTOCOL, State::Resuming)?;
                 if before != State::Resuming {
-                    self.size = 0;
+                    self.over(engine);
                 }
             }
             Action::Run => {
                 go(State::Running)?;
-                engine.dirty_stop(Self::PROTOCOL);
-                self.query = Query::Idle;
-                self.size = 0;
+                self.over(engine);
             }
             Action::Setup if self.view(engine)? == DeviceState::Setup => {}
             Action::Setup => {
@@ -216,6 +214,13 @@ impl Kabi2018 {
             to => to,
         };
         Ok(())
+    }
+
+    /// A migration is over, or a load begins: tracking ends.
+    fn over<D: Device>(&mut self, engine: &mut Engine<D>) {
+        engine.dirty_stop(Self::PROTOCOL);
+        self.query = Query::Idle;
+        self.forget();
     }
 }
 

@@ -37,7 +37,7 @@ class Region(MigrationRegion):
     type, subtype = TYPE, SUBTYPE
 
     def header(self):
-        """Returns the whole header, which consumes a staged buffer."""
+        """Returns the whole header; by it the client says that buffer or bitmap were copied."""
         return self.raw_read(0, HEADER)
 
     def pending(self):
@@ -108,4 +108,6 @@ class Region(MigrationRegion):
             dirty |= pages_of(self.data_read((copied + 7) // 8), start, copied)
             start += copied * PAGE
             pages -= copied
+        # The bitmap was copied: the next buffer may take its place.
+        self.pending()
         return dirty

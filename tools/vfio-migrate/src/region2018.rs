@@ -46,8 +46,9 @@ const CANCELLED: u32 = 9;
 /// A device behind its migration region.
 pub struct Region2018 {
     region: Box<dyn Region>,
-    /// A buffer was taken and the driver does not know yet that it may forget it.
-    taken: bool,
+    /// What the data section held was copied, and the driver does not know yet that the client is
+    /// done with it.
+    copied: bool,
 }
 
 impl Region2018 {
@@ -55,7 +56,7 @@ impl Region2018 {
     pub fn new(region: Box<dyn Region>) -> Self {
         Self {
             region,
-            taken: false,
+            copied: false,
         }
     }
 
@@ -77,7 +78,7 @@ impl Region2018 {
 
     /// Writes `device_state`, the first action.
     fn write_state(&mut self, value: u32, step: &str) -> Result<()> {
-        self.taken = false;
+        self.copied = false;
         self.region
             .write_header(DEVICE_STATE.offset, &value.to_le_bytes())
             .map_err(|errno| refused(step.to_owned(), errno))
@@ -155,7 +156,7 @@ impl Migration for Region2018 {
     fn pending(&mut self) -> Result<Pending> {
         let mut bytes = [0; 24];
         self.read(PENDING, &mut bytes)?;
-        self.taken = false;
+        self.copied = false;
         let count =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         Ok(Pending {
@@ -171,8 +172,8 @@ impl Migration for Region2018 {
     }
 
     fn take_buffer(&mut self, out: &mut Vec<u8>) -> Result<u64> {
-        if self.taken {
-            // Reading a pending field tells the driver that the last buffer was taken.
+        if self.copied {
+            // Reading a pending field tells the driver that the last buffer, or bitmap, was copied.
             self.pending()?;
         }
         let mut bytes = [0; 16];
@@ -188,7 +189,7 @@ impl Migration for Region2018 {
         self.region
             .read_data(offset, &mut out[start..])
             .map_err(Error::step("reading the data section"))?;
-        self.taken = true;
+        self.copied = true;
         Ok(size)
     }
 
@@ -218,7 +219,7 @@ impl Migration for Region2018 {
         while first < total {
             let left = (total - first) as u64;
             let start = iova + (first * PAGE) as u64;
-            self.taken = false;
+            self.copied = true;
             self.write_u64(DIRTY_START, start)
                 .map_err(Error::step(format!("writing {}", DIRTY_START.name)))?;
             self.write_u64(DIRTY_TOTAL, left)

@@ -276,6 +276,33 @@ fn a_query_larger_than_the_data_section_comes_in_parts() {
     assert_eq!(again.marked().collect::<Vec<_>>(), [49_999]);
 }
 
+#[test]
+fn queries_between_buffers_are_in_nobodys_way() {
+    let memory = GuestMemory::new(8 * PAGE as u64).unwrap();
+    let source = FakeEdu::new(4096, Some(&memory));
+    set_up(&Edu::new(&source));
+    let (expected, _) = save(&source, Some(100));
+
+    let mut migration = source.migration();
+    migration.limit_buffer(100).unwrap();
+    migration.enter(Phase::Setup).unwrap();
+    let mut image = Vec::new();
+    for phase in [Phase::PreCopy, Phase::StopAndCopy] {
+        migration.enter(phase).unwrap();
+        loop {
+            let mut dirty = Bitmap::new(8);
+            migration
+                .query_dirty(GuestMemory::IOVA, &mut dirty)
+                .unwrap();
+            if migration.take_buffer(&mut image).unwrap() == 0 {
+                break;
+            }
+        }
+    }
+    migration.enter(Phase::SaveCompleted).unwrap();
+    assert_eq!(image, expected);
+}
+
 /// Connects a source and a target by TCP and runs both.
 fn over_tcp(
     source: &FakeEdu,

@@ -334,13 +334,19 @@ static int only_dirty(const struct guest *g, uint64_t iova)
 
 	put(g, g->migration.offset + OFFSET(dirty_pfns), query, sizeof(query));
 	copied = get64(g, OFFSET(dirty_pfns.copied));
+	/* The section holds the bitmap now; to read where it lies does nothing. */
+	good &= get64(g, OFFSET(data.offset)) == g->section_offset;
+	good &= get64(g, OFFSET(data.size)) == (copied + 7) / 8;
 	for (page = 0; page < copied; page++) {
 		int is_dirty = g->section[page / 8] >> page % 8 & 1;
 		uint64_t at = MEMORY_IOVA + page * VFIO_MIGRATION_DIRTY_PAGE_SIZE;
 
 		good &= is_dirty == (at == iova);
 	}
-	return good && copied == query[1] && get64(g, OFFSET(dirty_pfns.copied)) == copied;
+	good &= copied == query[1] && get64(g, OFFSET(dirty_pfns.copied)) == copied;
+	/* This tells the driver that the bitmap was copied: the next buffer may take its place. */
+	pending(g);
+	return good;
 }
 
 static int is_refused(const struct guest *g, uint64_t offset, size_t size)
@@ -386,6 +392,9 @@ static void migrate(const struct guest *source, const struct guest *target)
 	set_state(source, VFIO_MIGRATION_STATE_PRECOPY);
 	check(pending(source) > EDU_BUFFER_SIZE, "there is state to be moved");
 	check(move_all(source, target), "pre-copy: what is pending falls by what is moved");
+	transfer(source, EDU_BUFFER, page, TO_MEMORY);
+	check(only_dirty(source, page), "pre-copy: the bitmap is where data.offset says");
+	check(move_all(source, target), "pre-copy: a query takes nothing from the image");
 	write32(source, EDU_LIVENESS, 0x12345678);
 
 	set_state(source, VFIO_MIGRATION_STATE_STOPNCOPY);

@@ -9,6 +9,7 @@ import modules
 from edu import BUFFER, BUFFER_SIZE
 from errnos import refused
 from guest import Guest
+from image import Image
 from support import reach, start_to_memory
 
 PAGE = m.PAGE
@@ -165,6 +166,42 @@ def test_bitmap_and_copied(tracked):
     region.set(m.TOTAL, 13)
     assert region.get(m.COPIED) == 0
     assert region.get(m.COPIED) == 0
+
+
+def whole(region):
+    return region.get(m.DATA_OFFSET)
+
+
+def halves(region):
+    at = m.DATA_OFFSET[0]
+    return int.from_bytes(region.raw_read(at, 4) + region.raw_read(at + 4, 4), "little")
+
+
+def with_size(region):
+    data = region.raw_read(m.DATA_OFFSET[0], 16)
+    assert data[8:] == (2).to_bytes(8, "little")
+    return int.from_bytes(data[:8], "little")
+
+
+@pytest.mark.parametrize("read_offset", [whole, halves, with_size])
+@pytest.mark.parametrize("state", [m.SETUP, m.PRECOPY, m.STOPNCOPY])
+def test_the_offset_is_read_between_copied_and_bitmap(tracked, state, read_offset):
+    """As the design's later clients do it."""
+    region = tracked.region
+    move(tracked, 3 * PAGE - 1, 2)
+    region.state = state
+    region.set(m.START_ADDR, tracked.IOVA)
+    region.set(m.TOTAL, 13)
+    assert region.get(m.COPIED) == 13
+    offset = read_offset(region)
+    assert region.get(m.DATA_SIZE) == 2
+    assert region.raw_read(offset, 2) == b"\x0c\0"
+    assert everything(tracked) == set()
+    # And the image lacks nothing.
+    image = region.drain() if state == m.PRECOPY else b""
+    region.state = m.STOPNCOPY
+    image += region.drain()
+    assert Image.parse(image).build() == image
 
 
 def test_copied_is_read_in_halves(tracked):

@@ -65,7 +65,9 @@ def consume_by_threshold(region):
 def consume_by_query(region):
     region.set(m.START_ADDR, 0)
     region.set(m.TOTAL, 16)
-    region.get(m.COPIED)
+    assert region.get(m.COPIED) == region.get(m.DATA_SIZE) == 0
+    # The buffer was staged before the query was armed, and does not come again.
+    region.get(m.COMPATIBLE)
 
 
 def consume_by_state(region):

@@ -28,6 +28,8 @@ const COMPLETED: &str = "uapi.rst, States: SAVE_COMPLETED and RESUME_COMPLETED a
 const PENDING: &str = "uapi.rst, Get pending bytes: 0 unless an image is being produced";
 const BUFFER: &str = "uapi.rst, Get a buffer: reading offset and size again returns the same; at \
     most threshold_size bytes";
+const ONE_THING: &str = "uapi.rst, What the data section holds: one thing at a time; reading \
+    data.offset has no effect; after a query data.size is the length of the bitmap";
 const LOAD: &str = "uapi.rst, Set a buffer: the image is a stream of bytes and may be cut anywhere";
 const REFUSED: &str = "uapi.rst, Set a buffer: an image that is refused fails that write; only \
     FAILED, CANCELLED or VFIO_DEVICE_RESET leads on";
@@ -110,6 +112,7 @@ pub fn checks() -> Vec<Check> {
         Check::new("region-2018.buffer-arguments", LOAD, buffer_arguments),
         Check::new("region-2018.dirty-arguments", DIRTY, dirty_arguments),
         Check::new("region-2018.dirty-query", DIRTY, dirty_query),
+        Check::new("region-2018.queries-between-buffers", ONE_THING, between),
         Check::new("region-2018.owner", OWNER, owner),
     ];
     for (from, name) in (0..).zip(NAMES) {
@@ -573,6 +576,47 @@ fn dirty_query(subject: &Subject) -> Verdict {
     let again = region.u64(COPIED)?;
     ensure(copied == again, || {
         format!("copied reads {copied} and then {again}")
+    })
+}
+
+/// A query before each buffer, in the order of clients that read the offset after `copied`.
+fn between(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    let expected = save(&region)?;
+    succeeds(region.try_u64(THRESHOLD, 1000), "writing threshold_size")?;
+    region.set(2)?;
+    let mut image = Vec::new();
+    for state in [3, 4] {
+        region.set(state)?;
+        loop {
+            succeeds(region.try_u64(START, 0), "start_addr")?;
+            succeeds(region.try_u64(TOTAL, 100_000), "total")?;
+            let copied = region.u64(COPIED)?;
+            let mut bitmap = Vec::new();
+            region.copy_out(region.section()?.offset, copied.div_ceil(8), &mut bitmap)?;
+            let offset = region.u64(DATA_OFFSET)?;
+            let size = region.u64(DATA_SIZE)?;
+            ensure(size == copied.div_ceil(8), || {
+                format!("data.size is {size} after a query that covers {copied} pages")
+            })?;
+            let mut again = Vec::new();
+            region.copy_out(offset, size, &mut again)?;
+            ensure(bitmap == again, || {
+                "reading data.offset or data.size changes the bitmap".into()
+            })?;
+            left(&region)?;
+            let size = region.u64(DATA_SIZE)?;
+            if size == 0 {
+                break;
+            }
+            region.copy_out(region.u64(DATA_OFFSET)?, size, &mut image)?;
+            ensure(image.len() < HELD, || "the image does not end".into())?;
+        }
+    }
+    region.set(5)?;
+    region.set(1)?;
+    ensure(image == expected, || {
+        "the image differs from one without queries".into()
     })
 }
 

@@ -162,6 +162,7 @@ fn try_save_2018(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<()> {
     if client.dice.one_in(2) {
         // Refused where no pages are recorded.
         let _ = query(client);
+        this.get(client, header::PENDING, 24)?;
     }
     for _ in 0..MOST_BUFFERS {
         let size = long(&this.get(client, header::OFFSET, 16)?, 8);

@@ -196,6 +196,13 @@ impl Model {
         }
     }
 
+    /// Bytes may have gone out unseen since there were that many.
+    fn unseen(&mut self, before: u64) {
+        if before != self.bytes_saved() {
+            self.went_out(None);
+        }
+    }
+
     /// The next bytes of the image to give.
     fn next_bytes(&mut self, count: u8) -> &'static [u8] {
         let session = self.engine().session();
@@ -244,22 +251,24 @@ impl Model {
             }
             Step::Get2018(field) => {
                 let field = Field::ALL[usize::from(field) % Field::ALL.len()];
-                let before = (self.engine().owner(), self.bytes_saved());
+                let before = self.bytes_saved();
                 let result = self.side.get(field);
-                if before.0 == Some(Protocol::Kabi2018) || before.1 != self.bytes_saved() {
-                    self.went_out(None);
-                }
+                self.unseen(before);
                 self.allow(result);
             }
             Step::Enter2018(state) => {
+                let before = self.bytes_saved();
                 let result = self.side.set(Field::DeviceState, u64::from(state % 11));
+                self.unseen(before);
                 self.allow(result);
             }
             Step::Set2018(field, value) => {
                 let field = Field::ALL[1 + usize::from(field) % (Field::ALL.len() - 1)];
                 // Any bytes may be in the section.
                 let given = self.engine().state() == State::Resuming;
+                let before = self.bytes_saved();
                 let result = self.side.set(field, value.into());
+                self.unseen(before);
                 if given && field == Field::DataSize && result.is_ok() {
                     self.given.1 = image().len();
                 }
@@ -271,8 +280,9 @@ impl Model {
                 self.gave(bytes, result);
             }
             Step::Take2018 => {
-                // What is staged and was not taken is gone.
+                // What is staged and was not taken is gone, and so is a bitmap.
                 let before = self.bytes_saved();
+                self.side.pending();
                 let result = self.side.take();
                 self.took(before, Protocol::Kabi2018, result);
             }

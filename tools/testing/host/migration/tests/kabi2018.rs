@@ -205,17 +205,12 @@ fn a_buffer_is_as_large_as_can_be_and_no_larger() {
 
 #[test]
 fn a_buffer_stays_until_it_is_consumed() {
-    let consumers: [fn(&mut Side); 6] = [
+    let consumers: [fn(&mut Side); 5] = [
         |side| assert!(side.get(Field::PrecopyOnly).is_ok()),
         |side| assert!(side.get(Field::Compatible).is_ok()),
         |side| assert!(side.get(Field::PostcopyOnly).is_ok()),
         |side| side.read(4, &mut [0; 32]).unwrap(),
         |side| side.enter(Precopy).unwrap(),
-        |side| {
-            side.set(Field::StartAddr, 0).unwrap();
-            side.set(Field::Total, 8).unwrap();
-            assert_eq!(side.get(Field::Copied), Ok(0));
-        },
     ];
     for consume in consumers {
         let mut side = Side::new(Fake::filled(3000, 700), 100);
@@ -237,11 +232,11 @@ fn a_buffer_stays_until_it_is_consumed() {
             assert_eq!(*side.window.bytes.borrow(), first);
         }
         consume(&mut side);
-        assert_eq!(*side.window.bytes.borrow(), first);
         assert_eq!(side.get(Field::DataOffset), Ok(DATA_OFFSET));
-        assert_ne!(*side.window.bytes.borrow(), first);
+        assert_eq!(*side.window.bytes.borrow(), first);
         // 64 bytes of header, and the sections of a device of 3000 bytes.
         assert_eq!(side.get(Field::DataSize), Ok(100));
+        assert_ne!(*side.window.bytes.borrow(), first);
     }
 }
 
@@ -398,6 +393,16 @@ fn failed_transitions_leave_a_state_that_goes_on() {
         };
         side.enter(next).unwrap();
     }
+    // Nor does it go on in a load.
+    let mut side = Side::new(Fake::filled(200, 64), 4096);
+    side.enter(Setup).unwrap();
+    side.host.fail(Op::SaveBegin, EIO);
+    assert_eq!(side.enter(Stopncopy), Err(EIO));
+    side.set(Field::Total, 8).unwrap();
+    side.enter(Resume).unwrap();
+    assert_eq!(side.object.engine().dirty_tracker(), Option::None);
+    assert_eq!(side.get(Field::Copied), Ok(0));
+    assert_eq!(side.set(Field::Total, 8), Err(EINVAL));
 }
 
 #[test]
@@ -613,6 +618,158 @@ fn a_query_that_fails_can_be_repeated() {
     assert_eq!(side.get(Field::Copied), Err(EFAULT));
     assert_eq!(side.get(Field::Copied), Ok(2000));
     assert_eq!(side.window.bytes.borrow()[75], 1);
+}
+
+/// A side in one of the saving states, some pages of which are dirty, and what is left of its image.
+fn saving(state: DeviceState) -> (Side, Vec<u8>) {
+    let make = || {
+        let mut side = Side::new(Fake::filled(300, 64), 100);
+        side.enter(Setup).unwrap();
+        transfer(&mut side, 3);
+        transfer(&mut side, 40);
+        side.object.engine_mut().device_mut().land(&side.host);
+        side.object.engine_mut().device_mut().land(&side.host);
+        side.enter(state).unwrap();
+        side
+    };
+    let image = make().take_all().unwrap();
+    (make(), image)
+}
+
+/// The design's later clients read `copied`, then `data.offset`, then the bitmap.
+#[test]
+fn reading_the_offset_leaves_the_bitmap() {
+    let offsets: [fn(&mut Side) -> u64; 4] = [
+        |side| side.get(Field::DataOffset).unwrap(),
+        |side| {
+            let mut half = [0; 4];
+            side.read(36, &mut half).unwrap();
+            side.read(40, &mut [0; 4]).unwrap();
+            u32::from_le_bytes(half).into()
+        },
+        |side| {
+            let mut data = [0; 16];
+            side.read(36, &mut data).unwrap();
+            assert_eq!(data[8..], 8u64.to_le_bytes());
+            u64::from_le_bytes(data[..8].try_into().unwrap())
+        },
+        |side| {
+            // The access that runs the query tells of the bitmap, too.
+            side.set(Field::Total, 64).unwrap();
+            let mut all = [0; 40];
+            side.read(36, &mut all).unwrap();
+            assert_eq!(all[8..16], 0u64.to_le_bytes());
+            assert_eq!(all[32..], 0u64.to_le_bytes());
+            u64::from_le_bytes(all[..8].try_into().unwrap())
+        },
+    ];
+    for state in [Precopy, Stopncopy] {
+        for read in offsets {
+            let (mut side, image) = saving(state);
+            assert_eq!(ask(&mut side, 0, 64), Ok((64, vec![3, 40])));
+            let before = side.window.bytes.borrow().clone();
+            assert_eq!(read(&mut side), DATA_OFFSET);
+            assert_eq!(*side.window.bytes.borrow(), before);
+            side.pending();
+            assert_eq!(side.take_all(), Ok(image));
+        }
+    }
+}
+
+#[test]
+fn a_query_takes_the_place_of_a_buffer() {
+    for state in [Precopy, Stopncopy] {
+        // Staged before the query was armed: the client has had it.
+        let (mut side, image) = saving(state);
+        assert_eq!(side.get(Field::DataSize), Ok(100));
+        side.set(Field::Total, 64).unwrap();
+        assert_eq!(side.get(Field::DataSize), Ok(100));
+        assert_eq!(side.window.bytes.borrow()[..], image[..100]);
+        assert_eq!(side.get(Field::Copied), Ok(64));
+        assert_eq!(side.get(Field::DataSize), Ok(8));
+        let left = side.pending();
+        assert_eq!(side.take_all().unwrap(), image[100..]);
+        assert!(left >= image.len() as u64 - 100);
+
+        // Staged after: it comes again.
+        let (mut side, image) = saving(state);
+        side.set(Field::Total, 64).unwrap();
+        let size = side.get(Field::DataSize).unwrap() as usize;
+        assert!(size > 0);
+        assert_eq!(side.window.bytes.borrow()[..size], image[..size]);
+        let left = side.object.engine().pending(&side.host).total();
+        assert_eq!(side.get(Field::Copied), Ok(64));
+        assert_eq!(side.pending(), left);
+        assert_eq!(side.take_all(), Ok(image.clone()));
+
+        // Armed anew in between: the client has had it.
+        let (mut side, image) = saving(state);
+        side.set(Field::Total, 64).unwrap();
+        let size = side.get(Field::DataSize).unwrap() as usize;
+        side.set(Field::Total, 61).unwrap();
+        assert_eq!(side.get(Field::Copied), Ok(61));
+        side.pending();
+        assert_eq!(side.take_all().unwrap(), image[size..]);
+
+        // Nothing is dirty: the section is not written, and still it is the query's.
+        let (mut side, image) = saving(state);
+        ask(&mut side, 0, 64).unwrap();
+        side.pending();
+        assert_eq!(side.get(Field::DataSize), Ok(100));
+        assert_eq!(ask(&mut side, 0, 64), Ok((0, vec![])));
+        assert_eq!(side.get(Field::DataSize), Ok(0));
+        assert_eq!(side.window.bytes.borrow()[..], image[..100]);
+        side.pending();
+        assert_eq!(side.take_all().unwrap(), image[100..]);
+    }
+}
+
+#[test]
+fn a_query_that_fails_loses_no_buffer() {
+    for state in [Precopy, Stopncopy] {
+        for (window, error) in [(Some(0), EFAULT), (Option::None, EIO)] {
+            let (mut side, image) = saving(state);
+            side.set(Field::Total, 64).unwrap();
+            assert!(side.get(Field::DataSize).unwrap() > 0);
+            side.window.fail.set(window);
+            if window.is_none() {
+                side.host.fail(Op::InFlight, EIO);
+            }
+            assert_eq!(side.get(Field::Copied), Err(error));
+            let size = side.get(Field::DataSize).unwrap() as usize;
+            assert_eq!(side.window.bytes.borrow()[..size], image[..size]);
+            assert_eq!(side.get(Field::Copied), Ok(64));
+            side.pending();
+            assert_eq!(side.take_all(), Ok(image));
+        }
+    }
+}
+
+#[test]
+fn a_save_is_complete_with_its_last_buffer() {
+    let (mut side, image) = saving(Stopncopy);
+    let mut taken = Vec::new();
+    loop {
+        // A buffer that is staged while a query is armed.
+        side.set(Field::Total, 64).unwrap();
+        let size = side.get(Field::DataSize).unwrap() as usize;
+        taken.extend_from_slice(&side.window.bytes.borrow()[..size]);
+        if taken.len() == image.len() {
+            break;
+        }
+        assert_eq!(side.enter(SaveCompleted), Err(EINVAL));
+        assert_eq!(side.get(Field::DataSize), Ok(size as u64));
+        side.pending();
+    }
+    assert_eq!(taken, image);
+    // A query takes its place: not all was handed out.
+    assert_eq!(side.get(Field::Copied), Ok(64));
+    assert_eq!(side.enter(SaveCompleted), Err(EINVAL));
+    assert_eq!(side.get(Field::DataSize), Ok(8));
+    assert!(side.pending() > 0);
+    assert!(side.get(Field::DataSize).unwrap() > 0);
+    side.enter(SaveCompleted).unwrap();
+    assert_eq!(side.pending(), 0);
 }
 
 #[test]

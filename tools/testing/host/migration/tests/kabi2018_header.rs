@@ -63,6 +63,7 @@ fn side() -> Side {
     side.set(Field::StartAddr, 0x1122_3344_5566_7000).unwrap();
     side.enter(DeviceState::Setup).unwrap();
     side.set(Field::Total, 0x33_4455).unwrap();
+    assert_eq!(side.get(Field::Copied), Ok(0));
     side.enter(DeviceState::Stopncopy).unwrap();
     side
 }

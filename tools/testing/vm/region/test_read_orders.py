@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A raw client that accesses the header in all orders while saving, against a model.
+
+The model is the uAPI header's text. The orders are generated: one long run of steps that has each
+run of LENGTH steps in it. The client copies what the data section holds as late as it may. Whatever
+the order, the image is what a plain client gets, and each page that was written is told once.
+"""
+
+import itertools
+import struct
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+
+import edu
+import migration2018 as m
+from edu import BUFFER
+from support import randomise
+
+LENGTH = 4
+
+# A query asks for that many pages, in whose middle a transfer writes two.
+SPAN = 8
+WRITTEN = 0b00011000
+
+# Bytes in a buffer: an image then has dozens of them.
+THRESHOLD = 64
+
+
+def all_orders(letters, length):
+    """Yields letters so that each sequence of `length` of them is there once (a de Bruijn sequence)."""
+    word = [0] * length * len(letters)
+
+    def extend(at, period):
+        if at > length:
+            if length % period == 0:
+                yield from word[1 : period + 1]
+            return
+        word[at] = word[at - period]
+        yield from extend(at + 1, period)
+        for letter in range(word[at - period] + 1, len(letters)):
+            word[at] = letter
+            yield from extend(at + 1, at)
+
+    run = [letters[number] for number in extend(1, 1)]
+    yield from run
+    yield from run[: length - 1]
+
+
+@dataclass
+class Nothing:
+    """The section holds nothing that the client was told of."""
+
+
+@dataclass
+class Buffer:
+    """The section holds bytes of the image; the client may have said that it has them."""
+
+    size: int
+    done: bool = False
+
+
+@dataclass
+class Bitmap:
+    """The section holds what a query told of a span."""
+
+    span: int
+    bits: bytes
+
+
+@dataclass
+class Session:
+    """What a client of one save knows, and what it must be told."""
+
+    guest: object
+    state: int
+    section: object = field(default_factory=Nothing)
+    image: bytes = b""
+    armed: int = None
+    copied: int = 0
+    # Spans that were written and not told yet, how often each is to be told, and was.
+    written: set = field(default_factory=set)
+    due: Counter = field(default_factory=Counter)
+    told: Counter = field(default_factory=Counter)
+    starts: object = field(default_factory=lambda: itertools.cycle(range(32)))
+    over: bool = False
+
+    def __post_init__(self):
+        region = self.guest.region
+        region.state = m.SETUP
+        region.set(m.THRESHOLD, THRESHOLD)
+
+    def write(self, span):
+        """The device writes the two pages in the middle of a span."""
+        iova = self.guest.IOVA + (span * SPAN + 4) * m.PAGE - 8
+        self.guest.edu.start(BUFFER, iova, 16, edu.TO_MEMORY)
+        self.guest.edu.wait_transfer()
+        self.due[span] += span not in self.written
+        self.written.add(span)
+
+    def begin(self):
+        """Takes the device to the state whose reads are tried."""
+        if self.state == m.PRECOPY:
+            self.guest.region.state = m.PRECOPY
+        self.enter(self.state)
+
+    def enter(self, state):
+        self.done()
+        self.guest.region.state = self.state = state
+
+    # What the client copies, and when it must.
+
+    def take(self):
+        if isinstance(self.section, Buffer) and not self.section.done:
+            self.image += self.guest.region.area[: self.section.size]
+            self.section.done = True
+        elif isinstance(self.section, Bitmap):
+            found = self.guest.region.area[: len(self.section.bits)]
+            assert found == self.section.bits
+            self.told[self.section.span] += bool(found)
+            self.section = Nothing()
+
+    def done(self):
+        """A pending field is read or the state written."""
+        self.take()
+        self.section = Nothing()
+
+    # What must be read.
+
+    def check_size(self, size):
+        if isinstance(self.section, Nothing):
+            assert size <= THRESHOLD
+            self.section = Buffer(size)
+            self.over = size == 0
+        elif isinstance(self.section, Buffer):
+            assert size == self.section.size
+        else:
+            assert size == len(self.section.bits) == (self.copied + 7) // 8
+
+    def check_copied(self, copied):
+        if self.armed is not None:
+            is_dirty = self.armed in self.written
+            self.written.discard(self.armed)
+            self.copied = SPAN if is_dirty else 0
+            self.section = Bitmap(self.armed, bytes([WRITTEN]) if is_dirty else b"")
+            self.armed = None
+        assert copied == self.copied
+
+    def check_data(self, offset, size):
+        assert offset == self.guest.region.data_offset
+        self.check_size(size)
+
+    # The steps.
+
+    def pending(self):
+        self.done()
+        return self.guest.region.pending()
+
+    def offset(self):
+        assert self.guest.region.get(m.DATA_OFFSET) == self.guest.region.data_offset
+
+    def offset_halves(self):
+        at = m.DATA_OFFSET[0]
+        halves = self.guest.region.raw_read(at, 4), self.guest.region.raw_read(at + 4, 4)
+        assert int.from_bytes(b"".join(halves), "little") == self.guest.region.data_offset
+
+    def size(self):
+        self.check_size(self.guest.region.get(m.DATA_SIZE))
+
+    def data(self):
+        self.check_data(*struct.unpack("<QQ", self.guest.region.raw_read(m.DATA_OFFSET[0], 16)))
+
+    def read_copied(self):
+        self.check_copied(self.guest.region.get(m.COPIED))
+
+    def data_to_copied(self):
+        offset, size, *_, copied = struct.unpack(
+            "<5Q", self.guest.region.raw_read(m.DATA_OFFSET[0], 40)
+        )
+        # The query that the access runs comes before the size that it tells.
+        self.check_copied(copied)
+        self.check_data(offset, size)
+
+    def header(self):
+        self.done()
+        state, *fields = struct.unpack("<I9Q", self.guest.region.header())
+        assert state == self.state
+        self.check_copied(fields[8])
+        self.check_data(fields[4], fields[5])
+
+    def arm(self):
+        self.take()
+        self.armed = min(self.written) if self.written else next(self.starts)
+        start = self.guest.IOVA + self.armed * SPAN * m.PAGE
+        self.guest.region.raw_write(m.START_ADDR[0], struct.pack("<QQ", start, SPAN))
+
+    def same_state(self):
+        self.enter(self.state)
+
+    STEPS = (pending, offset, offset_halves, size, data, read_copied, data_to_copied, header, arm,
+             same_state)
+
+    def finish(self):
+        """Takes what is left in the plain order; the image and the pages told must be whole."""
+        self.enter(m.STOPNCOPY)
+        self.over = False
+        while not self.over:
+            left = sum(self.pending())
+            self.size()
+            assert self.over == (left == 0)
+        while self.written:
+            self.arm()
+            self.read_copied()
+        self.enter(m.SAVE_COMPLETED)
+        assert +self.told == self.due
+        return self.image
+
+
+@pytest.mark.parametrize("state", [m.PRECOPY, m.STOPNCOPY])
+def test_all_orders(pair, rng, state, count):
+    source, target = pair
+    region = source.region
+    randomise(source, rng)
+    steps = all_orders(Session.STEPS, LENGTH)
+    sessions = taken = pages = 0
+    step = next(steps)
+    while step is not None:
+        session = Session(source, state)
+        for span in range(3):
+            session.write(span)
+        session.begin()
+        history = []
+        while step is not None and not session.over:
+            # While the device runs, it writes more, now and then.
+            if state == m.PRECOPY and step == Session.arm and len(history) % 150 == 149:
+                session.write(31)
+            history.append(step.__name__)
+            try:
+                step(session)
+            except AssertionError as error:
+                raise AssertionError(f"after {history[-LENGTH * 2 :]}: {error}") from error
+            step = next(steps, None)
+        image = session.finish()
+        # What a client without queries gets; nothing has happened in between.
+        region.state = m.RUNNING
+        region.set(m.THRESHOLD, 0)
+        expected = region.save(precopy=state == m.PRECOPY)
+        assert image == expected
+        region.state = m.RUNNING
+        sessions, taken, pages = sessions + 1, taken + len(history), pages + 2 * session.told.total()
+    registers = source.edu.state()
+    target.region.load(image)
+    assert target.edu.state() == registers
+    count(f"{taken} accesses in all orders of {LENGTH}, {sessions} saves, {pages} dirty pages")
