@@ -64,7 +64,8 @@
  * @VFIO_MIGRATION_STATE_RUNNING: The device runs; the state after open and
  *	after VFIO_DEVICE_RESET.
  * @VFIO_MIGRATION_STATE_SETUP: The device runs, a save has begun, pages that
- *	the device writes are recorded from here on.
+ *	the device writes are recorded from here on.  Does not follow NONE: the
+ *	device of a paused virtual machine stays stopped and goes to STOPNCOPY.
  * @VFIO_MIGRATION_STATE_PRECOPY: The device runs and hands out what may go
  *	while it does.
  * @VFIO_MIGRATION_STATE_STOPNCOPY: The device is stopped and hands out all
@@ -75,9 +76,10 @@
  *	saved state.
  * @VFIO_MIGRATION_STATE_RESUME_COMPLETED: The saved state is complete and
  *	loaded; the device stays stopped until RUNNING.
- * @VFIO_MIGRATION_STATE_FAILED: Written by the client.  A source goes back to
- *	RUNNING with nothing lost, a target throws the partial state away and
- *	runs as after a reset.  Never read back: RUNNING follows at once.
+ * @VFIO_MIGRATION_STATE_FAILED: Written by the client, in any state.  A source
+ *	goes back to RUNNING with nothing lost, a target throws the partial
+ *	state away and runs as after a reset; dirty pages are no longer
+ *	recorded.  Never read back: RUNNING follows at once.
  * @VFIO_MIGRATION_STATE_CANCELLED: The same as FAILED.
  */
 enum vfio_device_migration_state {

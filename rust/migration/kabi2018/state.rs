@@ -89,7 +89,11 @@ pub enum Action {
 
 /// Returns what is to be done to get from state `from` to `to`; `EINVAL` where there is no way.
 ///
-/// Writing the state that the device is in asks for the same as getting there, and is harmless.
+/// Writing the state that the device is in asks for the same as getting there, and is harmless. The
+/// client may give up in any state: it need not know how far it came.
+///
+/// [`DeviceState::Setup`] does not follow [`DeviceState::None`]: the device of a paused guest must
+/// not run, and a stopped device writes no pages that would have to be recorded.
 pub fn action(from: DeviceState, to: DeviceState) -> Result<Action> {
     use DeviceState::*;
 
@@ -107,8 +111,8 @@ pub fn action(from: DeviceState, to: DeviceState) -> Result<Action> {
         (Running | None | Resume, Resume) => Action::Resume,
         (Resume | ResumeCompleted, ResumeCompleted) => Action::CompleteResume,
 
-        (Setup | Precopy | Stopncopy | SaveCompleted, Failed | Cancelled) => Action::Run,
         (Resume | ResumeCompleted, Failed | Cancelled) => Action::Discard,
+        (_, Failed | Cancelled) => Action::Run,
 
         _ => return Err(EINVAL),
     })

@@ -12,8 +12,8 @@ from support import RUNS, STATES, STOPPED, reach
 
 # What may follow each state. Everything else is EINVAL.
 AFTER = {
-    m.NONE: {m.NONE, m.RUNNING, m.STOPNCOPY, m.RESUME},
-    m.RUNNING: {m.NONE, m.RUNNING, m.SETUP, m.STOPNCOPY, m.RESUME},
+    m.NONE: {m.NONE, m.RUNNING, m.STOPNCOPY, m.RESUME, m.FAILED, m.CANCELLED},
+    m.RUNNING: {m.NONE, m.RUNNING, m.SETUP, m.STOPNCOPY, m.RESUME, m.FAILED, m.CANCELLED},
     m.SETUP: {m.RUNNING, m.SETUP, m.PRECOPY, m.STOPNCOPY, m.FAILED, m.CANCELLED},
     m.PRECOPY: {m.RUNNING, m.PRECOPY, m.STOPNCOPY, m.FAILED, m.CANCELLED},
     # SAVE_COMPLETED once everything was taken, RESUME_COMPLETED once the image is whole.

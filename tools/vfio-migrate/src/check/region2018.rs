@@ -65,8 +65,8 @@ const NAMES: [&str; 8] = [
 ];
 /// For each state the ones that may be written, 8 and 9 being FAILED and CANCELLED.
 const ALLOWED: [&[u32]; 8] = [
-    &[0, 1, 4, 6],
-    &[0, 1, 2, 4, 6],
+    &[0, 1, 4, 6, 8, 9],
+    &[0, 1, 2, 4, 6, 8, 9],
     &[1, 2, 3, 4, 8, 9],
     &[1, 3, 4, 8, 9],
     &[1, 4, 5, 8, 9],
