@@ -74,6 +74,9 @@ impl<F: Flavour> VfioDevice<F> {
             Part::Header(offset) => {
                 let mut header = [0; MAX_HEADER];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
+                // A read of several fields may be done with what it stages, if it is repeated. So
+                // memory that cannot be written is found before the read has an effect.
+                call.writer().write_slice(fields)?;
                 self.state()
                     .region_read(region, self.host(), self.section(), offset, fields)?;
                 call.writer().write_slice(fields)?;
