@@ -4,10 +4,7 @@
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
-use core::{
-    ops::Deref,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 
 use kernel::{
     bindings::{
@@ -16,14 +13,18 @@ use kernel::{
         workqueue_struct, //
     },
     prelude::*,
-    workqueue::Queue, //
+    workqueue::{
+        Queue,
+        RawWorkItem, //
+    }, //
 };
 
 use crate::bindings;
 
 /// A work queue; when it goes, it waits for all its items, and for what they enqueue.
 ///
-/// Its items may sleep and run beside each other, each of them once at a time.
+/// Its items may sleep and run beside each other, each of them once at a time. There are no delayed
+/// ones: a queue that goes does not wait for their timers, which would find it gone.
 ///
 /// # Invariants
 ///
@@ -45,6 +46,20 @@ impl WorkQueue {
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
+    /// Enqueues an item; see [`Queue::enqueue`].
+    pub fn enqueue<W, const ID: u64>(&self, item: W) -> W::EnqueueOutput
+    where
+        W: RawWorkItem<ID> + Send + 'static,
+    {
+        self.queue().enqueue(item)
+    }
+
+    /// Returns the queue as the kernel crate has it.
+    fn queue(&self) -> &Queue {
+        // SAFETY: The queue is valid by the type invariant as long as `self` is.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+
     /// Waits until no item runs or is left.
     ///
     /// Only items may enqueue others meanwhile. Not to be called by an item. An item must not drop
@@ -52,15 +67,6 @@ impl WorkQueue {
     pub fn drain(&self) {
         // SAFETY: The queue is valid by the type invariant.
         unsafe { drain_workqueue(self.0.as_ptr()) };
-    }
-}
-
-impl Deref for WorkQueue {
-    type Target = Queue;
-
-    fn deref(&self) -> &Queue {
-        // SAFETY: The queue is valid by the type invariant as long as `self` is.
-        unsafe { Queue::from_raw(self.0.as_ptr()) }
     }
 }
 
@@ -97,7 +103,7 @@ mod tests {
         let ran = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         for _ in 0..ITEMS {
             let ran = ran.clone();
-            queue.try_spawn(GFP_KERNEL, move || {
+            queue.queue().try_spawn(GFP_KERNEL, move || {
                 fsleep(Delta::from_millis(1));
                 ran.fetch_add(1, Relaxed);
             })?;
@@ -119,7 +125,7 @@ mod tests {
         queue.drain();
         assert_eq!(ran.load(Relaxed), ITEMS);
         let more = ran.clone();
-        queue.try_spawn(GFP_KERNEL, move || {
+        queue.queue().try_spawn(GFP_KERNEL, move || {
             more.fetch_add(1, Relaxed);
         })?;
         drop(queue);
