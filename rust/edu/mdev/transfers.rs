@@ -8,12 +8,7 @@
 
 use core::ops::Range;
 
-use kernel::{
-    io::{
-        Io, //
-    },
-    prelude::*, //
-};
+use kernel::prelude::*;
 use vfio::physical::DmaMemory;
 
 use super::{
@@ -61,9 +56,9 @@ impl Transfers {
         let mut staged = KVec::with_capacity(BUFFER_SIZE, GFP_KERNEL)?;
         staged.extend_from_slice(buffer.get(part.clone()).ok_or(EINVAL)?, GFP_KERNEL)?;
         staged.resize(BUFFER_SIZE, 0, GFP_KERNEL)?;
-        (&self.memory).copy_from_slice(&staged);
+        self.memory.write(&staged)?;
         hardware.transfer(
-            self.memory.dma_address(),
+            self.memory.dma_address()?,
             // CAST: A place in the buffer.
             BUFFER + part.start as u64,
             part.len(),
@@ -87,16 +82,17 @@ impl Transfers {
             self.move_in(hardware, content, buffer, 0..BUFFER_SIZE)?;
         }
         // Nothing of another one's is here, should the device move nothing.
-        (&self.memory).copy_from_slice(&KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?);
+        self.memory
+            .write(&KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?)?;
         hardware.transfer(
             // CAST: A place in the buffer.
             BUFFER + part.start as u64,
-            self.memory.dma_address(),
+            self.memory.dma_address()?,
             part.len(),
             COMMAND_TO_MEMORY,
         )?;
         let mut staged = KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?;
-        (&self.memory).copy_to_slice(&mut staged);
+        self.memory.read(&mut staged)?;
         let moved = staged.get(..part.len()).ok_or(EINVAL)?;
         buffer.get_mut(part).ok_or(EINVAL)?.copy_from_slice(moved);
         Ok(())

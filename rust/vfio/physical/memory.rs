@@ -2,8 +2,6 @@
 
 //! Memory for a function's DMA, and the function as a bus master.
 
-use core::ops::Deref;
-
 use kernel::{
     bindings::{
         pci_clear_master,
@@ -11,11 +9,13 @@ use kernel::{
         pci_disable_device, //
     },
     device::Core,
+    devres::Devres,
     dma::{
         Coherent,
         Device,
         DmaMask, //
     },
+    io::Io,
     pci,
     prelude::*,
     sync::aref::ARef, //
@@ -23,10 +23,16 @@ use kernel::{
 
 /// Memory that a function reaches as a bus master: neither enabled nor a master any more when this is
 /// dropped, before the memory is given up.
-pub struct DmaMemory {
+///
+/// All of that ends when the function is unbound at the latest, whatever the driver does with this
+/// object: leaks it, or keeps it for longer. Nothing can be done with the memory then.
+pub struct DmaMemory(Devres<Memory>);
+
+/// What there is until the function is unbound.
+struct Memory {
     /// Dropped first, as the first field.
     _function: Enabled,
-    memory: Coherent<[u8]>,
+    bytes: Coherent<[u8]>,
 }
 
 impl DmaMemory {
@@ -42,18 +48,47 @@ impl DmaMemory {
         // SAFETY: A `Core` device is one in a callback of the bus, which holds the device's lock;
         // the driver has nothing yet that could allocate or map at the same time.
         unsafe { pdev.dma_set_mask_and_coherent(mask) }?;
-        Ok(Self {
+        let memory = Memory {
             _function: function,
-            memory: Coherent::zeroed_slice(pdev.as_ref(), len, GFP_KERNEL)?,
+            bytes: Coherent::zeroed_slice(pdev.as_ref(), len, GFP_KERNEL)?,
+        };
+        Ok(Self(Devres::new(pdev.as_ref(), memory)?))
+    }
+
+    /// Returns the address of the memory for the function; `ENODEV` once that is unbound.
+    pub fn dma_address(&self) -> Result<u64> {
+        self.with(|bytes| Ok(bytes.dma_address()))
+    }
+
+    /// Copies all of the memory to `to`.
+    ///
+    /// `EINVAL` if that has another length, `ENODEV` once the function is unbound.
+    pub fn read(&self, to: &mut [u8]) -> Result {
+        self.with(|bytes| {
+            if to.len() != bytes.len() {
+                return Err(EINVAL);
+            }
+            bytes.copy_to_slice(to);
+            Ok(())
         })
     }
-}
 
-impl Deref for DmaMemory {
-    type Target = Coherent<[u8]>;
+    /// Copies `from` to the memory, all of it; errors are those of [`Self::read`].
+    pub fn write(&self, from: &[u8]) -> Result {
+        self.with(|bytes| {
+            if from.len() != bytes.len() {
+                return Err(EINVAL);
+            }
+            bytes.copy_from_slice(from);
+            Ok(())
+        })
+    }
 
-    fn deref(&self) -> &Self::Target {
-        &self.memory
+    /// Does something with the memory, without sleeping; `ENODEV` once the function is unbound.
+    fn with<R>(&self, work: impl FnOnce(&Coherent<[u8]>) -> Result<R>) -> Result<R> {
+        self.0
+            .try_access_with(|memory| work(&memory.bytes))
+            .ok_or(ENODEV)?
     }
 }
 
