@@ -60,7 +60,7 @@ struct EduVfioPci;
 impl Variant for EduVfioPci {
     type Device = EduDevice;
 
-    const ID_TABLE: IdTable = &ID_TABLE;
+    const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);
     const TRAPPED_BARS: &'static [u8] = &[registers::BAR];
 
     fn protocols() -> Protocols {

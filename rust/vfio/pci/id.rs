@@ -4,7 +4,11 @@
 
 use kernel::{
     bindings,
-    device_id::RawDeviceId, //
+    device_id::{
+        self,
+        IdArray,
+        RawDeviceId, //
+    }, //
 };
 
 /// One entry of a variant driver's table.
@@ -51,9 +55,25 @@ unsafe impl RawDeviceId for DeviceId {
 }
 
 /// A reference to a driver's table.
-pub type IdTable = &'static dyn kernel::device_id::IdTable<DeviceId, ()>;
+///
+/// The kernel crate's trait of that name can be implemented by a driver, which then says where the
+/// PCI core finds a table. So what this refers to is an array.
+#[derive(Clone, Copy)]
+pub struct IdTable(&'static dyn device_id::IdTable<DeviceId, ()>);
 
-/// Creates an [`IdTable`] with its module aliases.
+impl IdTable {
+    /// Refers to a table made by [`pci_device_table!`](crate::pci_device_table).
+    pub const fn new<const N: usize>(table: &'static IdArray<DeviceId, (), N>) -> Self {
+        Self(table)
+    }
+
+    /// Returns the first entry of the table, which ends with one of zeroes.
+    pub(super) fn as_ptr(self) -> *const bindings::pci_device_id {
+        self.0.as_ptr()
+    }
+}
+
+/// Creates a table for [`IdTable::new`], with its module aliases.
 #[macro_export]
 macro_rules! pci_device_table {
     ($table:ident, [$($id:expr),* $(,)?]) => {
