@@ -39,7 +39,22 @@ struct dentry *rvfio_debugfs_file(const char *name, struct dentry *parent,
 void rvfio_debugfs_remove(struct dentry *dentry);
 
 bool rvfio_fatal_signal_pending(void);
-void rvfio_allow_kill(bool allow);
+int rvfio_allow_kill(void);
+void rvfio_disallow_kill(void);
+
+/* rust/vfio/leaks.c */
+struct rvfio_registration {
+	struct list_head node;
+	struct module *owner;
+	void (*end)(struct rvfio_registration *registration);
+};
+
+void rvfio_registration_add(struct rvfio_registration *registration,
+			    struct module *owner,
+			    void (*end)(struct rvfio_registration *));
+void rvfio_registration_remove(struct rvfio_registration *registration);
+int rvfio_leaks_watch(void);
+void rvfio_leaks_unwatch(void);
 
 /* rust/vfio/sleep.c */
 int rvfio_sleep_exclude(void);

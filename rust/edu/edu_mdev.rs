@@ -103,7 +103,6 @@ struct EduPci;
 /// A physical device that is bound. The virtual ones go first, the physical one's memory after them.
 #[pin_data]
 struct Bound {
-    #[pin]
     parent: Registration<EduMdev>,
     control: Control,
 }
@@ -127,7 +126,7 @@ impl pci::Driver for EduPci {
             let parent = EduParent::new(pdev, Parameters::given().dma_mask_bits)?;
             Ok(try_pin_init!(Bound {
                 control: parent.control(),
-                parent <- Registration::new(pdev.as_ref(), parent),
+                parent: Registration::new(pdev.as_ref(), parent)?,
             }? Error))
         })
     }

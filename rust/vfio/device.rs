@@ -100,9 +100,6 @@ pub(crate) struct Inner<F: Flavour> {
     /// The function was reset by others (hot reset, error recovery), under locks that come after
     /// the state lock; whoever takes that next catches up.
     reset_pending: Atomic<bool>,
-    /// A user has the device open. Data files come here when none has, when the function may even be
-    /// another driver's or gone: there is nothing to catch up then. Changes under the state lock.
-    is_open: Atomic<bool>,
 }
 
 impl<F: Flavour> Inner<F> {
@@ -118,7 +115,6 @@ impl<F: Flavour> Inner<F> {
             status <- Mutex::new(None, lock_name!("rvfio_status"), static_lock_class!()),
             link: Arc::pin_init(Link::new(), GFP_KERNEL)?,
             reset_pending: Atomic::new(false),
-            is_open: Atomic::new(false),
         })
     }
 }
@@ -222,9 +218,9 @@ impl<F: Flavour> VfioDevice<F> {
     /// Takes the state lock for what no trace event tells of.
     fn lock(&self) -> MutexGuard<'_, Migratable<F::Device>> {
         let mut guard = self.inner.state.lock();
-        if F::IS_RESET_BY_OTHERS
-            && self.inner.reset_pending.load(Relaxed)
-            && self.inner.is_open.load(Relaxed)
+        // Data files come here when no user has the device open, when the function may even be
+        // another driver's or gone: there is nothing to catch up then.
+        if F::IS_RESET_BY_OTHERS && self.inner.reset_pending.load(Relaxed) && self.host().is_open()
         {
             self.catch_up(&mut guard);
         }
@@ -319,22 +315,22 @@ impl<F: Flavour> VfioDevice<F> {
         // Enabling has reset the function where it can be; that is no news any more.
         self.inner.reset_pending.store(false, Relaxed);
         let mut state = self.state();
+        self.host().set_open(true);
         state.open(self.host()).inspect_err(|error| {
+            self.host().set_open(false);
             dev_warn!(
                 self.host().as_ref(),
                 "cannot be given to a user, its state could not be cleared: {:?}\n",
                 error
             );
-        })?;
-        self.inner.is_open.store(true, Relaxed);
-        Ok(())
+        })
     }
 
     /// Ends a user's time with the device: scrubs it so that nothing is left for the next user.
     pub(crate) fn end_use(&self) {
         let mut state = self.state();
         let result = state.close(self.host());
-        self.inner.is_open.store(false, Relaxed);
+        self.host().set_open(false);
         drop(state);
         if let Err(error) = result {
             dev_warn!(

@@ -64,15 +64,21 @@ bool rvfio_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
-/* Whether the calling kernel thread takes SIGKILL, by which nothing happens. */
-void rvfio_allow_kill(bool allow)
+/*
+ * Has the calling kernel thread take SIGKILL, by which nothing happens. Other
+ * threads share their handlers with their process, which the signal would kill.
+ */
+int rvfio_allow_kill(void)
 {
-	/* Kernel threads of others' would not have their own handlers. */
-	WARN_ON_ONCE(!(current->flags & PF_KTHREAD));
-	if (allow)
-		allow_signal(SIGKILL);
-	else
-		disallow_signal(SIGKILL);
+	if (!(current->flags & PF_KTHREAD))
+		return -EOPNOTSUPP;
+	allow_signal(SIGKILL);
+	return 0;
+}
+
+void rvfio_disallow_kill(void)
+{
+	disallow_signal(SIGKILL);
 }
 
 /* Makes a file that is a stream: it has no position. */

@@ -4,6 +4,7 @@
 
 use kernel::{
     device::Device,
+    fmt,
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -24,7 +25,7 @@ const INTERVAL: i64 = 5 * NSEC_PER_SEC;
 ///
 /// Each device has its own, so that no guest can crowd out what there is to say of another's. All
 /// zeroes is one of which nothing was used.
-pub struct Budget {
+pub(crate) struct Budget {
     /// When the present interval began, on the kernel's monotonic clock; 0 before the first.
     begun: Atomic<i64>,
     /// Messages in it, those that were left out too.
@@ -52,37 +53,37 @@ impl Budget {
         }
         (self.used.fetch_add(1, Relaxed) < BURST).then_some(left_out)
     }
+
+    /// Prints a warning about `device`, unless the budget is used up; tells first how many were
+    /// left out.
+    pub(crate) fn warn(&self, device: &Device, message: fmt::Arguments<'_>) {
+        let Some(left_out) = self.take() else {
+            return;
+        };
+        if left_out > 0 {
+            dev_warn!(device, "{} messages were left out\n", left_out);
+        }
+        dev_warn!(device, "{}", message);
+    }
 }
 
 /// A device that has a budget of messages.
-pub trait Logs: AsRef<Device> {
-    /// Returns the budget.
-    fn budget(&self) -> &Budget;
-
-    /// Returns whether another message may be printed now; tells first how many were left out.
-    fn may_log(&self) -> bool {
-        let Some(left_out) = self.budget().take() else {
-            return false;
-        };
-        if left_out > 0 {
-            dev_warn!(self.as_ref(), "{} messages were left out\n", left_out);
-        }
-        true
-    }
+///
+/// It prints them itself. A driver that got a mediated device as the driver core has it could keep
+/// a reference to that, which the mdev core does not survive: see [`crate::mdev::Registration`].
+pub trait Logs {
+    /// Prints a warning about the device, or counts it as left out: see [`dev_warn_ratelimited!`].
+    ///
+    /// [`dev_warn_ratelimited!`]: crate::dev_warn_ratelimited
+    fn warn(&self, message: fmt::Arguments<'_>);
 }
 
 /// Prints a warning about a device that [`Logs`], rate-limited.
 #[macro_export]
 macro_rules! dev_warn_ratelimited {
-    ($host:expr, $($f:tt)*) => {{
-        let host = $host;
-        if $crate::log::Logs::may_log(host) {
-            ::kernel::dev_warn!(
-                ::core::convert::AsRef::<::kernel::device::Device>::as_ref(host),
-                $($f)*
-            );
-        }
-    }};
+    ($host:expr, $($f:tt)*) => {
+        $crate::log::Logs::warn($host, ::kernel::prelude::fmt!($($f)*))
+    };
 }
 
 #[kernel::macros::kunit_tests(rvfio_log)]

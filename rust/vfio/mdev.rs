@@ -8,6 +8,7 @@ mod config_space;
 mod copies;
 mod driver;
 mod flavour;
+mod handle;
 mod interrupts;
 mod ioctl;
 mod mediated;
@@ -23,6 +24,7 @@ pub use self::{
         Driver,
         DriverRegistration, //
     },
+    handle::Handle,
     mediated::{
         Mediated,
         Type, //

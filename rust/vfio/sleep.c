@@ -62,12 +62,20 @@ static struct notifier_block sleep_notifier = {
 /* Begin and end of rvfio.ko, whose crates have no module!. */
 static int __init rvfio_init(void)
 {
-	return register_pm_notifier(&sleep_notifier);
+	int ret = rvfio_leaks_watch();
+
+	if (ret)
+		return ret;
+	ret = register_pm_notifier(&sleep_notifier);
+	if (ret)
+		rvfio_leaks_unwatch();
+	return ret;
 }
 module_init(rvfio_init);
 
 static void __exit rvfio_exit(void)
 {
 	unregister_pm_notifier(&sleep_notifier);
+	rvfio_leaks_unwatch();
 }
 module_exit(rvfio_exit);

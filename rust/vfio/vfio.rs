@@ -15,6 +15,7 @@ mod debugfs;
 mod device;
 mod eventfd;
 mod layout;
+mod leaks;
 mod lock;
 pub mod log;
 pub mod mdev;

@@ -22,7 +22,7 @@ use kernel::{
     }, //
 };
 use vfio::{
-    mdev::VirtualDevice,
+    mdev::Handle,
     physical::DmaMemory,
     workqueue::WorkQueue, //
 };
@@ -67,7 +67,7 @@ impl Mediator {
     }
 
     /// Has a virtual device's factorial computed, once it is its turn; `ENOMEM` without memory.
-    pub(super) fn compute(&self, slot: &Arc<Slot>, host: &VirtualDevice) -> Result {
+    pub(super) fn compute(&self, slot: &Arc<Slot>, host: Handle) -> Result {
         self.units.factorials.push(slot, host)?;
         // A worker that waits to run already finds the command then.
         let _ = self
@@ -77,7 +77,7 @@ impl Mediator {
     }
 
     /// Has a virtual device's transfer done, once it is its turn; `ENOMEM` without memory.
-    pub(super) fn transfer(&self, slot: &Arc<Slot>, host: &VirtualDevice) -> Result {
+    pub(super) fn transfer(&self, slot: &Arc<Slot>, host: Handle) -> Result {
         self.units.transfers.push(slot, host)?;
         let _ = self
             .queue
@@ -96,9 +96,7 @@ impl Mediator {
             slot.lock().computing = false;
         }
         if self.units.transfers.cancel(slot) {
-            // Its reference to the device goes without the lock.
-            let under_way = slot.lock().transfer.take();
-            drop(under_way);
+            slot.lock().transfer = None;
         }
     }
 

@@ -11,7 +11,6 @@ use kernel::{
     new_work,
     prelude::*,
     sync::{
-        aref::ARef,
         lock::mutex::MutexGuard,
         new_condvar,
         new_mutex,
@@ -24,7 +23,10 @@ use kernel::{
     workqueue::Work, //
 };
 use vfio::{
-    mdev::VirtualDevice,
+    mdev::{
+        Handle,
+        VirtualDevice, //
+    },
     wait::Signals, //
 };
 
@@ -59,7 +61,7 @@ pub(super) struct UnderWay {
     pub(super) dma: DmaRegisters,
     pub(super) stage: Stage,
     /// The device, which is open until the transfer is done: closing waits for it.
-    pub(super) host: ARef<VirtualDevice>,
+    pub(super) host: Handle,
 }
 
 /// The registers that commands change, or whose change must wait for a command.
@@ -188,7 +190,7 @@ impl Slot {
     }
 
     /// The factorial is computed, or the physical device has failed.
-    pub(super) fn computed(&self, host: &VirtualDevice, result: Result<u32>) {
+    pub(super) fn computed(&self, host: &Handle, result: Result<u32>) {
         let mut state = self.state.lock();
         state.computing = false;
         match result {
@@ -196,7 +198,7 @@ impl Slot {
             Err(_) => state.failed = true,
         }
         if state.registers.status & STATUS_INTERRUPT != 0 {
-            state.raise(host, INTERRUPT_FACTORIAL);
+            host.with(|host| state.raise(host, INTERRUPT_FACTORIAL));
         }
         drop(state);
         self.done.notify_all();
@@ -209,7 +211,9 @@ impl Slot {
         state.failed |= result.is_err();
         if let Some(under_way) = &under_way {
             if under_way.dma.command & COMMAND_INTERRUPT != 0 {
-                state.raise(&under_way.host, INTERRUPT_TRANSFER);
+                under_way
+                    .host
+                    .with(|host| state.raise(host, INTERRUPT_TRANSFER));
             }
         }
         drop(state);

@@ -3,6 +3,7 @@
 //! What the flavours of VFIO devices differ in.
 
 use kernel::{
+    device,
     prelude::*,
     ModuleMetadata, //
 };
@@ -28,6 +29,19 @@ pub(crate) unsafe trait Host: Logs + Sync {
     fn vdev(&self) -> *mut bindings::vfio_device {
         core::ptr::from_ref(self).cast_mut().cast()
     }
+
+    /// Returns the device as the driver core has it. Only within this crate, see [`Logs`].
+    fn as_ref(&self) -> &device::Device;
+
+    /// Returns whether a user has the device open, as far as its driver is concerned: from before
+    /// it is scrubbed for the user until it is scrubbed after the user.
+    ///
+    /// What needs an open device asks this, whatever the driver does: a driver's code has the host
+    /// while the state lock is held, under which this changes.
+    fn is_open(&self) -> bool;
+
+    /// Notes that a user has the device open, or not any more.
+    fn set_open(&self, is_open: bool);
 
     /// Returns the size of a BAR in bytes, 0 where there is none.
     fn bar_len(&self, bar: u8) -> u64;

@@ -16,6 +16,7 @@ use migration::{
 use super::{
     device_ref::DeviceRef,
     Flavour,
+    Host,
     VfioDevice, //
 };
 use crate::debugfs::{

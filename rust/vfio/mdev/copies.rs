@@ -11,6 +11,7 @@ use kernel::{
         send_sig,
         SIGKILL, //
     },
+    error::to_result,
     new_mutex,
     prelude::*,
     sync::{
@@ -46,13 +47,19 @@ impl Copies {
         })
     }
 
-    /// Runs `copy` in a kernel thread, so that it can be called off; `EINTR` where that has been done
+    /// Runs `copy` in a kernel thread, so that it can be called off; `EINTR` if that was done
     /// before it began.
+    ///
+    /// `EOPNOTSUPP` if the caller is no kernel thread: `SIGKILL` would kill its process. `EBUSY` if
+    /// another one copies, since one is called off at a time.
     pub(super) fn run(&self, copy: impl FnOnce() -> Result) -> Result {
-        let _signal = Signal::allow();
+        let _signal = Signal::allow()?;
         let mut state = self.state.lock();
         if state.called_off {
             return Err(EINTR);
+        }
+        if state.copier.is_some() {
+            return Err(EBUSY);
         }
         state.copier = Some(ARef::from(&**kernel::current!()));
         drop(state);
@@ -69,8 +76,8 @@ impl Copies {
         state.called_off = true;
         if let Some(copier) = &state.copier {
             // CAST: A small constant.
-            // SAFETY: The task is referenced; it takes the signal, and looks at nothing but that it
-            // is there.
+            // SAFETY: The task is referenced. It is a kernel thread by `Signal`: it takes the
+            // signal, and looks at nothing but that it is there.
             unsafe { send_sig(SIGKILL as c_int, copier.as_ptr(), 1) };
         }
     }
@@ -86,16 +93,67 @@ impl Copies {
 struct Signal;
 
 impl Signal {
-    fn allow() -> Self {
+    /// `EOPNOTSUPP` if the caller is no kernel thread.
+    fn allow() -> Result<Self> {
         // SAFETY: Changes the calling task alone.
-        unsafe { bindings::rvfio_allow_kill(true) };
-        Self
+        to_result(unsafe { bindings::rvfio_allow_kill() })?;
+        Ok(Self)
     }
 }
 
 impl Drop for Signal {
     fn drop(&mut self) {
-        // SAFETY: As above.
-        unsafe { bindings::rvfio_allow_kill(false) };
+        // SAFETY: As above, and `allow` has succeeded.
+        unsafe { bindings::rvfio_disallow_kill() };
+    }
+}
+
+#[kernel::macros::kunit_tests(rvfio_copies)]
+mod tests {
+    // They run in a kernel thread.
+    use super::*;
+
+    fn copies() -> Result<Pin<KBox<Copies>>> {
+        KBox::pin_init(Copies::new(), GFP_KERNEL)
+    }
+
+    #[test]
+    fn one_copies_at_a_time() -> Result {
+        let copies = copies()?;
+        copies.run(|| {
+            assert_eq!(copies.run(|| Ok(())), Err(EBUSY));
+            Ok(())
+        })?;
+        assert_eq!(copies.run(|| Err(EFAULT)), Err(EFAULT));
+        copies.run(|| Ok(()))
+    }
+
+    #[test]
+    fn none_begins_once_they_are_called_off() -> Result {
+        let copies = copies()?;
+        copies.call_off();
+        let mut ran = false;
+        let result = copies.run(|| {
+            ran = true;
+            Ok(())
+        });
+        assert_eq!(result, Err(EINTR));
+        assert!(!ran);
+        copies.allow();
+        copies.run(|| Ok(()))
+    }
+
+    #[test]
+    fn one_that_runs_hears_of_it() -> Result {
+        let copies = copies()?;
+        copies.run(|| {
+            assert!(!kernel::current!().signal_pending());
+            copies.call_off();
+            assert!(kernel::current!().signal_pending());
+            Ok(())
+        })?;
+        // And nothing is left of it.
+        assert!(!kernel::current!().signal_pending());
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ use kernel::{
         dev_get_drvdata,
         dev_set_drvdata, //
     },
+    container_of,
     error::{
         from_err_ptr,
         from_result,
@@ -22,9 +23,9 @@ use kernel::{
     module::this_module,
     prelude::*,
     sync::atomic::{
-        Acquire,
         Atomic,
         Full,
+        Relaxed,
         Release, //
     },
     types::Opaque,
@@ -37,7 +38,7 @@ use super::{
         MediatedDevice, //
     },
     mediated::Mediated,
-    parent::Registration, //
+    parent::Parent, //
 };
 use crate::{
     bindings,
@@ -45,17 +46,25 @@ use crate::{
     device::VTable, //
 };
 
+/// [`Driver::uses`] of a driver that is not registered.
+const UNREGISTERED: i32 = 0;
+
+/// [`Driver::uses`] of a driver that somebody is about to register or to unregister.
+const CHANGING: i32 = -1;
+
 /// A driver of mediated devices: a `static` of its module, since its parents refer to it.
 ///
 /// # Invariants
 ///
-/// `raw` is registered with the mdev bus, and `directory` is not changed, while `registered` is true
-/// and a [`DriverRegistration`] exists.
+/// `uses` is [`UNREGISTERED`], [`CHANGING`], or how many [`Registered`] there are. In the last case
+/// `raw` is registered with the mdev bus and `directory` does not change.
 pub struct Driver<T: Mediated> {
     raw: Opaque<bindings::mdev_driver>,
     /// The driver's directory in debugfs.
     directory: UnsafeCell<Option<Directory>>,
-    registered: Atomic<bool>,
+    uses: Atomic<i32>,
+    /// Where `rvfio.ko` finds one whose registration is leaked.
+    listed: Opaque<bindings::rvfio_registration>,
     _mediated: PhantomData<fn() -> T>,
 }
 
@@ -81,44 +90,91 @@ impl<T: Mediated> Driver<T> {
         Self {
             raw: Opaque::new(driver),
             directory: UnsafeCell::new(None),
-            registered: Atomic::new(false),
+            uses: Atomic::new(UNREGISTERED),
+            listed: Opaque::zeroed(),
             _mediated: PhantomData,
         }
     }
 
-    /// Registers the driver with the mdev bus; `EBUSY` where it is.
+    /// Registers the driver with the mdev bus; `EBUSY` if it is registered, or a parent still is.
     pub fn register(&'static self) -> Result<DriverRegistration<T>> {
+        self.uses
+            .cmpxchg(UNREGISTERED, CHANGING, Full)
+            .map_err(|_| EBUSY)?;
+        let result = self.change_to_registered();
+        let uses = match result {
+            Ok(()) => 1,
+            Err(_) => UNREGISTERED,
+        };
+        // INVARIANT: The driver is registered where this is 1.
+        self.uses.store(uses, Release);
+        result.map(|()| DriverRegistration(Registered(self)))
+    }
+
+    /// Does what [`Self::register`] does, by the only one who may.
+    fn change_to_registered(&'static self) -> Result {
         let directory = Directory::new(<T::OwnerModule as ModuleMetadata>::NAME)?;
-        if self.registered.xchg(true, Full) {
-            return Err(EBUSY);
-        }
-        // INVARIANT: Nobody uses the directory before the driver is registered.
-        // SAFETY: As above.
+        // SAFETY: Nobody uses the directory of a driver that is not registered, by the type
+        // invariant.
         unsafe { *self.directory.get() = Some(directory) };
         // SAFETY: The driver is static, and was not registered.
-        let result = to_result(unsafe { bindings::mdev_register_driver(self.raw.get()) });
-        match result {
-            Ok(()) => Ok(DriverRegistration(self)),
-            Err(error) => {
-                self.unregistered();
-                Err(error)
+        to_result(unsafe { bindings::mdev_register_driver(self.raw.get()) }).inspect_err(|_| {
+            // SAFETY: As above.
+            drop(unsafe { (*self.directory.get()).take() });
+        })?;
+        let module = this_module::<T::OwnerModule>();
+        // SAFETY: The driver is static, and taken from the list before it is unregistered.
+        // `end_leaked` is for a `listed` in a `Self`.
+        unsafe {
+            bindings::rvfio_registration_add(
+                self.listed.get(),
+                module.as_ptr(),
+                Some(Self::end_leaked),
+            );
+        }
+        Ok(())
+    }
+
+    /// Undoes [`Self::change_to_registered`].
+    ///
+    /// # Safety
+    ///
+    /// The driver must be registered, and nobody else unregister it.
+    unsafe fn unregister(&self) {
+        // SAFETY: By the function's requirements.
+        unsafe {
+            bindings::rvfio_registration_remove(self.listed.get());
+            bindings::mdev_unregister_driver(self.raw.get());
+        }
+        // SAFETY: Nobody uses the directory of a driver that is not registered.
+        drop(unsafe { (*self.directory.get()).take() });
+        self.uses.store(UNREGISTERED, Release);
+    }
+
+    /// Unregisters a driver whose module has leaked its registration.
+    ///
+    /// # Safety
+    ///
+    /// `listed` must be in a `Self` that nobody will ever use again.
+    unsafe extern "C" fn end_leaked(listed: *mut bindings::rvfio_registration) {
+        let listed: *mut Opaque<bindings::rvfio_registration> = listed.cast();
+        // SAFETY: The caller vouches for the object. It is in the list, so it is registered.
+        unsafe { (*container_of!(listed, Self, listed)).unregister() };
+    }
+
+    /// Keeps the driver registered as long as the object that it returns is there; `ENODEV` if it
+    /// is not registered.
+    pub(super) fn registered(&'static self) -> Result<Registered<T>> {
+        let mut uses = self.uses.load(Relaxed);
+        while uses > 0 {
+            let more = uses.checked_add(1).ok_or(EBUSY)?;
+            match self.uses.cmpxchg(uses, more, Full) {
+                // INVARIANT: There is one more.
+                Ok(_) => return Ok(Registered(self)),
+                Err(now) => uses = now,
             }
         }
-    }
-
-    /// Undoes what registration did beside the bus.
-    fn unregistered(&self) {
-        // SAFETY: The driver is not registered, so nobody uses the directory.
-        drop(unsafe { (*self.directory.get()).take() });
-        self.registered.store(false, Release);
-    }
-
-    /// Returns the C structure; `ENODEV` where the driver is not registered.
-    pub(super) fn as_raw(&self) -> Result<*mut bindings::mdev_driver> {
-        if !self.registered.load(Acquire) {
-            return Err(ENODEV);
-        }
-        Ok(self.raw.get())
+        Err(ENODEV)
     }
 
     /// # Safety
@@ -136,8 +192,14 @@ impl<T: Mediated> Driver<T> {
             })?;
             // SAFETY: The device was just allocated, and `probe` owns a reference.
             let device = unsafe { MediatedDevice::<T>::from_vdev(vdev) };
-            // SAFETY: By the type invariant: the driver is registered, since it is called.
-            let directory = unsafe { (*T::driver().directory.get()).as_ref() };
+            // SAFETY: `probe` is called for a driver that is registered, which is the one in a
+            // `Self`.
+            let directory = unsafe {
+                let driver: *mut kernel::bindings::device_driver = (*mdev).dev.driver;
+                let driver = container_of!(driver, bindings::mdev_driver, driver);
+                let raw: *mut Opaque<bindings::mdev_driver> = driver.cast();
+                (*(*container_of!(raw, Self, raw)).directory.get()).as_ref()
+            };
             let result = directory
                 .map_or(Ok(()), |directory| device.show_status(directory))
                 .and_then(|()| {
@@ -179,7 +241,7 @@ impl<T: Mediated> Driver<T> {
     /// Called by the mdev core with a type of a registered parent.
     unsafe extern "C" fn get_available(type_: *mut bindings::mdev_type) -> c_uint {
         // SAFETY: The caller vouches for the type.
-        match unsafe { Registration::<T>::find(type_) } {
+        match unsafe { Parent::<T>::find(type_) } {
             Ok((parent, number)) => T::available(parent, number),
             Err(_) => 0,
         }
@@ -193,7 +255,7 @@ impl<T: Mediated> Driver<T> {
         buf: *mut c_char,
     ) -> isize {
         // SAFETY: The caller vouches for the type.
-        let found = unsafe { Registration::<T>::find(type_) };
+        let found = unsafe { Parent::<T>::find(type_) };
         match found.and_then(|(_, number)| T::TYPES.get(number).ok_or(ENODEV)) {
             // SAFETY: The caller vouches for the buffer.
             Ok(type_) => unsafe {
@@ -205,15 +267,43 @@ impl<T: Mediated> Driver<T> {
     }
 }
 
-/// A registered driver; unregistered when it goes.
-///
-/// Its parents must be gone before: a parent's driver is unregistered first.
-pub struct DriverRegistration<T: Mediated>(&'static Driver<T>);
+/// A registered driver; unregistered when it goes, or when its last parent does, whichever is
+/// later. If it is leaked, it is unregistered when its module goes.
+pub struct DriverRegistration<T: Mediated>(
+    #[expect(dead_code, reason = "dropped only")] Registered<T>,
+);
 
-impl<T: Mediated> Drop for DriverRegistration<T> {
+/// What keeps a driver registered: its [`DriverRegistration`], and each parent.
+///
+/// # Invariants
+///
+/// It is counted in the driver's `uses`.
+pub(super) struct Registered<T: Mediated>(&'static Driver<T>);
+
+impl<T: Mediated> Registered<T> {
+    /// Returns the C structure of the driver, which is registered as long as `self` is there.
+    pub(super) fn as_raw(&self) -> *mut bindings::mdev_driver {
+        self.0.raw.get()
+    }
+}
+
+impl<T: Mediated> Drop for Registered<T> {
     fn drop(&mut self) {
-        // SAFETY: Registered by the type invariant of `Driver`.
-        unsafe { bindings::mdev_unregister_driver(self.0.raw.get()) };
-        self.0.unregistered();
+        let driver = self.0;
+        let mut uses = driver.uses.load(Relaxed);
+        loop {
+            let less = match uses {
+                1 => CHANGING,
+                // No underflow: this one is counted.
+                uses => uses - 1,
+            };
+            match driver.uses.cmpxchg(uses, less, Full) {
+                Ok(_) if less == CHANGING => break,
+                Ok(_) => return,
+                Err(now) => uses = now,
+            }
+        }
+        // SAFETY: Registered by the type invariant of `Driver`, and this was the last one.
+        unsafe { driver.unregister() };
     }
 }

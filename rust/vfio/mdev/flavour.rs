@@ -11,7 +11,7 @@ use kernel::{
 
 use super::{
     mediated::Mediated,
-    parent::Registration,
+    parent::Parent,
     vtable::VTable,
     VirtualDevice, //
 };
@@ -67,11 +67,15 @@ impl<T: Mediated> Flavour for Mdev<T> {
 
     fn open(device: &MediatedDevice<T>) -> Result {
         device.host().clear();
-        device.begin_use().inspect_err(|_| device.section().free())
+        device.begin_use().inspect_err(|_| {
+            device.host().wait_for_handles();
+            device.section().free();
+        })
     }
 
     fn close(device: &MediatedDevice<T>) {
         device.end_use();
+        device.host().wait_for_handles();
         device.host().clear();
         device.section().free();
     }
@@ -105,6 +109,6 @@ unsafe fn parent_of<'a, T: Mediated>(
     // mediated devices are created.
     unsafe {
         let mdev: *mut bindings::mdev_device = (*vdev).dev.cast();
-        Registration::<T>::find((*mdev).type_)
+        Parent::<T>::find((*mdev).type_)
     }
 }

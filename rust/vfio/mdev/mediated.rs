@@ -32,7 +32,7 @@ pub trait Mediated: Sized + 'static {
     type Device: Device<Host = VirtualDevice> + Send + Unpin;
 
     /// What all virtual devices of one physical device share.
-    type Parent: Send + Sync;
+    type Parent: Send + Sync + 'static;
 
     /// The types of virtual devices.
     const TYPES: &'static [Type];

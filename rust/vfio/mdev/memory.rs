@@ -29,14 +29,17 @@ impl VirtualDevice {
     /// Reads the user's memory at an I/O virtual address.
     ///
     /// `EINVAL` where it is not mapped, `EPERM` where it may not be read, `EFAULT` where the user's
-    /// memory is gone; bytes before that may have been read. The device must be open, and the caller
-    /// must be a kernel thread, hold no lock that a page fault takes, and be the only one that copies
-    /// the device's memory.
+    /// memory is gone; bytes before that may have been read. The caller must hold no lock that a
+    /// page fault takes.
     ///
-    /// `EINTR` or any of the others when it is called off, see [`Self::call_off_copies`].
+    /// Refused, and nothing read: `ENODEV` if no user has the device open, `EOPNOTSUPP` if the
+    /// caller is no kernel thread, which alone can be called off, and `EBUSY` if another thread
+    /// copies the device's memory.
+    ///
+    /// `EINTR` or any of the first ones when it is called off, see [`Self::call_off_copies`].
     pub fn read_memory(&self, iova: u64, to: &mut [u8]) -> Result {
-        self.copies().run(|| {
-            // SAFETY: The device is valid, and `to` is valid for writes of its length.
+        self.copy(|| {
+            // SAFETY: The device is valid and open, and `to` is valid for writes of its length.
             to_result(unsafe {
                 bindings::vfio_dma_rw(self.vdev(), iova, to.as_mut_ptr().cast(), to.len(), false)
             })
@@ -47,12 +50,23 @@ impl VirtualDevice {
     ///
     /// Errors and rules are those of [`Self::read_memory`].
     pub fn write_memory(&self, iova: u64, from: &[u8]) -> Result {
-        self.copies().run(|| {
+        self.copy(|| {
             let data = from.as_ptr().cast_mut().cast();
-            // SAFETY: The device is valid, and `from` is valid for reads of its length; a write to
-            // the user's memory only reads it.
+            // SAFETY: The device is valid and open, and `from` is valid for reads of its length; a
+            // write to the user's memory only reads it.
             to_result(unsafe { bindings::vfio_dma_rw(self.vdev(), iova, data, from.len(), true) })
         })
+    }
+
+    /// Runs `copy` if the device is open, and stays so meanwhile.
+    ///
+    /// The caller is either a callback of the driver, which has the state lock, without which the
+    /// device cannot be closed; or a handle has led it here, and closing waits for it.
+    fn copy(&self, copy: impl FnOnce() -> Result) -> Result {
+        if !self.is_open() {
+            return Err(ENODEV);
+        }
+        self.copies().run(copy)
     }
 
     /// Has a copy that waits for the user's memory end with an error, and lets none begin.

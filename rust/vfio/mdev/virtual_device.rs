@@ -2,18 +2,17 @@
 
 //! A virtual device as its driver sees it.
 
-use core::ptr::NonNull;
-
 use kernel::{
     device,
+    fmt,
     prelude::*,
     sync::{
-        aref::AlwaysRefCounted,
         atomic::{
             Atomic,
             Relaxed, //
         },
         new_mutex,
+        Arc,
         Mutex, //
     },
     types::Opaque, //
@@ -28,6 +27,10 @@ use super::{
         COMMAND_MEMORY, //
     },
     copies::Copies,
+    handle::{
+        Handle,
+        Handles, //
+    },
     interrupts::{
         Data,
         Interrupts, //
@@ -48,6 +51,9 @@ use crate::{
 /// ([`VirtualDevice::raise_interrupt`]) and the user's memory ([`VirtualDevice::read_memory`],
 /// [`VirtualDevice::write_memory`]). All of it may be used from any thread that may sleep, with or
 /// without the state lock.
+///
+/// Nobody can keep a reference to it. What works for the device in a thread of its own keeps a
+/// [`Handle`], which [`VirtualDevice::handle`] returns.
 ///
 /// # Invariants
 ///
@@ -78,6 +84,8 @@ struct Parts {
     /// Copies of the user's memory.
     #[pin]
     copies: Copies,
+    /// The way to this device for others than its callbacks.
+    handles: Arc<Handles>,
     /// Messages about the device that its user can provoke.
     messages: Budget,
 }
@@ -95,6 +103,7 @@ impl VirtualDevice {
             command: Atomic::new(0),
             interrupts <- new_mutex!(Interrupts::new(), "rvfio_interrupts"),
             copies <- Copies::new(),
+            handles: Handles::new()?,
             messages: Budget::new(),
             function,
         }? Error);
@@ -149,9 +158,23 @@ impl VirtualDevice {
         self.parts.interrupts.lock().request();
     }
 
+    /// Waits for those whom a [`Handle`] has led to the device, which is closed.
+    ///
+    /// A copy of the user's memory, which may wait for ever, ends.
+    pub(super) fn wait_for_handles(&self) {
+        self.parts.copies.call_off();
+        self.parts.handles.wait();
+        self.parts.copies.allow();
+    }
+
     /// Returns the copies of the user's memory.
     pub(super) fn copies(&self) -> &Copies {
         &self.parts.copies
+    }
+
+    /// Returns a handle of the device, which leads to it until its user closes it.
+    pub fn handle(&self) -> Handle {
+        Handles::handle(&self.parts.handles)
     }
 
     /// Returns the PCI function that the device is.
@@ -189,6 +212,27 @@ impl VirtualDevice {
 
 // SAFETY: The structure begins with the `struct vfio_device`.
 unsafe impl Host for VirtualDevice {
+    fn as_ref(&self) -> &device::Device {
+        // SAFETY: By the type invariant; `dev` is the mediated device's, which is there until its
+        // driver's `remove` has returned. Until then the VFIO device is used: nobody has a
+        // reference to it outside of its driver's callbacks, and closing waits for those whom a
+        // handle leads to it.
+        unsafe { device::Device::from_raw((*self.vdev.get()).dev) }
+    }
+
+    fn is_open(&self) -> bool {
+        self.parts.handles.is_open()
+    }
+
+    fn set_open(&self, is_open: bool) {
+        match is_open {
+            // SAFETY: The device is being opened. It is closed by this and then by
+            // `wait_for_handles` before the VFIO core parts it from its container.
+            true => unsafe { self.parts.handles.open(self) },
+            false => self.parts.handles.close(),
+        }
+    }
+
     fn bar_len(&self, bar: u8) -> u64 {
         match bar {
             0 => self.parts.function.bar_size.into(),
@@ -197,29 +241,8 @@ unsafe impl Host for VirtualDevice {
     }
 }
 
-impl AsRef<device::Device> for VirtualDevice {
-    fn as_ref(&self) -> &device::Device {
-        // SAFETY: By the type invariant; `dev` is the mediated device's, which is there as long as
-        // the device is registered.
-        unsafe { device::Device::from_raw((*self.vdev.get()).dev) }
-    }
-}
-
 impl Logs for VirtualDevice {
-    fn budget(&self) -> &Budget {
-        &self.parts.messages
-    }
-}
-
-// SAFETY: The VFIO core counts references in the structure's device.
-unsafe impl AlwaysRefCounted for VirtualDevice {
-    fn inc_ref(&self) {
-        // SAFETY: By the type invariant, and there is a reference.
-        unsafe { bindings::rvfio_get_device(self.vdev.get()) };
-    }
-
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller vouches for the reference.
-        unsafe { bindings::rvfio_put_device(obj.as_ptr().cast()) };
+    fn warn(&self, message: fmt::Arguments<'_>) {
+        self.parts.messages.warn(self.as_ref(), message);
     }
 }

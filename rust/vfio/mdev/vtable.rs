@@ -13,7 +13,10 @@ use super::{
     flavour::MediatedDevice,
     mediated::Mediated, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    device::Host, //
+};
 
 /// The vtable of a driver.
 pub(super) struct VTable<T>(PhantomData<T>);

@@ -41,7 +41,8 @@ impl CoreDevice {
     ///
     /// To be called before the device is told to write. What the user has not mapped for the device
     /// to write cannot be written, and the container is not told of it. Other errors, such as
-    /// `ENOMEM`, mean that the container does not know: the device must not write then.
+    /// `ENOMEM`, or `ENODEV` if no user has the device open, mean that the container does not know:
+    /// the device must not write then.
     pub fn mark_writing(&self, range: IovaRange) -> Result {
         self.mark_written(range)?;
         trace::dirty(self.as_ref(), range);
@@ -93,6 +94,7 @@ impl CoreDevice {
 
     /// Pins and unpins up to [`CHUNK`] pages at `iova`.
     fn pin(&self, iova: u64, count: u64) -> Result {
+        self.check_open()?;
         pins::with(|| self.pin_now(iova, count))
     }
 

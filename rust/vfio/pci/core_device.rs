@@ -8,7 +8,12 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
+    fmt,
     prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
     types::Opaque, //
 };
 use migration::device::{
@@ -36,6 +41,11 @@ const BARS: u8 = 6;
 /// ([`CoreDevice::registers`]) and DMA into the driver's own memory
 /// ([`CoreDevice::with_private_dma`]).
 ///
+/// The vfio-pci core has registers, configuration space and the user's container for a device that
+/// a user has open. A driver's code gets the device at other times too: in
+/// [`Variant::new`](super::Variant::new), and when debugfs asks what is left to save. What needs an
+/// open device then fails with `ENODEV`.
+///
 /// # Invariants
 ///
 /// `raw` is the `struct vfio_pci_core_device` of a registered device, initialised by
@@ -47,6 +57,8 @@ pub struct CoreDevice {
     messages: Budget,
     /// What the driver's own DMA and resets by others know of each other.
     passes: Passes,
+    /// A user has the device open, see [`Host::is_open`].
+    is_open: Atomic<bool>,
 }
 
 // SAFETY: The vfio-pci core allows its functions to be called from any thread.
@@ -72,6 +84,15 @@ impl CoreDevice {
     /// Returns the C structure.
     pub(crate) fn as_raw(&self) -> *mut bindings::vfio_pci_core_device {
         self.raw.get()
+    }
+
+    /// Checks that a user has the device open: `ENODEV` if none has.
+    #[inline]
+    pub(super) fn check_open(&self) -> Result {
+        match self.is_open() {
+            true => Ok(()),
+            false => Err(ENODEV),
+        }
     }
 
     /// Returns what the driver's own DMA and resets by others know of each other.
@@ -105,12 +126,14 @@ impl CoreDevice {
         unsafe { (*self.pdev()).revision }
     }
 
-    /// Checks that the function answers the guest's memory accesses: `EIO` while it does not.
+    /// Checks that the function answers the guest's memory accesses: `EIO` while it does not,
+    /// `ENODEV` if no user has the device open.
     ///
     /// For a register that the driver answers for; [`CoreDevice::guest_read`] and
     /// [`CoreDevice::guest_write`] check by themselves.
     #[inline]
     pub fn check_decoding(&self) -> Result {
+        self.check_open()?;
         if self.is_decoding() {
             return Ok(());
         }
@@ -122,30 +145,34 @@ impl CoreDevice {
         }
     }
 
-    /// Returns whether the function answers the guest's memory accesses, if it is awake.
+    /// Returns whether the function, which a user has open, answers the guest's memory accesses, if
+    /// it is awake.
     #[inline]
     fn is_decoding(&self) -> bool {
         // The lock that belongs to it keeps the answer true while the hardware is accessed. It is
         // not here.
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant. The vfio-pci core has a configuration space for the guest
+        // while the device is open, as the caller has checked.
         unsafe { bindings::__vfio_pci_memory_enabled(self.as_raw()) }
     }
 
-    /// Reads a register as the guest does: `EIO` while memory decoding is off.
+    /// Reads a register as the guest does: `EIO` while memory decoding is off, `ENODEV` if no user
+    /// has the device open.
     pub fn guest_read(&self, access: Access) -> Result<u64> {
         let _awake = self.wake()?;
         self.read(access, true)
     }
 
-    /// Writes a register as the guest does: `EIO` while memory decoding is off.
+    /// Writes a register as the guest does; errors as for [`CoreDevice::guest_read`].
     pub fn guest_write(&self, access: Access, value: u64) -> Result {
         let _awake = self.wake()?;
         self.write(access, value, true)
     }
 
     /// Returns the address of a register; `EINVAL` where the BAR has none, `ENODEV` or `EBUSY`
-    /// where the BAR could not be mapped.
+    /// where the BAR could not be mapped, `ENODEV` if no user has the device open.
     fn io(&self, access: Access) -> Result<*mut c_void> {
+        self.check_open()?;
         // CAST: The enum's values are the widths in bytes.
         let end = access
             .offset
@@ -233,13 +260,25 @@ impl AsRef<device::Device> for CoreDevice {
 }
 
 impl Logs for CoreDevice {
-    fn budget(&self) -> &Budget {
-        &self.messages
+    fn warn(&self, message: fmt::Arguments<'_>) {
+        self.messages.warn(AsRef::as_ref(self), message);
     }
 }
 
 // SAFETY: The structure begins with the `struct vfio_device`, as is asserted below.
 unsafe impl Host for CoreDevice {
+    fn as_ref(&self) -> &device::Device {
+        AsRef::as_ref(self)
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Relaxed)
+    }
+
+    fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Relaxed);
+    }
+
     fn bar_len(&self, bar: u8) -> u64 {
         if bar >= BARS {
             return 0;

@@ -187,11 +187,12 @@ impl CoreDevice {
     /// must leave the device idle, and return an error only where it cannot say that it is: the
     /// device is then cut off from all memory, see [`PassError::Lost`].
     ///
-    /// The caller holds the state lock, or the device has no user.
+    /// The caller holds the state lock: without it no driver has the device.
     ///
-    /// Before that the errors are `ENODEV` (no IOMMU, or the device was cut off before),
-    /// `EOPNOTSUPP` (the device shares its IOMMU group, or its user has it translate by page tables
-    /// of a guest), `EIO` (low-power state), `EBUSY` (a reset by others does not end) and `ENOMEM`.
+    /// Before that the errors are `ENODEV` (no user has the device open, so cutting it off would
+    /// give it to the host; no IOMMU; or the device was cut off before), `EOPNOTSUPP` (the device
+    /// shares its IOMMU group, or its user has it translate by page tables of a guest), `EIO`
+    /// (low-power state), `EBUSY` (a reset by others does not end) and `ENOMEM`.
     pub fn with_private_dma<R>(
         &self,
         bar: u8,
@@ -215,6 +216,7 @@ impl CoreDevice {
         page: &mut ScratchPage,
         pass: impl FnOnce(&Registers<'_>, u64) -> Result<R>,
     ) -> Result<R, PassError> {
+        self.check_open().map_err(PassError::Failed)?;
         let group = Group::of(self).map_err(PassError::Failed)?;
         let user = self.user_domain().map_err(PassError::Failed)?;
         let mapping = Domain::new(self)

@@ -45,10 +45,11 @@ pub struct Registers<'a> {
 impl CoreDevice {
     /// Takes the registers of a BAR for the driver.
     ///
-    /// `EIO` while the guest has the device in a low-power state, `EBUSY` where a reset by others
-    /// does not end. Must not be called with `memory_lock` held, so not from within another
-    /// [`Registers`].
+    /// `ENODEV` if no user has the device open, `EIO` while the guest has the device in a low-power
+    /// state, `EBUSY` where a reset by others does not end. Must not be called with `memory_lock`
+    /// held, so not from within another [`Registers`].
     pub fn registers(&self, bar: u8) -> Result<Registers<'_>> {
+        self.check_open()?;
         let awake = self.wake()?;
         // SAFETY: By the type invariant of `CoreDevice`.
         unsafe { bindings::rvfio_memory_lock(self.as_raw()) };

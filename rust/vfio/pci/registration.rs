@@ -29,6 +29,7 @@ use kernel::{
         from_result,
         to_result, //
     },
+    module::this_module,
     prelude::*,
     types::Opaque,
     ModuleMetadata,
@@ -47,10 +48,12 @@ use super::{
 use crate::{
     bindings,
     debugfs::Directory,
-    device::VTable, //
+    device::VTable,
+    leaks::Listed, //
 };
 
-/// A registered variant driver; unregistered when it goes.
+/// A registered variant driver; unregistered when it goes, or, if it is leaked, when its module
+/// does.
 ///
 /// # Invariants
 ///
@@ -61,6 +64,9 @@ pub struct Registration<T: Variant> {
     directory: Directory,
     #[pin]
     driver: Opaque<pci_driver>,
+    /// Where `rvfio.ko` finds one that is leaked.
+    #[pin]
+    listed: Listed,
     _variant: PhantomData<T>,
 }
 
@@ -90,8 +96,22 @@ impl<T: Variant> Registration<T> {
                     __pci_register_driver(driver, module.as_ptr(), <T::OwnerModule as ModuleMetadata>::NAME.as_char_ptr())
                 })
             }),
+            // SAFETY: `end_leaked` is for a `listed` in a `Self`.
+            listed <- unsafe { Listed::new(this_module::<T::OwnerModule>(), Self::end_leaked) },
             _variant: PhantomData,
         })
+    }
+
+    /// Ends a registration that its module has leaked.
+    ///
+    /// # Safety
+    ///
+    /// `listed` must be in a `Self` that nobody will ever drop or use otherwise.
+    unsafe extern "C" fn end_leaked(listed: *mut bindings::rvfio_registration) {
+        let listed = Listed::from_raw(listed);
+        // SAFETY: The caller vouches for the object. Its memory was leaked with it, by the
+        // guarantee of pinning.
+        unsafe { core::ptr::drop_in_place(container_of!(listed, Self, listed)) };
     }
 
     /// Returns the debugfs directory of the driver that is binding a device.

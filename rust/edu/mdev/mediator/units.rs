@@ -6,7 +6,6 @@ use kernel::{
     new_work,
     prelude::*,
     sync::{
-        aref::ARef,
         new_mutex,
         Arc,
         Mutex, //
@@ -19,7 +18,7 @@ use kernel::{
 };
 use vfio::{
     dev_warn_ratelimited,
-    mdev::VirtualDevice,
+    mdev::Handle,
     physical::DmaMemory, //
 };
 
@@ -40,7 +39,7 @@ use crate::{
 /// A command of a virtual device, which is open until the command is done.
 pub(super) struct Command {
     slot: Arc<Slot>,
-    host: ARef<VirtualDevice>,
+    host: Handle,
 }
 
 /// Commands that wait for a unit, in the order in which they came.
@@ -59,10 +58,10 @@ impl Queue {
     }
 
     /// Adds a command; `ENOMEM` without memory.
-    pub(super) fn push(&self, slot: &Arc<Slot>, host: &VirtualDevice) -> Result {
+    pub(super) fn push(&self, slot: &Arc<Slot>, host: Handle) -> Result {
         let command = Command {
             slot: slot.clone(),
-            host: host.into(),
+            host,
         };
         Ok(self.commands.lock().push(command, GFP_KERNEL)?)
     }
@@ -82,10 +81,9 @@ impl Queue {
         let place = commands
             .iter()
             .position(|command| Arc::ptr_eq(&command.slot, slot));
-        let command = place.and_then(|place| commands.remove(place).ok());
-        // Its reference to the device goes without the lock.
-        drop(commands);
-        command.is_some()
+        place
+            .and_then(|place| commands.remove(place).ok())
+            .is_some()
     }
 }
 
@@ -239,11 +237,13 @@ impl Command {
     /// Says in the kernel log that the physical device has failed.
     fn report<T>(&self, result: &Result<T>) {
         if let Err(error) = result {
-            dev_warn_ratelimited!(
-                &*self.host,
-                "the physical device has failed at a command: {:?}\n",
-                error
-            );
+            self.host.with(|host| {
+                dev_warn_ratelimited!(
+                    host,
+                    "the physical device has failed at a command: {:?}\n",
+                    error
+                );
+            });
         }
     }
 }

@@ -9,16 +9,13 @@ use core::ops::Range;
 
 use kernel::{
     prelude::*,
-    sync::{
-        aref::ARef,
-        Arc, //
-    },
+    sync::Arc,
     workqueue::{
         impl_has_work,
         WorkItem, //
     }, //
 };
-use vfio::mdev::VirtualDevice;
+use vfio::mdev::Handle;
 
 use super::{
     Slot,
@@ -62,30 +59,34 @@ impl Slot {
     ///
     /// Returns whether the transfer is done: memory that the device cannot reach is no error, the
     /// transfer moves nothing then, as with a physical device behind an IOMMU.
-    fn fetch(this: &Arc<Self>, host: &ARef<VirtualDevice>, dma: &DmaRegisters) -> Result<bool> {
+    fn fetch(this: &Arc<Self>, host: &Handle, dma: &DmaRegisters) -> Result<bool> {
         let part = Transfer::buffer_part(dma)?;
         let mut staging = this.staging();
         let bytes = staging.get_mut(part).ok_or(EINVAL)?;
-        if !host.is_master() || host.read_memory(dma.source, bytes).is_err() {
+        let is_fetched =
+            host.with(|host| host.is_master() && host.read_memory(dma.source, bytes).is_ok());
+        if is_fetched != Some(true) {
             return Ok(true);
         }
         drop(staging);
         if let Some(under_way) = &mut this.lock().transfer {
             under_way.stage = Stage::Device;
         }
-        this.mediator().transfer(this, host)?;
+        this.mediator().transfer(this, host.clone())?;
         Ok(false)
     }
 
     /// Writes guest memory.
-    fn deliver(&self, host: &VirtualDevice, dma: &DmaRegisters) -> Result {
+    fn deliver(&self, host: &Handle, dma: &DmaRegisters) -> Result {
         let part: Range<usize> = Transfer::buffer_part(dma)?;
         let staging = self.staging();
         let bytes = staging.get(part).ok_or(EINVAL)?;
-        if host.is_master() {
-            // What is not mapped is not written.
-            let _ = host.write_memory(dma.destination, bytes);
-        }
+        host.with(|host| {
+            if host.is_master() {
+                // What is not mapped is not written.
+                let _ = host.write_memory(dma.destination, bytes);
+            }
+        });
         Ok(())
     }
 }

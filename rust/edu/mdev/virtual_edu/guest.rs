@@ -99,7 +99,7 @@ impl VirtualEdu {
             return Ok(());
         }
         // The worker looks at the slot only once it has its lock.
-        self.slot.mediator().compute(&self.slot, host)?;
+        self.slot.mediator().compute(&self.slot, host.handle())?;
         state.registers.operand = operand;
         state.registers.factorial = operand;
         state.computing = true;
@@ -118,7 +118,7 @@ impl VirtualEdu {
         let mediator = self.slot.mediator();
         let stage = match transfer {
             Transfer::ToMemory(range) => {
-                mediator.transfer(&self.slot, host)?;
+                mediator.transfer(&self.slot, host.handle())?;
                 log.mark(range);
                 host.mark_writing(range);
                 Stage::Device
@@ -134,7 +134,7 @@ impl VirtualEdu {
             transfer,
             dma,
             stage,
-            host: host.into(),
+            host: host.handle(),
         });
         Ok(())
     }
