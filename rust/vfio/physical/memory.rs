@@ -45,8 +45,9 @@ impl DmaMemory {
     pub fn new(pdev: &pci::Device<Core<'_>>, bits: u32, len: usize) -> Result<Self> {
         let function = Enabled::new(pdev)?;
         let mask = DmaMask::try_new(bits)?;
-        // SAFETY: A `Core` device is one in a callback of the bus, which holds the device's lock;
-        // the driver has nothing yet that could allocate or map at the same time.
+        // SAFETY: A `Core` device is one in a callback of the bus, which holds the device's lock. So
+        // only a child's driver could allocate or map for the device at the same time; it would find
+        // the old mask or the new one, either of which is one that the device was given.
         unsafe { pdev.dma_set_mask_and_coherent(mask) }?;
         let memory = Memory {
             _function: function,
