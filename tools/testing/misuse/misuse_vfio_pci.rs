@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A variant driver of QEMU's edu device that does what it must not, for `test_misuse.py`.
+
+use kernel::{
+    prelude::*,
+    ThisModule, //
+};
+use migration::{
+    device::{
+        Access,
+        Width, //
+    },
+    iova::IovaRange, //
+};
+use vfio::{
+    pci::{
+        CoreDevice,
+        DeviceId,
+        IdTable,
+        Registration,
+        Variant, //
+    },
+    scratch::ScratchPage, //
+};
+
+#[forbid(unsafe_code)]
+mod wrong;
+
+use self::wrong::{
+    say,
+    Victim,
+    Wrong, //
+};
+
+vfio::pci_device_table!(ID_TABLE, [DeviceId::new(0x1234, 0x11e8)]);
+
+/// The only BAR.
+const BAR: u8 = 0;
+
+impl Victim for CoreDevice {
+    fn try_all(&self, when: &str) {
+        let access = Access {
+            bar: BAR,
+            offset: 0,
+            width: Width::B4,
+        };
+        say("check_decoding", when, self.check_decoding());
+        say("guest_read", when, self.guest_read(access));
+        say("guest_write", when, self.guest_write(access, 0));
+        say("registers", when, self.registers(BAR).map(drop));
+        say("with_private_dma", when, pass(self));
+        let marked = IovaRange::new(0, 1).and_then(|range| self.mark_written(range));
+        say("mark_written", when, marked);
+    }
+}
+
+/// A pass in which nothing happens.
+fn pass(core: &CoreDevice) -> Result {
+    let mut page = ScratchPage::new()?;
+    Ok(core.with_private_dma(BAR, &mut page, |_, _| Ok(()))?)
+}
+
+/// The driver.
+struct MisuseVfioPci;
+
+#[vtable]
+impl Variant for MisuseVfioPci {
+    type Device = Wrong<CoreDevice>;
+
+    const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);
+    const TRAPPED_BARS: &'static [u8] = &[BAR];
+
+    fn data_section_size() -> usize {
+        4096
+    }
+
+    fn new(core: &CoreDevice) -> Result<Wrong<CoreDevice>> {
+        core.try_all("new");
+        Ok(Wrong::new())
+    }
+}
+
+/// The module, which leaks its driver's registration.
+struct Misuse;
+
+impl kernel::Module for Misuse {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let registration = Registration::<MisuseVfioPci>::new(module);
+        core::mem::forget(KBox::pin_init(registration, GFP_KERNEL)?);
+        Ok(Self)
+    }
+}
+
+module! {
+    type: Misuse,
+    name: "misuse_vfio_pci",
+    authors: ["rvfio contributors"],
+    description: "Wrong VFIO PCI variant driver, for tests",
+    license: "GPL",
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the types of the abstractions keep a driver from doing: each of these would break memory
+//! safety, or could.
+//!
+//! `scripts/misuse` compiles this file as it is, which must succeed, and once for each case, named
+//! by a `cfg`, which must fail with the error beside it, and with nothing else.
+
+#![forbid(unsafe_code)]
+#![allow(dead_code, missing_docs, unused_imports, unused_variables)]
+
+use kernel::{
+    device::{
+        Bound,
+        Core,
+        Device, //
+    },
+    device_id,
+    dma::Coherent,
+    pci,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    },
+    workqueue::{
+        Queue,
+        RawDelayedWorkItem, //
+    }, //
+};
+use vfio::{
+    mdev::{
+        Driver,
+        Handle,
+        Mediated,
+        VirtualDevice, //
+    },
+    pci::{
+        CoreDevice,
+        DeviceId,
+        IdTable,
+        Registers, //
+    },
+    physical::DmaMemory,
+    scratch::ScratchPage,
+    workqueue::WorkQueue, //
+};
+
+/// A reference to a passed-through device, or to its registers, outlives the call that it came
+/// with.
+fn kept_core_device(
+    core: &CoreDevice,
+    devices: &Mutex<KVec<&'static CoreDevice>>,
+    registers: &Mutex<KVec<Registers<'static>>>,
+) -> Result {
+    // wants: borrowed data escapes outside of function
+    #[cfg(core_device_is_kept)]
+    devices.lock().push(core, GFP_KERNEL)?;
+    // wants: AlwaysRefCounted` is not satisfied
+    #[cfg(core_device_is_counted)]
+    let kept: ARef<CoreDevice> = core.into();
+    // wants: borrowed data escapes outside of function
+    #[cfg(registers_are_kept)]
+    registers.lock().push(core.registers(0)?, GFP_KERNEL)?;
+    // wants: borrowed data escapes outside of function
+    #[cfg(core_device_goes_to_a_thread)]
+    kernel::workqueue::system().try_spawn(GFP_KERNEL, move || drop(core.registers(0)))?;
+    Ok(())
+}
+
+/// What a pass has is used after it, or what the device reads and writes meanwhile is used in it.
+fn kept_pass(core: &CoreDevice, page: &mut ScratchPage) -> Result {
+    let mut iova = None;
+    // wants: lifetime may not live long enough
+    #[cfg(registers_leave_a_pass)]
+    let registers = core.with_private_dma(0, page, |registers, _| Ok(registers))?;
+    core.with_private_dma(0, page, |_, at| {
+        iova = Some(at);
+        // wants: closure requires unique access
+        #[cfg(page_is_used_in_a_pass)]
+        page.write(&[1])?;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// A table of devices that is none.
+struct Table;
+
+impl device_id::IdTable<DeviceId, ()> for Table {
+    fn as_ptr(&self) -> *const kernel::bindings::pci_device_id {
+        core::ptr::null()
+    }
+}
+
+/// The PCI core is led to any memory for the table of devices.
+fn bad_table() {
+    // wants: mismatched types
+    #[cfg(table_is_no_array)]
+    let table = IdTable::new(&Table);
+}
+
+/// A reference to a virtual device outlives the call that it came with, or the handle's.
+fn kept_virtual_device(
+    host: &VirtualDevice,
+    handle: &Handle,
+    devices: &Mutex<KVec<&'static VirtualDevice>>,
+) -> Result {
+    // wants: borrowed data escapes outside of function
+    #[cfg(virtual_device_is_kept)]
+    devices.lock().push(host, GFP_KERNEL)?;
+    // wants: AlwaysRefCounted` is not satisfied
+    #[cfg(virtual_device_is_counted)]
+    let kept: ARef<VirtualDevice> = host.into();
+    // wants: lifetime may not live long enough
+    #[cfg(virtual_device_leaves_a_handle)]
+    let kept = handle.with(|host| host);
+    // What can be kept is a handle.
+    let kept: Handle = host.handle();
+    Ok(())
+}
+
+/// A reference to the mediated device outlives its parent's registration, which its end looks at.
+fn kept_mediated_device(host: &VirtualDevice) {
+    // wants: AsRef<kernel::device::Device>` is not satisfied
+    #[cfg(mediated_device_is_counted)]
+    let kept: ARef<Device> = AsRef::<Device>::as_ref(host).into();
+    // wants: the method `as_ref` exists for reference `&VirtualDevice`, but its trait bounds were
+    #[cfg(mediated_device_is_borrowed)]
+    let kept: ARef<Device> = host.as_ref().into();
+    vfio::dev_warn_ratelimited!(host, "can still be told of\n");
+}
+
+/// A device becomes a parent whose end nobody would tell.
+fn unbound_parent<T: Mediated>(device: &Device, bound: &Device<Bound>, data: T::Parent) -> Result {
+    // wants: mismatched types
+    #[cfg(parent_is_not_bound)]
+    let registration = vfio::mdev::Registration::<T>::new(device, data)?;
+    #[cfg(not(parent_is_not_bound))]
+    let registration = vfio::mdev::Registration::<T>::new(bound, data)?;
+    Ok(())
+}
+
+/// A driver goes while it is registered.
+fn local_driver<T: Mediated>() -> Result {
+    let driver = Driver::<T>::new();
+    // wants: `driver` does not live long enough
+    #[cfg(driver_is_no_static)]
+    let registration = driver.register()?;
+    Ok(())
+}
+
+/// Memory for DMA is used when the function is not the driver's, or is taken out of what ends then.
+fn kept_memory(
+    pdev: &pci::Device,
+    core: &pci::Device<Core<'_>>,
+    memories: &Mutex<KVec<&'static Coherent<[u8]>>>,
+) -> Result {
+    // wants: mismatched types
+    #[cfg(memory_is_of_any_function)]
+    let memory = DmaMemory::new(pdev, 32, 4096)?;
+    let memory = DmaMemory::new(core, 32, 4096)?;
+    // wants: mismatched types
+    #[cfg(memory_is_taken_out)]
+    let inner: &Coherent<[u8]> = &memory;
+    // What can be kept is what ends by itself.
+    let memory = Arc::new(memory, GFP_KERNEL)?;
+    memory.write(&[0; 4096])
+}
+
+/// A timer enqueues an item on a queue that is gone.
+fn delayed_item<W: RawDelayedWorkItem<0> + Send + 'static>(queue: &WorkQueue, item: W) {
+    // wants: no method named `enqueue_delayed` found
+    #[cfg(queue_has_delayed_items)]
+    queue.enqueue_delayed(item, 1000);
+    // wants: mismatched types
+    #[cfg(queue_is_taken_out)]
+    let inner: &Queue = queue;
+}
