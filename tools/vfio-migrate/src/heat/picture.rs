@@ -24,7 +24,7 @@ const COLUMNS: usize = 200;
 /// Left and right edge of both panels.
 const ACROSS: (f64, f64) = (210.0, 1030.0);
 /// Upper and lower edge of the map.
-const MAP: (f64, f64) = (120.0, 550.0);
+const MAP: (f64, f64) = (134.0, 550.0);
 /// Upper and lower edge of the pages a second.
 const RATE: (f64, f64) = (596.0, 690.0);
 /// Left and right edge of what is dirty at the end.
@@ -136,7 +136,8 @@ fn addresses(canvas: &mut dyn Canvas, map: &Map) {
         Some(bytes) => format!("IOVA ({} a row)", amount(bytes)),
         None => "IOVA".into(),
     };
-    let corner = (30.0, MAP.0 - 8.0);
+    // Above the label of the uppermost row.
+    let corner = (30.0, MAP.0 - 22.0);
     write(canvas, &title, Anchor::Start, corner, FAINT);
 }
 
@@ -353,7 +354,7 @@ pub mod tests {
 
     use super::*;
     use crate::heat::map::tests::sample;
-    use crate::heat::png::Png;
+    use crate::heat::png::{font_size, Png};
     use crate::heat::svg::Svg;
     use crate::watch::clock::Clock;
 
@@ -387,33 +388,37 @@ pub mod tests {
             ("small", small, few, 500),
             ("nothing", nothing, Snapshot::NotTracked, 12_345),
         ] {
-            let now = Duration::from_millis(now);
-            let time = Clock::at(Duration::ZERO, Duration::ZERO).time(now);
-            let address = "00:04.0".parse().unwrap();
-            let summary = Summary::new(time, address, "edu_vfio_pci", &history, &snapshot, 0);
-            let picture = Picture {
-                summary: &summary,
-                history: &history,
-                snapshot: &snapshot,
-                now,
-            };
-            test(name, &picture);
+            with_picture(&history, &snapshot, now, |picture| test(name, picture));
         }
+    }
+
+    /// Calls `test` with the picture of a device that was looked at for that many milliseconds.
+    fn with_picture(history: &History, snapshot: &Snapshot, now: u64, test: impl Fn(&Picture<'_>)) {
+        let now = Duration::from_millis(now);
+        let time = Clock::at(Duration::ZERO, Duration::ZERO).time(now);
+        let address = "00:04.0".parse().unwrap();
+        let summary = Summary::new(time, address, "edu_vfio_pci", history, snapshot, 0);
+        test(&Picture {
+            summary: &summary,
+            history,
+            snapshot,
+            now,
+        });
     }
 
     /// Remembers what is drawn.
     #[derive(Default)]
     struct Record {
         areas: Vec<(Area, Rgb)>,
-        texts: Vec<(String, Place)>,
+        texts: Vec<(String, Place, Font)>,
     }
 
     impl Canvas for Record {
         fn fill(&mut self, area: Area, colour: Rgb) {
             self.areas.push((area, colour));
         }
-        fn text(&mut self, text: &str, place: Place, _: Font, _: Rgb) {
-            self.texts.push((text.to_owned(), place));
+        fn text(&mut self, text: &str, place: Place, font: Font, _: Rgb) {
+            self.texts.push((text.to_owned(), place, font));
         }
     }
 
@@ -427,21 +432,70 @@ pub mod tests {
                 assert!(area.x >= 0.0 && area.x + area.width <= f64::from(WIDTH));
                 assert!(area.y >= 0.0 && area.y + area.height <= f64::from(HEIGHT));
             }
-            for (text, place) in &record.texts {
+            for (text, place, font) in &record.texts {
                 assert!(text.is_ascii(), "{text}");
-                // The letters of the PNG; those of an SVG are about as wide.
-                let width = text.len() as f64 * if place.y == 30.0 { 12.0 } else { 9.0 };
-                let left = match place.anchor {
-                    Anchor::Start => place.x,
-                    Anchor::Middle => place.x - width / 2.0,
-                    Anchor::End => place.x - width,
-                };
+                let area = area(text, *place, *font);
                 assert!(
-                    left >= 0.0 && left + width <= f64::from(WIDTH),
+                    area.x >= 0.0 && area.x + area.width <= f64::from(WIDTH),
                     "{name}: {text}"
                 );
             }
         });
+    }
+
+    /// The area of a text in the PNG; one of an SVG is about as wide.
+    fn area(text: &str, place: Place, font: Font) -> Area {
+        let (width, height) = font_size(font);
+        let width = width * text.len() as f64;
+        let left = match place.anchor {
+            Anchor::Start => place.x,
+            Anchor::Middle => place.x - width / 2.0,
+            Anchor::End => place.x - width,
+        };
+        Area {
+            x: left,
+            y: place.y - height / 2.0,
+            width,
+            height,
+        }
+    }
+
+    #[test]
+    fn no_text_lies_on_another() {
+        // Rows as narrow as they can be, up to the upper edge, with and without gaps.
+        let mut tall = History::new(Duration::from_millis(100));
+        tall.add(Duration::ZERO, PageRange::new(1 << 40, 3000).unwrap());
+        let mut rows = vec![tall];
+        for count in 1..30 {
+            let mut some = History::new(Duration::from_millis(100));
+            some.add(Duration::ZERO, PageRange::new(0x12_3456, count).unwrap());
+            some.add(Duration::ZERO, PageRange::new(1 << 51, count).unwrap());
+            rows.push(some);
+        }
+        let check = |name: &str, picture: &Picture<'_>| {
+            let mut record = Record::default();
+            picture.draw(&mut record);
+            let areas: Vec<_> = record
+                .texts
+                .iter()
+                .map(|(text, place, font)| (text, area(text, *place, *font)))
+                .collect();
+            for (n, (text, one)) in areas.iter().enumerate() {
+                for (other, two) in &areas[..n] {
+                    let apart = one.x >= two.x + two.width
+                        || two.x >= one.x + one.width
+                        || one.y >= two.y + two.height
+                        || two.y >= one.y + one.height;
+                    assert!(apart, "{name}: '{text}' lies on '{other}'");
+                }
+            }
+        };
+        with_pictures(check);
+        for history in &rows {
+            with_picture(history, &Snapshot::NotTracked, 1000, |picture| {
+                check("rows", picture);
+            });
+        }
     }
 
     #[test]
@@ -449,7 +503,7 @@ pub mod tests {
         with_pictures(|name, picture| {
             let mut record = Record::default();
             picture.draw(&mut record);
-            let has = |text: &str| record.texts.iter().any(|(other, _)| other == text);
+            let has = |text: &str| record.texts.iter().any(|(other, ..)| other == text);
             let cells = |colour: Rgb| {
                 let of_colour = record.areas.iter().filter(|(_, other)| *other == colour);
                 of_colour.filter(|(area, _)| area.x < ACROSS.1).count()

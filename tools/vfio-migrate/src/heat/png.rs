@@ -66,6 +66,21 @@ fn failed(error: png::EncodingError) -> Error {
     Error::file("the picture")(error.into())
 }
 
+/// Weight and raster of a font.
+fn raster(font: Font) -> (FontWeight, RasterHeight) {
+    match font {
+        Font::Label => (FontWeight::Regular, RasterHeight::Size20),
+        Font::Title => (FontWeight::Bold, RasterHeight::Size24),
+    }
+}
+
+/// Width and height of a letter, in pixels.
+pub fn font_size(font: Font) -> (f64, f64) {
+    let (weight, size) = raster(font);
+    // CAST: a few pixels.
+    (get_raster_width(weight, size) as f64, size.val() as f64)
+}
+
 /// The pixel at which a place begins.
 fn at(place: f64) -> i64 {
     // CAST: places are within a picture or near it.
@@ -83,18 +98,15 @@ impl Canvas for Png {
     }
 
     fn text(&mut self, text: &str, place: Place, font: Font, colour: Rgb) {
-        let (weight, size) = match font {
-            Font::Label => (FontWeight::Regular, RasterHeight::Size20),
-            Font::Title => (FontWeight::Bold, RasterHeight::Size24),
-        };
-        let advance = get_raster_width(weight, size) as f64;
+        let (weight, size) = raster(font);
+        let (advance, height) = font_size(font);
         let width = advance * text.chars().count() as f64;
         let left = match place.anchor {
             Anchor::Start => place.x,
             Anchor::Middle => place.x - width / 2.0,
             Anchor::End => place.x - width,
         };
-        let top = place.y - size.val() as f64 / 2.0;
+        let top = place.y - height / 2.0;
         for (n, c) in text.chars().enumerate() {
             let Some(glyph) = get_raster(c, weight, size).or_else(|| get_raster('?', weight, size))
             else {
