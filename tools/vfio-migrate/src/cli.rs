@@ -29,12 +29,20 @@ Exit codes:
   1  failed in the middle: an input or output error, a timeout
   2  wrong usage
   3  the environment is not right: not root, no such device, not bound to a VFIO driver, in use,
-     no IOMMU, another kind of device, debugfs or tracefs not mounted
+     no IOMMU, another kind of device, too little locked memory allowed, debugfs or tracefs not
+     mounted
   4  refused by the driver, by the other side, or because the image is damaged or foreign
   5  done, but what arrived differs from what was sent, or the device failed a check
 
 With --json each command prints one JSON object on standard output, also for an error; watch
-and dirty print one a line; progress and messages go to standard error.";
+and dirty print one a line; progress and messages go to standard error.
+
+The file '-' is standard input or output. With a file on standard output, what would be printed
+there goes to standard error. A regular file that is written appears as a whole or not at all, with
+the mode and owner of the one that it replaces; all else is written in place.
+
+A report that cannot be written is a failure (1). When whoever reads it has seen enough (a pipe to
+head), that is no error: watch and dirty end with 0, check with 1 unless all checks ran.";
 
 /// Saves, restores and migrates VFIO devices whose driver supports it.
 #[derive(Debug, Parser)]
@@ -69,6 +77,25 @@ pub enum Command {
     Check(commands::check::Check),
 }
 
+impl Command {
+    /// Whether standard output is for a file, so that reports go to standard error.
+    pub fn takes_stdout(&self) -> bool {
+        match self {
+            Self::Save(save) => save.takes_stdout(),
+            Self::Restore(restore) => restore.takes_stdout(),
+            Self::Send(send) => send.takes_stdout(),
+            Self::Recv(recv) => recv.takes_stdout(),
+            Self::Dirty(dirty) => dirty.takes_stdout(),
+            Self::List(_)
+            | Self::Info(_)
+            | Self::Run(_)
+            | Self::Dump(_)
+            | Self::Watch(_)
+            | Self::Check(_) => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -97,6 +124,9 @@ mod tests {
             "vfio-migrate dirty 00:04.0",
             "vfio-migrate dirty 00:04.0 --for 10 --interval 100ms -o x/pages.svg --json",
             "vfio-migrate dirty 00:04.0 --for 500ms -o pages.PNG",
+            "vfio-migrate dirty 00:04.0 -o -",
+            "vfio-migrate save 00:04.0 -o - --buffer-in -",
+            "vfio-migrate dump -",
             "vfio-migrate check 00:04.0",
             "vfio-migrate check 83b8f4f2-509f-382f-3c1e-e6bfe0fa1001 --only v2*read --tap",
             "vfio-migrate check --list",

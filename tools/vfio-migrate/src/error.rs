@@ -2,12 +2,14 @@
 
 //! What can go wrong, what to do about it, and the exit code that says so.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use serde_json::{json, Value};
 
 use crate::address::Address;
+use crate::pci::Identity;
 
 /// Result of an operation of this program.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,6 +35,8 @@ pub enum Error {
         address: Address,
         /// Driver that has it, if any.
         driver: Option<String>,
+        /// What it is, if that is known.
+        identity: Option<Identity>,
     },
     /// The VFIO core or its container interface is missing.
     #[error("/dev/vfio/vfio cannot be opened: {}", explain(*.0))]
@@ -83,6 +87,8 @@ pub enum Error {
         address: Address,
         /// Its driver.
         driver: String,
+        /// What it is, if that is known.
+        identity: Option<Identity>,
     },
     /// The kernel knows none of the driver's trace events.
     #[error("the kernel shows no rvfio trace events")]
@@ -95,7 +101,17 @@ pub enum Error {
         /// The call's error.
         errno: Errno,
     },
-    /// A file could not be read or written.
+    /// More memory was to be made reachable for a device than the user may lock.
+    #[error("{step}: {}", explain(Errno::NOMEM))]
+    Memlock {
+        /// What was being done.
+        step: String,
+        /// Bytes that it needs.
+        needed: u64,
+        /// Bytes that the process may lock, if there is a limit.
+        limit: Option<u64>,
+    },
+    /// A file could not be written, or one of the kernel's could not be read.
     #[error("{}: {source}", path.display())]
     File {
         /// File.
@@ -103,6 +119,26 @@ pub enum Error {
         /// The error.
         source: std::io::Error,
     },
+    /// A file of the user's could not be read.
+    #[error("{}: {source}", path.display())]
+    Input {
+        /// File.
+        path: PathBuf,
+        /// The error.
+        source: std::io::Error,
+    },
+    /// The directory of a file to be written is missing.
+    #[error("there is no directory {}", .0.display())]
+    NoDirectory(PathBuf),
+    /// A file that belongs to somebody else cannot be replaced without becoming this user's.
+    #[error("{} belongs to another user or group, and would not any more", .0.display())]
+    OwnerLost(PathBuf),
+    /// Nobody reads standard output any more; nothing more is said.
+    #[error("standard output has no reader any more")]
+    NoReader,
+    /// Options that do not go together.
+    #[error("{0}")]
+    Usage(String),
     /// The connection failed.
     #[error("{step}: {source}")]
     Network {
@@ -171,6 +207,12 @@ impl Error {
         move |source| Self::File { path, source }
     }
 
+    /// Makes the conversion of the error of a file of the user's that is read.
+    pub fn input(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Input { path, source }
+    }
+
     /// Makes the conversion of a connection's error.
     pub fn network(step: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let step = step.into();
@@ -209,12 +251,17 @@ impl Error {
             | Self::WrongDevice(_)
             | Self::NotMounted { .. }
             | Self::NoStatus { .. }
+            | Self::Memlock { .. }
             | Self::NoEvents => 3,
             Self::Refused { .. } | Self::BadImage(_) | Self::Damaged(_) | Self::Peer(_) => 4,
             Self::Differs(_) | Self::Nonconforming(_) => 5,
-            Self::NoCheck(_) => 2,
+            Self::NoCheck(_) | Self::Usage(_) => 2,
             Self::Step { .. }
             | Self::File { .. }
+            | Self::Input { .. }
+            | Self::NoDirectory(_)
+            | Self::OwnerLost(_)
+            | Self::NoReader
             | Self::Network { .. }
             | Self::TargetUnknown
             | Self::Protocol(_)
@@ -226,11 +273,21 @@ impl Error {
     /// What the user can do about it.
     pub fn remedy(&self) -> Option<String> {
         Some(match self {
+            Self::NotRoot { path, .. } if path.starts_with("/dev/vfio") => format!(
+                "run as root, or have root give you the file: 'chown USER {}' until the device is \
+                 bound anew, or for good by a udev rule, SUBSYSTEM==\"vfio\", OWNER=\"USER\"",
+                path.display()
+            ),
             Self::NotRoot { .. } => "run as root".into(),
             Self::NoDevice(_) => "'vfio-migrate list' and 'lspci -D' show the addresses".into(),
-            Self::NotBound { address, .. } => {
+            Self::NotBound {
+                address, identity, ..
+            } if has_driver(*address, *identity) => {
                 format!("bind it with 'scripts/bind {address}'")
             }
+            Self::NotBound { .. } => "rvfio has no driver for it; 'vfio-migrate list' shows the \
+                devices that a VFIO driver has"
+                .into(),
             Self::NoVfio(_) => {
                 "load VFIO with 'modprobe vfio-pci'; the kernel needs CONFIG_VFIO_CONTAINER".into()
             }
@@ -254,10 +311,36 @@ impl Error {
             Self::NotMounted { name, path } => {
                 format!("mount it with 'mount -t {name} {name} {}'", path.display())
             }
-            Self::NoStatus { address, .. } => format!(
+            Self::NoStatus {
+                address, identity, ..
+            } if has_driver(*address, *identity) => format!(
                 "bind it to a driver that migrates with 'scripts/bind {address}'; plain vfio-pci \
                  shows nothing"
             ),
+            Self::NoStatus { .. } => "only drivers made with rvfio show it, and there is none for \
+                this device"
+                .into(),
+            Self::Memlock { needed, limit, .. } => {
+                let limit = limit.map_or_else(String::new, |limit| {
+                    format!(" of {} KiB, which 'ulimit -l' shows,", limit / 1024)
+                });
+                format!(
+                    "raise the user's limit of locked memory{limit} to more than {} KiB ('memlock' \
+                     in /etc/security/limits.d, then log in again), or run as root",
+                    needed / 1024
+                )
+            }
+            Self::File { path, source } => return of_output(path, source),
+            Self::Input { path, source } => return of_input(path, source),
+            Self::NoDirectory(path) => format!(
+                "make it with 'mkdir -p {}', or name a file elsewhere",
+                path.display()
+            ),
+            Self::OwnerLost(path) => format!(
+                "name another file, or remove it first: 'rm {}'",
+                path.display()
+            ),
+            Self::Network { source, .. } => return of_network(source),
             Self::NoEvents => "watch without --events; events need CONFIG_EVENT_TRACING in the \
                 kernel, and modules that were built with it and are not older than this program"
                 .into(),
@@ -267,6 +350,7 @@ impl Error {
                 "look at the other side: if the device does not run there, start the save anew"
                     .into()
             }
+            Self::BadImage(_) => "'vfio-migrate dump' shows an image as far as it is right".into(),
             _ => return None,
         })
     }
@@ -294,9 +378,81 @@ impl Error {
             | Self::NoVfio(errno)
             | Self::IommuRefused(errno) => Some(*errno),
             Self::Busy { .. } => Some(Errno::BUSY),
+            Self::Memlock { .. } => Some(Errno::NOMEM),
             _ => None,
         }
     }
+}
+
+/// Whether a driver of this project takes a device.
+fn has_driver(address: Address, identity: Option<Identity>) -> bool {
+    matches!(address, Address::Pci { .. }) && identity == Some(crate::edu::IDENTITY)
+}
+
+/// What to do about a file that cannot be written.
+fn of_output(path: &Path, error: &std::io::Error) -> Option<String> {
+    let path = path.display();
+    Some(match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            format!(
+                "make room where {path} is ('df -h' shows how much there is), or write elsewhere"
+            )
+        }
+        ErrorKind::NotFound => format!("'ls -ld {path}' shows how far the name is right"),
+        ErrorKind::PermissionDenied => {
+            format!("'ls -ld {path}' shows who may write there: name another file, or run as root")
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::IsADirectory | ErrorKind::NotADirectory => {
+            "name a file elsewhere".into()
+        }
+        ErrorKind::FileTooLarge => "raise the limit that 'ulimit -f' shows".into(),
+        ErrorKind::BrokenPipe => "whoever reads it must read to the end".into(),
+        _ => return None,
+    })
+}
+
+/// What to do about a file that cannot be read.
+fn of_input(path: &Path, error: &std::io::Error) -> Option<String> {
+    let path = path.display();
+    Some(match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            format!("'ls -ld {path}' shows how far the name is right")
+        }
+        ErrorKind::PermissionDenied => {
+            format!("'ls -ld {path}' shows who may read it: run as one of those")
+        }
+        ErrorKind::IsADirectory => "name a file in it".into(),
+        _ => return None,
+    })
+}
+
+/// What to do about a connection that cannot be used.
+fn of_network(error: &std::io::Error) -> Option<String> {
+    Some(match error.kind() {
+        ErrorKind::ConnectionRefused => {
+            "start 'vfio-migrate recv' there first, and name the port at which it listens".into()
+        }
+        ErrorKind::AddrInUse => {
+            "another program listens there: name another port, or 0 for a free one".into()
+        }
+        ErrorKind::AddrNotAvailable => {
+            "name an address of this host ('ip address' shows them), or 0.0.0.0 for all".into()
+        }
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            "the network leads nowhere: 'ping' and 'ip route' show how far it goes".into()
+        }
+        ErrorKind::PermissionDenied => "name a port above 1023, or run as root".into(),
+        ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
+            "the other side has ended the connection: what it printed says why".into()
+        }
+        // What a time-out of a socket is.
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            "nothing came from the other side: see whether it still runs, and whether a firewall \
+             lies between"
+                .into()
+        }
+        _ => return None,
+    })
 }
 
 fn driver_in_words(driver: Option<&str>) -> String {
@@ -375,6 +531,7 @@ mod tests {
         let error = Error::NotBound {
             address,
             driver: Some("edu".into()),
+            identity: Some(crate::edu::IDENTITY),
         };
         assert_eq!(error.exit_code(), 3);
         assert_eq!(
@@ -385,6 +542,60 @@ mod tests {
             .remedy()
             .unwrap()
             .contains("scripts/bind 0000:00:04.0"));
+    }
+
+    #[test]
+    fn only_a_device_with_a_driver_of_ours_is_to_be_bound() {
+        let root_port = Identity {
+            vendor: 0x1b36,
+            device: 0x000c,
+        };
+        let uuid = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
+        for (address, identity, bind) in [
+            ("00:04.0", Some(crate::edu::IDENTITY), true),
+            ("00:04.0", Some(root_port), false),
+            ("00:04.0", None, false),
+            (uuid, Some(crate::edu::IDENTITY), false),
+        ] {
+            let address: Address = address.parse().unwrap();
+            let not_bound = Error::NotBound {
+                address,
+                driver: Some("pcieport".into()),
+                identity,
+            };
+            let no_status = Error::NoStatus {
+                address,
+                driver: "vfio-pci".into(),
+                identity,
+            };
+            for error in [not_bound, no_status] {
+                let remedy = error.remedy().unwrap();
+                assert_eq!(remedy.contains("scripts/bind"), bind, "{remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_plain_user_lacks_is_named() {
+        let error = Error::NotRoot {
+            path: "/dev/vfio/7".into(),
+            errno: Errno::ACCESS,
+        };
+        let remedy = error.remedy().unwrap();
+        for word in ["root", "chown USER /dev/vfio/7", "udev"] {
+            assert!(remedy.contains(word), "{remedy}");
+        }
+        let error = Error::Memlock {
+            step: "mapping 16384 KiB for the device at 0x1000000".into(),
+            needed: 16 << 20,
+            limit: Some(8 << 20),
+        };
+        assert_eq!(error.exit_code(), 3);
+        assert_eq!(error.to_json()["error"]["errno"], "ENOMEM");
+        let remedy = error.remedy().unwrap();
+        for word in ["ulimit -l", "8192 KiB", "16384 KiB", "memlock", "root"] {
+            assert!(remedy.contains(word), "{remedy}");
+        }
     }
 
     #[test]

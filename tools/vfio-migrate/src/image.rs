@@ -4,29 +4,49 @@
 
 mod edu;
 
-use kernel::error::Result as KernelResult;
+use kernel::error::{code::EIO, Result as KernelResult};
 use migration::image::format::End;
 use migration::image::{Header, Identity as ImageIdentity, Reader, Section, Sink};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::input::{Input, PIECE};
 use crate::pci::Identity;
 
 pub use edu::Registers;
 
-/// A saved state, as far as it could be read.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Image {
-    /// Bytes of the file.
-    pub bytes: u64,
+/// Is shown the parts of an image, as far as it is right.
+///
+/// On an error the image is read no further.
+pub trait Show {
     /// The header.
-    pub header: Option<HeaderInfo>,
-    /// The sections in order.
-    pub sections: Vec<SectionInfo>,
+    fn header(&mut self, header: &HeaderInfo) -> Result<()> {
+        let _ = header;
+        Ok(())
+    }
+
+    /// The next section and its payload.
+    fn section(&mut self, section: &SectionInfo, payload: &[u8]) -> Result<()> {
+        let _ = (section, payload);
+        Ok(())
+    }
+
     /// The end section.
-    pub end: Option<EndInfo>,
-    /// What is wrong with it.
-    pub refusal: Option<String>,
+    fn end(&mut self, end: &EndInfo) -> Result<()> {
+        let _ = end;
+        Ok(())
+    }
+}
+
+/// Shows nothing.
+pub struct Unseen;
+
+impl Show for Unseen {}
+
+/// A saved state that comes in pieces, of which no more than a section is kept.
+pub struct Image {
+    reader: Reader,
+    header: Option<HeaderInfo>,
 }
 
 /// Header of an image.
@@ -70,9 +90,6 @@ pub struct SectionInfo {
     pub crc32c: u32,
     /// The payload's registers, for a section of registers that is known.
     pub registers: Option<Registers>,
-    /// The payload.
-    #[serde(skip)]
-    pub payload: Vec<u8>,
 }
 
 /// End of an image.
@@ -87,26 +104,108 @@ pub struct EndInfo {
 }
 
 impl Image {
-    /// Reads an image as far as it is right.
-    pub fn read(bytes: &[u8]) -> Result<Self> {
-        let mut image = Self {
-            bytes: bytes.len() as u64,
-            ..Self::default()
-        };
-        let mut reader = Reader::new(None)
+    /// Begins to read.
+    pub fn new() -> Result<Self> {
+        let reader = Reader::new(None)
             .map_err(|_| Error::BadImage("there is no memory to read the image".into()))?;
-        let result = reader
-            .feed(bytes, &mut image)
-            .and_then(|()| reader.finish());
-        image.refusal = result.err().map(|refusal| refusal.to_string());
-        Ok(image)
+        Ok(Self {
+            reader,
+            header: None,
+        })
+    }
+
+    /// Takes the next bytes, unless the image was refused before; fails only as `show` does.
+    pub fn feed(&mut self, bytes: &[u8], show: &mut dyn Show) -> Result<()> {
+        let mut parts = Parts {
+            header: &mut self.header,
+            show,
+            error: None,
+        };
+        // The reader remembers what it found wrong.
+        let _ = self.reader.feed(bytes, &mut parts);
+        parts.error.map_or(Ok(()), Err)
+    }
+
+    /// Reads the rest of a file; nothing after what is wrong.
+    pub fn read(&mut self, input: &mut Input, show: &mut dyn Show) -> Result<()> {
+        let mut bytes = vec![0; PIECE];
+        while self.reader.refusal().is_none() {
+            match input.read(&mut bytes)? {
+                0 => break,
+                count => self.feed(&bytes[..count], show)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes of the image that were taken.
+    pub fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
+    /// Returns whether the header was read.
+    pub fn has_header(&self) -> bool {
+        self.header.is_some()
+    }
+
+    /// Says what is wrong with the bytes so far, if they cannot begin an image.
+    pub fn refusal(&self) -> Option<String> {
+        self.reader.refusal().map(|refusal| refusal.to_string())
+    }
+
+    /// Says what is wrong with the image when all bytes were there.
+    pub fn final_refusal(&self) -> Option<String> {
+        let result = self.reader.finish();
+        result.err().map(|refusal| refusal.to_string())
+    }
+
+    /// Says why the bytes so far do not begin a right image, or one of that device.
+    pub fn check_begin(&self, device: Option<Identity>) -> Result<()> {
+        if let Some(refusal) = self.refusal() {
+            return Err(Error::BadImage(format!("the image is refused: {refusal}")));
+        }
+        match (self.header, device) {
+            (Some(header), Some(device)) if header.identity != device => {
+                Err(Error::BadImage(format!(
+                    "the image is that of another device: {} instead of {device}",
+                    header.identity
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says why the image is not right, or not that of a device; all of its bytes were there.
+    pub fn check(&self, device: Option<Identity>) -> Result<()> {
+        if let Some(refusal) = self.final_refusal() {
+            return Err(Error::BadImage(format!("the image is refused: {refusal}")));
+        }
+        self.check_begin(device)
     }
 }
 
-impl Sink for Image {
+/// Makes information of what the reader hands out.
+struct Parts<'a> {
+    header: &'a mut Option<HeaderInfo>,
+    show: &'a mut dyn Show,
+    /// Why no more is to be shown.
+    error: Option<Error>,
+}
+
+impl Parts<'_> {
+    /// Has the reader stop when nothing more can be shown.
+    fn shown(&mut self, result: Result<()>) -> KernelResult {
+        result.map_err(|error| {
+            self.error = Some(error);
+            EIO
+        })
+    }
+}
+
+impl Sink for Parts<'_> {
     fn header(&mut self, header: &Header) -> KernelResult {
         let ImageIdentity { vendor, device, .. } = header.identity;
-        self.header = Some(HeaderInfo {
+        let header = HeaderInfo {
             major: header.major,
             minor: header.minor,
             length: header.length,
@@ -119,8 +218,10 @@ impl Sink for Image {
             state_major: header.identity.state_major,
             state_minor: header.identity.state_minor,
             total: header.total,
-        });
-        Ok(())
+        };
+        *self.header = Some(header);
+        let shown = self.show.header(&header);
+        self.shown(shown)
     }
 
     fn section(&mut self, section: &Section<'_>) -> KernelResult {
@@ -128,7 +229,7 @@ impl Sink for Image {
             header.identity == crate::edu::IDENTITY && header.state_major == 1
         });
         let kind = section.head.kind;
-        self.sections.push(SectionInfo {
+        let info = SectionInfo {
             kind,
             name: known.then(|| edu::name(kind)).flatten(),
             mandatory: section.head.mandatory,
@@ -138,32 +239,17 @@ impl Sink for Image {
             registers: known
                 .then(|| Registers::decode(kind, section.payload))
                 .flatten(),
-            payload: section.payload.to_vec(),
-        });
-        Ok(())
+        };
+        let shown = self.show.section(&info, section.payload);
+        self.shown(shown)
     }
 
     fn end(&mut self, end: &End) -> KernelResult {
-        self.end = Some(EndInfo {
+        let shown = self.show.end(&EndInfo {
             total: end.total,
             sections: end.sections,
             crc32c: end.crc,
         });
-        Ok(())
-    }
-}
-
-/// Says why an image is not right; with a device, also why it is not right for that.
-pub fn check(bytes: &[u8], device: Option<Identity>) -> Result<()> {
-    let image = Image::read(bytes)?;
-    if let Some(refusal) = image.refusal {
-        return Err(Error::BadImage(format!("the image is refused: {refusal}")));
-    }
-    match (image.header, device) {
-        (Some(header), Some(device)) if header.identity != device => Err(Error::BadImage(format!(
-            "the image is that of another device: {} instead of {device}",
-            header.identity
-        ))),
-        _ => Ok(()),
+        self.shown(shown)
     }
 }

@@ -24,12 +24,14 @@ mod fake;
 mod guest;
 mod heat;
 mod image;
+mod input;
 mod live;
 mod memory;
 mod migration;
 mod new_file;
 mod output;
 mod pci;
+mod place;
 mod progress;
 mod region;
 mod region2018;
@@ -51,15 +53,27 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command};
-use output::Output;
+use error::Error;
+use output::{seen_enough, Output, Report};
 
 fn main() -> ExitCode {
     let Cli {
         json,
         quiet,
         command,
-    } = Cli::parse();
-    let output = Output { json, quiet };
+    } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_run(&error),
+    };
+    let report = match command.takes_stdout() {
+        true => Report::Stderr,
+        false => Report::Stdout,
+    };
+    let output = Output {
+        json,
+        quiet,
+        report,
+    };
     let result = match command {
         Command::List(list) => list.run(&output),
         Command::Info(info) => info.run(&output),
@@ -74,6 +88,27 @@ fn main() -> ExitCode {
         Command::Check(check) => check.run(&output),
     };
     match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !matches!(error, Error::NoReader) {
+                output.error(&error);
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Prints what the command line asks for in the place of a command, or what is wrong with it.
+fn not_run(error: &clap::Error) -> ExitCode {
+    let output = Output {
+        json: false,
+        quiet: false,
+        report: Report::Stdout,
+    };
+    if error.use_stderr() || output.report.is_terminal() {
+        error.exit();
+    }
+    match seen_enough(output.report.write(&error.render().to_string())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);

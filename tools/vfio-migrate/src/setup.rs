@@ -4,14 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
 use crate::edu::{Assignment, Register, BUFFER_SIZE};
 use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::new_file::NewFile;
+use crate::place;
 use crate::session::Session;
 
 /// Options for the device's registers and internal buffer.
@@ -31,12 +33,12 @@ pub struct Setup {
     pub read: Vec<Register>,
 
     /// Fill the edu's internal buffer with this file's 4096 bytes, by the device's own DMA
-    /// (after the writes; it changes the DMA registers).
+    /// (after the writes; it changes the DMA registers). '-' is standard input.
     #[arg(long, value_name = "FILE")]
     pub buffer_in: Option<PathBuf>,
 
     /// Write the edu's internal buffer to this file, by the device's own DMA (after the reads; it
-    /// changes the DMA registers).
+    /// changes the DMA registers). '-' is standard output.
     #[arg(long, value_name = "FILE")]
     pub buffer_out: Option<PathBuf>,
 }
@@ -60,16 +62,33 @@ impl Setup {
         let Some(path) = &self.buffer_in else {
             return Ok(None);
         };
-        let bytes = fs::read(path).map_err(Error::file(path))?;
-        let len = bytes.len();
-        let bytes = bytes
-            .into_boxed_slice()
-            .try_into()
-            .map_err(|_| Error::File {
-                path: path.clone(),
-                source: std::io::Error::other(format!("has {len} bytes instead of {BUFFER_SIZE}")),
-            })?;
-        Ok(Some(bytes))
+        Input::open(path)?.read_exactly().map(Some)
+    }
+
+    /// Whether standard output is for the internal buffer.
+    pub fn takes_stdout(&self) -> bool {
+        self.buffer_out
+            .as_deref()
+            .is_some_and(place::is_standard_output)
+    }
+
+    /// Refuses two files on one stream: `input` and `output` are those of the command's own.
+    pub fn check(&self, input: Option<&Path>, output: Option<&Path>) -> Result<()> {
+        let both = |one: Option<&Path>, other: Option<&Path>| {
+            one.is_some_and(place::is_standard) && other.is_some_and(place::is_standard)
+        };
+        let refuse = |what| {
+            Err(Error::Usage(format!(
+                "only one file can be standard {what}"
+            )))
+        };
+        if both(input, self.buffer_in.as_deref()) {
+            return refuse("input");
+        }
+        if output.is_some_and(place::is_standard_output) && self.takes_stdout() {
+            return refuse("output");
+        }
+        Ok(())
     }
 
     /// Does all that the options ask for, on a running device.
@@ -100,7 +119,9 @@ impl Setup {
         }
         if let Some(path) = &self.buffer_out {
             let bytes = edu.dump_buffer(session.page()?)?;
-            fs::write(path, *bytes).map_err(Error::file(path))?;
+            let mut file = NewFile::create(path)?;
+            file.write(&*bytes)?;
+            file.persist()?;
         }
         Ok(values)
     }

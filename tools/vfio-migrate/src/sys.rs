@@ -8,6 +8,7 @@
 
 mod child;
 mod feature;
+mod file;
 mod mapping;
 mod signal;
 mod stream;
@@ -27,8 +28,9 @@ pub use child::{end_with_parent, memory_file, pidfd};
 pub use feature::{
     device_feature, dma_logging_report, precopy_info, set_mig_state, DmaReport, FeatureData, Moved,
 };
+pub use file::{name_file, open_to_write, stdout_was_closed, unnamed_file};
 pub use mapping::{page_size, try_map, How, Mapping};
-pub use signal::end_requests;
+pub use signal::{before_signals_end, end_requests};
 pub use stream::{poll_now, pread_some, pwrite_some, read, seek, write};
 
 /// An ioctl of VFIO, by its number above `VFIO_BASE`.
@@ -329,6 +331,11 @@ pub fn eventfd_wait(fd: BorrowedFd<'_>, timeout: Duration) -> Result<u64, Errno>
         Err(Errno::AGAIN) => Ok(0),
         Err(errno) => Err(errno),
     }
+}
+
+/// Bytes that the process may lock in memory; nothing where there is no limit.
+pub fn memory_lock_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Memlock).current
 }
 
 /// The kernel's release, as `uname -r` prints it.

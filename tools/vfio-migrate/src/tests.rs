@@ -10,7 +10,7 @@ use crate::dirty::{Bitmap, PAGE};
 use crate::edu::{Direction, Edu, Register, Registers, Transfer, Width, BUFFER_SIZE};
 use crate::error::{Error, Result};
 use crate::fake::FakeEdu;
-use crate::image::{self, Image};
+use crate::image::{EndInfo, Image, SectionInfo, Show, Unseen};
 use crate::live::{self, Event, Observer, Options, Statistics};
 use crate::memory::GuestMemory;
 use crate::migration::{Migration, Phase};
@@ -127,27 +127,58 @@ fn what_is_saved_is_restored_in_pieces_of_any_size() {
     }
 }
 
+/// Remembers the parts of an image.
+#[derive(Default)]
+struct Parts {
+    sections: Vec<SectionInfo>,
+    end: Option<EndInfo>,
+}
+
+impl Show for Parts {
+    fn section(&mut self, section: &SectionInfo, payload: &[u8]) -> Result<()> {
+        assert_eq!(payload.len(), section.length);
+        self.sections.push(section.clone());
+        Ok(())
+    }
+    fn end(&mut self, end: &EndInfo) -> Result<()> {
+        self.end = Some(*end);
+        Ok(())
+    }
+}
+
+/// Reads an image at once and says what is wrong with it.
+fn check(bytes: &[u8], device: Option<Identity>) -> Result<()> {
+    let mut image = Image::new()?;
+    image.feed(bytes, &mut Unseen)?;
+    image.check(device)
+}
+
 #[test]
 fn the_image_is_shown_in_words_and_checked() {
     let source = FakeEdu::new(65536, None);
     set_up(&Edu::new(&source));
     let (bytes, _) = save(&source, None);
-    let image = Image::read(&bytes).unwrap();
-    assert_eq!(image.refusal, None);
-    let names: Vec<_> = image.sections.iter().map(|section| section.name).collect();
-    assert_eq!(names, [Some("internal buffer"), Some("registers")]);
-    let registers = image.sections[1].registers.unwrap().to_string();
-    assert!(registers.contains("12! = 0x1c8cfc00"), "{registers}");
-    assert_eq!(image.end.unwrap().total, bytes.len() as u64);
+    for size in [1, 100, bytes.len()] {
+        let (mut image, mut parts) = (Image::new().unwrap(), Parts::default());
+        for piece in bytes.chunks(size) {
+            image.feed(piece, &mut parts).unwrap();
+        }
+        assert_eq!(image.final_refusal(), None);
+        let names: Vec<_> = parts.sections.iter().map(|section| section.name).collect();
+        assert_eq!(names, [Some("internal buffer"), Some("registers")]);
+        let registers = parts.sections[1].registers.unwrap().to_string();
+        assert!(registers.contains("12! = 0x1c8cfc00"), "{registers}");
+        assert_eq!(parts.end.unwrap().total, bytes.len() as u64);
+    }
 
-    image::check(&bytes, Some(crate::edu::IDENTITY)).unwrap();
+    check(&bytes, Some(crate::edu::IDENTITY)).unwrap();
     let other = Identity {
         vendor: 0x8086,
         device: 0x10ca,
     };
-    let error = image::check(&bytes, Some(other)).unwrap_err();
+    let error = check(&bytes, Some(other)).unwrap_err();
     assert!(error.to_string().contains("1234:11e8 instead of 8086:10ca"));
-    let error = image::check(&bytes[..bytes.len() - 1], None).unwrap_err();
+    let error = check(&bytes[..bytes.len() - 1], None).unwrap_err();
     assert!(error.to_string().contains("incomplete"));
 }
 
@@ -163,7 +194,7 @@ fn a_damaged_image_is_refused_and_the_target_is_like_a_fresh_one() {
         let target = FakeEdu::new(65536, None);
         let error = restore(&target, &damaged, None).unwrap_err();
         assert_eq!(error.exit_code(), 4, "{error}");
-        let error = error.because(|| image::check(&damaged, None).unwrap_err().to_string());
+        let error = error.because(|| check(&damaged, None).unwrap_err().to_string());
         assert!(
             error.to_string().contains("the image is refused"),
             "{error}"

@@ -118,10 +118,18 @@ impl Container {
 
     /// Makes memory reachable for the device from an I/O virtual address on.
     pub fn map(&self, memory: &Mapping, iova: u64) -> Result<()> {
-        sys::iommu_map(self.fd.as_fd(), memory, iova).map_err(Error::step(format!(
+        let step = format!(
             "mapping {} KiB for the device at {iova:#x}",
             memory.len() / 1024
-        )))
+        );
+        sys::iommu_map(self.fd.as_fd(), memory, iova).map_err(|errno| match errno {
+            Errno::NOMEM => Error::Memlock {
+                step,
+                needed: memory.len() as u64,
+                limit: sys::memory_lock_limit(),
+            },
+            errno => Error::Step { step, errno },
+        })
     }
 }
 
@@ -132,6 +140,7 @@ fn find(bus: &Bus, address: Address) -> Result<Function> {
         return Err(Error::NotBound {
             address,
             driver: function.driver(),
+            identity: function.identity(),
         });
     }
     Ok(function)

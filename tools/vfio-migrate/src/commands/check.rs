@@ -70,15 +70,14 @@ impl Check {
             return Err(Error::NoCheck(self.only.clone()));
         }
         let Some(address) = self.address else {
-            output.result(&List::new(&checks));
-            return Ok(());
+            return output.result(&List::new(&checks));
         };
         Subject::new(address).offers_migration()?;
         let report = self.report(&checks, address, output)?;
         if self.tap {
             output.line(format_args!("# {report}"))?;
         } else {
-            output.result(&report);
+            output.result(&report)?;
         }
         match (report.failed(), report.not_run()) {
             (0, 0) => Ok(()),

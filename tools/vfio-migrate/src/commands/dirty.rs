@@ -2,7 +2,6 @@
 
 //! `vfio-migrate dirty`
 
-use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use clap::Args;
 use migration::dirty::table::DirtyTable;
 
 use crate::address::Address;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::heat::history::History;
 use crate::heat::picture::Picture;
 use crate::heat::report::{rate, Range, Summary};
@@ -18,7 +17,8 @@ use crate::heat::snapshot::Snapshot;
 use crate::heat::target::Name;
 use crate::heat::view::{Pages, View};
 use crate::heat::write;
-use crate::output::Output;
+use crate::output::{seen_enough, Output};
+use crate::place;
 use crate::watch::clock::Time;
 use crate::watch::event::Line;
 use crate::watch::interval;
@@ -68,19 +68,22 @@ pub struct Dirty {
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = interval::parse)]
     interval: Duration,
 
-    /// Draw the map to this file in the end; its name ends in .png or .svg
+    /// Draw the map to this file in the end; its name ends in .png or .svg. '-' is a PNG on standard
+    /// output, and all that is printed goes to standard error then
     #[arg(short, long = "output", value_name = "FILE", value_parser = Name::parse)]
     output: Option<Name>,
 }
 
 impl Dirty {
+    /// Whether standard output is for the picture.
+    pub fn takes_stdout(&self) -> bool {
+        let path = self.output.as_ref().map(Name::path);
+        path.is_some_and(place::is_standard_output)
+    }
+
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
-        match self.watch(output) {
-            // Who reads the lines has seen enough.
-            Err(Error::File { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),
-            result => result,
-        }
+        seen_enough(self.watch(output))
     }
 
     fn watch(&self, output: &Output) -> Result<()> {

@@ -72,8 +72,7 @@ impl Info {
             migration,
             regions: device.regions().to_vec(),
             interrupts: device.interrupts().to_vec(),
-        });
-        Ok(())
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::address::Address;
+use crate::edu;
 use crate::error::{Error, Result};
 use crate::migration::{Phase, Protocol};
 use crate::output::Output;
@@ -58,18 +59,26 @@ enum Answer {
 #[derive(Debug, Serialize)]
 struct Devices {
     devices: Vec<Entry>,
+    /// A device that is not among them and could be.
+    #[serde(skip)]
+    could_be: Option<Address>,
 }
 
 impl List {
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
         let bus = Bus::default();
-        let devices = bus.functions().into_iter().filter(Function::is_vfio);
-        let devices = devices
-            .map(|function| self.entry(&bus, &function))
-            .collect();
-        output.result(&Devices { devices });
-        Ok(())
+        let (devices, others): (Vec<_>, Vec<_>) =
+            bus.functions().into_iter().partition(Function::is_vfio);
+        let mut others = others.iter();
+        let could_be = others.find(|function| function.identity() == Some(edu::IDENTITY));
+        output.result(&Devices {
+            devices: devices
+                .iter()
+                .map(|function| self.entry(&bus, function))
+                .collect(),
+            could_be: could_be.map(|function| function.address),
+        })
     }
 
     fn entry(&self, bus: &Bus, function: &Function) -> Entry {
@@ -113,10 +122,11 @@ fn ask(bus: &Bus, address: Address) -> Result<Answer> {
 impl fmt::Display for Devices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.devices.is_empty() {
-            return writeln!(
-                f,
-                "no device is bound to a VFIO driver; 'scripts/bind ADDRESS' binds one"
-            );
+            f.write_str("no device is bound to a VFIO driver")?;
+            return match self.could_be {
+                Some(address) => writeln!(f, "; 'scripts/bind {address}' binds one"),
+                None => writeln!(f, ", and there is none that rvfio has a driver for"),
+            };
         }
         for entry in &self.devices {
             let Entry {

@@ -79,6 +79,11 @@ struct AtStart {
 }
 
 impl Recv {
+    /// Whether standard output is for a file.
+    pub fn takes_stdout(&self) -> bool {
+        self.setup.takes_stdout()
+    }
+
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
         let buffer = self.setup.load()?;
@@ -93,7 +98,7 @@ impl Recv {
             output.note(format_args!("a source at {from}"));
             let result = self.serve(stream, from, buffer.as_deref());
             match result {
-                Ok(received) => output.result(&received),
+                Ok(received) => output.result(&received)?,
                 Err(error) if self.once => return Err(error),
                 Err(error) => output.error(&error),
             }

@@ -3,7 +3,6 @@
 //! `vfio-migrate restore`
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -11,28 +10,35 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::address::Address;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::guest::IRQ_PATIENCE;
-use crate::image;
+use crate::image::{Image, Unseen};
+use crate::input::{Input, PIECE};
 use crate::migration::Protocol;
 use crate::output::{Output, Unit};
+use crate::pci::Identity;
+use crate::place;
 use crate::region::Layout;
 use crate::session::Session;
 use crate::setup::{Setup, Values};
 use crate::target::{Resuming, Target};
 use crate::vfio::IrqKind;
 
+/// Most bytes of an image that are in memory at once.
+const MOST: usize = 1 << 20;
+
 /// Load a device's state from a file and let the device run.
 ///
 /// Checks the image, opens the device, loads it, lets the device run and looks at it as the options
-/// say. An image that the driver refuses leaves a reset device and exit code 4.
+/// say. An image that comes through a pipe is checked while it is loaded. An image that the driver
+/// refuses leaves a reset device and exit code 4.
 #[derive(Args, Debug)]
 pub struct Restore {
     /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 
-    /// File to read
+    /// File to read; '-' is standard input
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
@@ -71,17 +77,18 @@ struct Restored {
 }
 
 impl Restore {
+    /// Whether standard output is for a file.
+    pub fn takes_stdout(&self) -> bool {
+        self.setup.takes_stdout()
+    }
+
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
+        self.setup.check(Some(&self.input), None)?;
         let buffer = self.setup.load()?;
-        let bytes = fs::read(&self.input).map_err(Error::file(&self.input))?;
-        if !self.no_check {
-            image::check(&bytes, None)?;
-        }
+        let mut stream = Stream::open(Input::open(&self.input)?, !self.no_check)?;
         let session = Session::open(self.address)?;
-        if !self.no_check {
-            image::check(&bytes, session.identity())?;
-        }
+        stream.check_begin(session.identity())?;
         let mut migration = session.migration(!self.no_mmap)?;
         let mut owner = session.owner(self.irq);
         let start = Instant::now();
@@ -89,15 +96,11 @@ impl Restore {
             .chunk
             .map(|chunk| usize::try_from(chunk).unwrap_or(usize::MAX));
         let mut target = Resuming::new(&mut *migration, &mut owner, None, chunk)?;
-        if let Err(error) = load(&mut target, &bytes, output) {
+        if let Err(error) = stream.load(&mut target, output) {
             target.abort("");
-            return Err(
-                error.because(|| match image::check(&bytes, session.identity()) {
-                    Ok(()) => "the image itself is in order".into(),
-                    Err(error) => error.to_string(),
-                }),
-            );
+            return Err(error.because(|| stream.opinion(session.identity())));
         }
+        let bytes = target.bytes();
         let seconds = start.elapsed().as_secs_f64();
         let interrupt_delivered = match &owner.interrupt {
             Some(interrupt) => Some(interrupt.wait(IRQ_PATIENCE)? != 0),
@@ -109,24 +112,112 @@ impl Restore {
             file: self.input.clone(),
             protocol: migration.protocol(),
             region: migration.layout(),
-            bytes: bytes.len() as u64,
+            bytes,
             seconds,
             interrupt_delivered,
             registers,
-        });
-        Ok(())
+        })
     }
 }
 
-fn load(target: &mut Resuming<'_>, bytes: &[u8], output: &Output) -> Result<()> {
-    let bar = output.bar("device state", Unit::Bytes, bytes.len() as u64);
-    for piece in bytes.chunks(target.chunk()) {
-        target.device(piece)?;
-        bar.inc(piece.len() as u64);
+/// An image on its way from a file to a device.
+struct Stream {
+    input: Input,
+    /// What is known of the bytes that were read.
+    image: Image,
+    /// Bytes that were read before the device was opened.
+    first: Vec<u8>,
+    /// Nothing goes to the device that is known to be wrong.
+    checked: bool,
+}
+
+impl Stream {
+    /// Begins to read; an image that can be read twice is checked as a whole, of any other the header.
+    fn open(mut input: Input, checked: bool) -> Result<Self> {
+        let mut image = Image::new()?;
+        let mut first = Vec::new();
+        if checked && input.can_rewind() {
+            image.read(&mut input, &mut Unseen)?;
+            image.check(None)?;
+            input.rewind()?;
+        } else if checked {
+            while !image.has_header() && image.refusal().is_none() {
+                let from = first.len();
+                first.resize(from + PIECE, 0);
+                let count = input.read(&mut first[from..])?;
+                first.truncate(from + count);
+                if count == 0 {
+                    image.check(None)?;
+                }
+                image.feed(&first[from..], &mut Unseen)?;
+            }
+            image.check_begin(None)?;
+        }
+        Ok(Self {
+            input,
+            image,
+            first,
+            checked,
+        })
     }
-    bar.finish_and_clear();
-    target.ready()?;
-    target.start()
+
+    /// Refuses the image of another device.
+    fn check_begin(&self, device: Option<Identity>) -> Result<()> {
+        if self.checked {
+            self.image.check_begin(device)?;
+        }
+        Ok(())
+    }
+
+    /// Loads all of it and lets the device run.
+    fn load(&mut self, target: &mut Resuming<'_>, output: &Output) -> Result<()> {
+        let bar = output.bar(
+            "device state",
+            Unit::Bytes,
+            self.input.length().unwrap_or_default(),
+        );
+        target.device(&self.first)?;
+        if self.first.is_empty() {
+            // It begins anew.
+            self.image = Image::new()?;
+        }
+        let mut bytes = vec![0; target.chunk().min(MOST)];
+        loop {
+            let count = self.input.read(&mut bytes)?;
+            if count == 0 {
+                break;
+            }
+            let piece = &bytes[..count];
+            self.image.feed(piece, &mut Unseen)?;
+            self.check_begin(None)?;
+            target.device(piece)?;
+            bar.inc(count as u64);
+        }
+        bar.finish_and_clear();
+        if self.checked {
+            self.image.check(None)?;
+        }
+        target.ready()?;
+        target.start()
+    }
+
+    /// What this program thinks of an image that the driver has refused.
+    fn opinion(&mut self, device: Option<Identity>) -> String {
+        // What the driver has not seen may be wrong, too.
+        if self.input.can_rewind() {
+            if let Err(error) = self.image.read(&mut self.input, &mut Unseen) {
+                return error.to_string();
+            }
+            return match self.image.check(device) {
+                Ok(()) => "the image itself is in order".into(),
+                Err(error) => error.to_string(),
+            };
+        }
+        match self.image.check_begin(device) {
+            Ok(()) => "the image is in order as far as it was read".into(),
+            Err(error) => error.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Restored {
@@ -147,7 +238,7 @@ impl fmt::Display for Restored {
             f,
             "{} restored from {} by {}: {} bytes in {:.1} ms; it runs",
             self.address,
-            self.file.display(),
+            place::in_words(&self.file, "standard input").display(),
             self.protocol,
             self.bytes,
             self.seconds * 1e3,

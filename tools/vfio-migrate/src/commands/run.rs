@@ -152,7 +152,7 @@ impl Run {
             memory_differs,
             target_state: to.phase()?,
         };
-        output.result(&summary);
+        output.result(&summary)?;
         if summary.equal {
             Ok(())
         } else {

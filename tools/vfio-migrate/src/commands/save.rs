@@ -15,6 +15,7 @@ use crate::live::{self, Options, Statistics};
 use crate::migration::{Phase, Protocol};
 use crate::new_file::NewFile;
 use crate::output::Output;
+use crate::place;
 use crate::progress::Progress;
 use crate::region::Layout;
 use crate::session::Session;
@@ -24,14 +25,15 @@ use crate::target::Target;
 /// Save a device's state to a file; the device runs on.
 ///
 /// Opens the device, sets it up as the options say (opening it has scrubbed it), saves it and lets
-/// it run on. The file is written as a whole or not at all.
+/// it run on. A regular file is written as a whole or not at all; a device or a FIFO is written in
+/// place.
 #[derive(Args, Debug)]
 pub struct Save {
     /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
     #[arg(value_name = "BDF")]
     address: Address,
 
-    /// File to write
+    /// File to write; '-' is standard output, and the report goes to standard error then
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
@@ -60,10 +62,17 @@ struct Saved {
 }
 
 impl Save {
+    /// Whether standard output is for a file.
+    pub fn takes_stdout(&self) -> bool {
+        place::is_standard_output(&self.output) || self.setup.takes_stdout()
+    }
+
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
+        self.setup.check(None, Some(&self.output))?;
         let buffer = self.setup.load()?;
         let mut file = FileTarget(NewFile::create(&self.output)?);
+        file.0.end_on_signals()?;
         let session = Session::open(self.address)?;
         let mut migration = session.migration(!self.no_mmap)?;
         let registers = self.setup.apply(&session, buffer.as_deref())?;
@@ -88,8 +97,7 @@ impl Save {
             region: migration.layout(),
             registers,
             statistics,
-        });
-        Ok(())
+        })
     }
 }
 
@@ -125,7 +133,7 @@ impl fmt::Display for Saved {
             "{} saved to {} by {}: {} bytes in {} buffers, {} of them while it ran; stopped for \
              {:.1} ms",
             self.address,
-            self.file.display(),
+            place::in_words(&self.file, "standard output").display(),
             self.protocol,
             statistics.state_bytes(),
             statistics.buffers,

@@ -89,6 +89,11 @@ struct AtStop {
 }
 
 impl Send {
+    /// Whether standard output is for a file.
+    pub fn takes_stdout(&self) -> bool {
+        self.setup.takes_stdout()
+    }
+
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
         let buffer = self.setup.load()?;
@@ -140,8 +145,7 @@ impl Send {
             registers,
             statistics,
             guest: at_stop,
-        });
-        Ok(())
+        })
     }
 }
 

@@ -2,7 +2,6 @@
 
 //! `vfio-migrate watch`
 
-use std::io::ErrorKind;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -10,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::address::Address;
-use crate::error::{Error, Result};
-use crate::output::Output;
+use crate::error::Result;
+use crate::output::{seen_enough, Output};
 use crate::watch::interval;
 use crate::watch::sample::Sample;
 use crate::watch::source::Source;
@@ -61,11 +60,7 @@ pub struct Watch {
 impl Watch {
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
-        match self.watch(output) {
-            // Who reads the lines has seen enough.
-            Err(Error::File { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(()),
-            result => result,
-        }
+        seen_enough(self.watch(output))
     }
 
     fn watch(&self, output: &Output) -> Result<()> {

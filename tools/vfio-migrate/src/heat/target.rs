@@ -9,6 +9,7 @@ use super::png::Png;
 use super::svg::Svg;
 use crate::error::Result;
 use crate::new_file::NewFile;
+use crate::place;
 
 /// A format of pictures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,6 +31,12 @@ impl Name {
     /// Reads the name on the command line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let path = PathBuf::from(text);
+        if place::is_standard(&path) {
+            return Ok(Self {
+                path,
+                format: Format::Png,
+            });
+        }
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let format = match extension.to_str() {
             Some("png") => Format::Png,
@@ -61,7 +68,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Writes the picture, in the place of one that has the name already.
+    /// Writes the picture; in the place of a regular file that has the name already.
     pub fn write(mut self, picture: &Picture<'_>) -> Result<()> {
         self.file.write(&draw(picture, self.format)?)?;
         self.file.sync()?;
@@ -96,6 +103,7 @@ mod tests {
             ("a.png", Format::Png),
             ("x/y.b.SVG", Format::Svg),
             ("./.a.Png", Format::Png),
+            ("-", Format::Png),
         ] {
             assert_eq!(Name::parse(name).unwrap().format, format);
         }

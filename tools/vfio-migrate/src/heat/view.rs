@@ -2,12 +2,10 @@
 
 //! Shows what a device writes: a map that changes, lines, or JSON.
 
-use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::history::History;
@@ -17,7 +15,7 @@ use super::snapshot::Snapshot;
 use super::text::{self, Style};
 use crate::error::Result;
 use crate::output::Output;
-use crate::sys;
+use crate::place;
 
 /// Lines and columns of a map that goes to no terminal.
 const PLAIN: (usize, usize) = (32, 100);
@@ -86,8 +84,8 @@ impl View {
     pub fn new(output: &Output) -> Self {
         let way = if output.json {
             Way::Json
-        } else if io::stdout().is_terminal() {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+        } else if output.report.is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, output.report.draw_target());
             let style = ProgressStyle::with_template("{msg}");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
             Way::Block(bar.with_style(style), Style::of_terminal())
@@ -112,7 +110,12 @@ impl View {
                 self.output.line(summary)
             }
             Way::Block(bar, style) => {
-                bar.set_message(block(summary, pages, *style));
+                bar.set_message(block(
+                    summary,
+                    pages,
+                    *style,
+                    self.output.report.terminal_size(),
+                ));
                 bar.force_draw();
                 Ok(())
             }
@@ -156,11 +159,17 @@ impl View {
                 ))?;
             }
             Way::Block(bar, style) => {
-                bar.set_message(block(summary, pages, *style));
+                bar.set_message(block(
+                    summary,
+                    pages,
+                    *style,
+                    self.output.report.terminal_size(),
+                ));
                 bar.abandon();
             }
         }
         if let (Some(picture), false) = (picture, self.output.json) {
+            let picture = place::in_words(picture, "standard output");
             self.output.note(format!("picture: {}", picture.display()));
         }
         Ok(())
@@ -180,8 +189,13 @@ impl Pages<'_> {
 }
 
 /// What a terminal shows at one time.
-fn block(summary: &Summary, pages: Pages<'_>, style: Style) -> String {
-    let (columns, lines) = sys::terminal_size(io::stdout().as_fd()).unwrap_or((80, 24));
+fn block(
+    summary: &Summary,
+    pages: Pages<'_>,
+    style: Style,
+    size: Option<(usize, usize)>,
+) -> String {
+    let (columns, lines) = size.unwrap_or((80, 24));
     let (rows, width) = text::room(lines.saturating_sub(OTHERS), columns);
     let [first, second] = summary.lines();
     let map = text::render(&pages.map(rows, width), style);
@@ -241,7 +255,7 @@ mod tests {
             snapshot: &snapshot,
             now,
         };
-        let text = block(&summary, pages, Style::PLAIN);
+        let text = block(&summary, pages, Style::PLAIN, None);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "0000:00:04.0  edu_vfio_pci");
         assert!(lines[1].contains("6 pages written, 4 different ones"));

@@ -2,23 +2,78 @@
 
 //! Signals that ask the program to end.
 
+use std::fs;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::thread;
 
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level;
 
 /// Takes over the signals that would end the program, for the rest of its life.
 ///
 /// The result becomes readable when one has come.
 pub fn end_requests() -> Result<OwnedFd, Errno> {
-    let to_errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let (receiver, sender) = UnixStream::pair().map_err(to_errno)?;
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in would_end() {
         let sender = sender.try_clone().map_err(to_errno)?;
-        signal_hook::low_level::pipe::register(signal, sender).map_err(to_errno)?;
+        low_level::pipe::register(signal, sender).map_err(to_errno)?;
     }
     Ok(receiver.into())
+}
+
+/// Has `action` done before a signal ends the program, for the rest of its life.
+///
+/// It runs in a thread of its own; the program ends when it returns, as the signal would have had it.
+pub fn before_signals_end(action: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
+    let (mut receiver, sender) = UnixStream::pair().map_err(to_errno)?;
+    let number = Arc::new(AtomicUsize::new(0));
+    for signal in would_end() {
+        // CAST: signals have small numbers.
+        let value = signal as usize;
+        signal_hook::flag::register_usize(signal, number.clone(), value).map_err(to_errno)?;
+        let sender = sender.try_clone().map_err(to_errno)?;
+        low_level::pipe::register(signal, sender).map_err(to_errno)?;
+    }
+    let wait = move || {
+        // An interrupted read goes on; no other fails while `sender` is there.
+        if receiver.read_exact(&mut [0]).is_ok() {
+            action();
+            // CAST: as above.
+            let _ = low_level::emulate_default_handler(number.load(Ordering::SeqCst) as i32);
+        }
+        drop(sender);
+    };
+    let thread = thread::Builder::new().spawn(wait);
+    thread.map(drop).map_err(to_errno)
+}
+
+fn to_errno(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// The signals that would end the program: not those that whoever started it has it ignore, as
+/// nohup(1) does.
+fn would_end() -> impl Iterator<Item = i32> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = ignored(&status);
+    let is_ignored = move |signal: &i32| (ignored >> (signal - 1)) & 1 != 0;
+    [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(move |signal| !is_ignored(signal))
+}
+
+/// The mask of ignored signals in proc(5)'s `status`; empty where there is none.
+fn ignored(status: &str) -> u64 {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -53,5 +108,15 @@ mod tests {
         drop(reader);
         let woken = sys::wait(&[], output.as_fd(), Duration::from_secs(10)).unwrap();
         assert!(woken.broken);
+    }
+
+    #[test]
+    fn ignored_signals_are_left_alone() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert_eq!(ignored(status), 0x1001);
+        assert_eq!(ignored(""), 0);
+        // Rust ignores SIGPIPE, 13.
+        let own = fs::read_to_string("/proc/self/status").unwrap();
+        assert_ne!(ignored(&own) & (1 << 12), 0);
     }
 }

@@ -102,7 +102,13 @@ impl Source {
         let function = self.bus.function(address).ok_or(Error::NoDevice(address))?;
         let driver = match function.driver() {
             Some(driver) if function.is_vfio() => driver,
-            driver => return Err(Error::NotBound { address, driver }),
+            driver => {
+                return Err(Error::NotBound {
+                    address,
+                    driver,
+                    identity: function.identity(),
+                });
+            }
         };
         let path = self
             .debugfs
@@ -112,9 +118,11 @@ impl Source {
         match fs::read_to_string(&path) {
             Ok(text) => Ok((driver, text)),
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(path, error)),
-            Err(_) if is_mounted(&self.debugfs, DEBUGFS_TYPE) => {
-                Err(Error::NoStatus { address, driver })
-            }
+            Err(_) if is_mounted(&self.debugfs, DEBUGFS_TYPE) => Err(Error::NoStatus {
+                address,
+                driver,
+                identity: function.identity(),
+            }),
             Err(_) => Err(Error::NotMounted {
                 name: "debugfs",
                 path: self.debugfs.clone(),

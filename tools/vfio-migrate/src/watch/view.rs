@@ -3,9 +3,8 @@
 //! Shows samples and events: a block that changes, lines, or JSON.
 
 use std::fmt;
-use std::io::{self, IsTerminal};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -59,8 +58,8 @@ impl View {
     pub fn new(output: &Output) -> Self {
         let style = if output.json {
             Style::Json
-        } else if io::stdout().is_terminal() {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+        } else if output.report.is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, output.report.draw_target());
             let style = ProgressStyle::with_template("{msg}");
             Style::Block(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner())))
         } else {
