@@ -163,6 +163,9 @@ pub enum Error {
     /// The image is damaged; the command has printed what is left of it.
     #[error("{0}")]
     Damaged(String),
+    /// What has connected does not begin a migration.
+    #[error("no source of a migration: {0}")]
+    Stranger(String),
     /// The peer said no.
     #[error("the other side: {0}")]
     Peer(String),
@@ -262,6 +265,7 @@ impl Error {
             | Self::NoDirectory(_)
             | Self::OwnerLost(_)
             | Self::NoReader
+            | Self::Stranger(_)
             | Self::Network { .. }
             | Self::TargetUnknown
             | Self::Protocol(_)

@@ -2,6 +2,8 @@
 
 //! The two ends of a migration over a connection.
 
+mod door;
+
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use crate::dirty::PAGE;
 use crate::error::{Error, Result};
 use crate::target::Target;
 use crate::wire::{self, Frame, Hello, MAX_DATA};
+
+pub use door::{open, Source};
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -128,14 +132,6 @@ impl<R: Read, W: Write> Target for Remote<R, W> {
             // A broken connection tells the other side as well.
             let _ = self.say(&Frame::Cancel(reason.to_owned()));
         }
-    }
-}
-
-/// Reads the source's offer.
-pub fn greeting(input: &mut dyn Read) -> Result<Hello> {
-    match Frame::read(input)? {
-        Frame::Hello(hello) => Ok(hello),
-        other => Err(Error::Protocol(format!("{other:?} instead of a greeting"))),
     }
 }
 

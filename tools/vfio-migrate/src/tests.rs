@@ -347,7 +347,7 @@ fn over_tcp(
         let receiver = scope.spawn(|| {
             let (stream, _) = listener.accept().unwrap();
             let (mut input, mut output) = tcp::prepare(stream).unwrap();
-            tcp::greeting(&mut input).unwrap();
+            crate::wire::Frame::read_hello(&mut input).unwrap();
             let mut migration = target.migration();
             let mut owner = target.clone();
             let copy = memory.map(|(_, copy)| copy.clone());

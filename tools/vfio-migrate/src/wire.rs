@@ -137,6 +137,38 @@ impl Frame {
             .ok_or_else(|| Error::Protocol(format!("a frame of type {kind}, {length} bytes")))?
     }
 
+    /// Reads the first frame of a connection: [`Error::Stranger`] unless it is an offer, of whatever
+    /// version.
+    pub fn read_hello(stream: &mut dyn Read) -> Result<Hello> {
+        let stranger = |reason: &str| Error::Stranger(reason.into());
+        let mut fill = |bytes: &mut [u8]| {
+            stream
+                .read_exact(bytes)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::UnexpectedEof => stranger("it has closed the connection"),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        stranger("it does not say what it wants")
+                    }
+                    _ => stranger(&error.to_string()),
+                })
+        };
+        let mut head = [0; 8];
+        fill(&mut head)?;
+        let [kind, length] = [&head[..4], &head[4..]]
+            .map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")));
+        // An offer of another version may be longer, but not much.
+        let length = length as usize;
+        if kind != HELLO || !(MAGIC.len()..=PAGE).contains(&length) {
+            return Err(stranger("it is no vfio-migrate"));
+        }
+        let mut payload = vec![0; length];
+        fill(&mut payload)?;
+        if !payload.starts_with(&MAGIC) {
+            return Err(stranger("it is no vfio-migrate"));
+        }
+        Hello::decode(&payload)
+    }
+
     /// The frame of a type and payload; `None` where there is no such frame.
     fn decode(kind: u32, payload: Vec<u8>) -> Option<Result<Self>> {
         let words = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
@@ -262,6 +294,33 @@ mod tests {
                 assert!(Frame::read(&mut &bytes[..len]).is_err());
             }
         }
+    }
+
+    #[test]
+    fn only_an_offer_begins_a_migration() {
+        let read = |mut bytes: &[u8]| Frame::read_hello(&mut bytes);
+        let mut offer = Vec::new();
+        frames()[0].write(&mut offer).unwrap();
+        assert_eq!(Frame::Hello(read(&offer).unwrap()), frames()[0]);
+        for len in 0..offer.len() {
+            assert!(matches!(read(&offer[..len]), Err(Error::Stranger(_))));
+        }
+        for frame in &frames()[1..] {
+            let mut bytes = Vec::new();
+            frame.write(&mut bytes).unwrap();
+            assert!(matches!(read(&bytes), Err(Error::Stranger(_))), "{frame:?}");
+        }
+        for bytes in [
+            &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+            b"\x01\0\0\0\x18\0\0\0RVFIOMIX\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        ] {
+            assert!(matches!(read(bytes), Err(Error::Stranger(_))));
+        }
+        // The version is the first field after the magic.
+        offer[16] += 1;
+        let error = read(&offer).unwrap_err();
+        assert!(error.to_string().contains("speaks version 2"), "{error}");
     }
 
     #[test]

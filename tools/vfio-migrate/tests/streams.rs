@@ -3,12 +3,14 @@
 //! What the program does with its standard streams and with files of every kind; no device is needed.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use migration::crc32c::{crc32c, Crc32c};
 
@@ -345,4 +347,57 @@ fn what_is_no_regular_file_stays_what_it_is() {
     run(&["save", NOWHERE, "-o", "/dev/null"]);
     assert_eq!((null().ino(), null().mode()), (before.ino(), before.mode()));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// An offer of an edu by `send`: a frame of type 1 with 24 bytes.
+fn offer() -> Vec<u8> {
+    let mut offer = vec![1, 0, 0, 0, 24, 0, 0, 0];
+    offer.extend(b"RVFIOMIG\x01\0\x34\x12\xe8\x11\x01\0");
+    offer.extend([0; 8]);
+    offer
+}
+
+/// A target, and where it listens.
+fn target() -> (Child, std::io::BufReader<ChildStderr>, String) {
+    let mut child = program()
+        .args(["recv", NOWHERE, "--listen", "127.0.0.1:0", "--once"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    errors.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening at ").unwrap();
+    (child, errors, address.to_owned())
+}
+
+#[test]
+fn what_is_no_source_neither_ends_a_target_nor_holds_it() {
+    let (mut child, mut errors, address) = target();
+    let connect = || TcpStream::connect(&address).unwrap();
+    // Silent ones, one that is gone, one that asks for something else.
+    let silent: Vec<_> = (0..3).map(|_| connect()).collect();
+    drop(connect());
+    connect().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut line = String::new();
+    for _ in 0..2 {
+        errors.read_line(&mut line).unwrap();
+    }
+    assert_eq!(
+        line.matches("no source of a migration").count(),
+        2,
+        "{line}"
+    );
+    assert!(child.try_wait().unwrap().is_none());
+
+    let start = Instant::now();
+    let mut source = connect();
+    source.write_all(&offer()).unwrap();
+    let mut answer = Vec::new();
+    source.read_to_end(&mut answer).unwrap();
+    assert!(text(&answer[8..]).contains(NOWHERE));
+    // A source is served: it is no fault of the connection that there is no device.
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(start.elapsed() < Duration::from_secs(3));
+    drop(silent);
 }

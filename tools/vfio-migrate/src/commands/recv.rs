@@ -3,7 +3,7 @@
 //! `vfio-migrate recv`
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 
 use clap::Args;
 use serde::Serialize;
@@ -19,7 +19,7 @@ use crate::output::Output;
 use crate::session::Session;
 use crate::setup::{Setup, Values};
 use crate::target::Resuming;
-use crate::tcp;
+use crate::tcp::{self, Source};
 use crate::vfio::IrqKind;
 use crate::wire::{Hello, STREAM_IMAGE};
 
@@ -40,7 +40,7 @@ pub struct Recv {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: String,
 
-    /// End after one migration, with its exit code
+    /// End after one migration, with its exit code; a connection that begins none does not count
     #[arg(long)]
     once: bool,
 
@@ -91,31 +91,35 @@ impl Recv {
             .map_err(Error::network(format!("listening at {}", self.listen)))?;
         let at = listener.local_addr().map_err(Error::network("listening"))?;
         output.note(format_args!("listening at {at}"));
-        loop {
-            let (stream, from) = listener
-                .accept()
-                .map_err(Error::network("waiting for a source"))?;
-            output.note(format_args!("a source at {from}"));
-            let result = self.serve(stream, from, buffer.as_deref());
-            match result {
+        for arrival in tcp::open(listener) {
+            let source = match arrival {
+                Ok(source) => source,
+                Err(stranger @ Error::Stranger(_)) => {
+                    output.note(stranger);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            output.note(format_args!("a source at {}", source.from));
+            match self.serve(source, buffer.as_deref()) {
                 Ok(received) => output.result(&received)?,
                 Err(error) if self.once => return Err(error),
                 Err(error) => output.error(&error),
             }
             if self.once {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
-    fn serve(
-        &self,
-        stream: TcpStream,
-        from: SocketAddr,
-        buffer: Option<&[u8; BUFFER_SIZE]>,
-    ) -> Result<Received> {
-        let (mut input, mut reply) = tcp::prepare(stream)?;
-        let accepted = tcp::greeting(&mut input)
+    fn serve(&self, source: Source, buffer: Option<&[u8; BUFFER_SIZE]>) -> Result<Received> {
+        let Source {
+            connection: (mut input, mut reply),
+            from,
+            hello,
+        } = source;
+        let accepted = hello
             .and_then(|hello| Session::open(self.address).map(|session| (hello, session)))
             .and_then(|(hello, session)| self.accept(hello, &session).map(|it| (session, it)));
         let (session, memory) = match accepted {

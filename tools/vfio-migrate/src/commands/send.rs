@@ -118,9 +118,11 @@ impl Send {
             stream: STREAM_IMAGE,
             memory: self.memory.unwrap_or(0),
         };
+        output.note(format_args!("connecting to {}", self.to));
         let stream = TcpStream::connect(&self.to)
             .map_err(Error::network(format!("connecting to {}", self.to)))?;
         let (input, connection) = tcp::prepare(stream)?;
+        output.note("connected; waiting for the other side to take the migration");
         let mut remote = Remote::offer(input, connection, hello)?;
 
         if let Some(guest) = &mut host.guest {
