@@ -3,7 +3,13 @@
 
 import json
 import os
+import pathlib
+import resource
+import signal
+import socket
+import stat
 import subprocess
+import threading
 import time
 
 import pytest
@@ -20,13 +26,14 @@ SECONDS = 120
 def cli(vfio_migrate):
     """Runs a command; returns its result, output decoded where it is JSON."""
 
-    def run(*arguments, status=0, json_output=False):
+    def run(*arguments, status=0, json_output=False, **options):
         result = subprocess.run(
             [vfio_migrate, *map(str, arguments), *(["--json"] if json_output else [])],
             capture_output=True,
             text=True,
             timeout=SECONDS,
             check=False,
+            **options,
         )
         assert result.returncode == status, result.stdout + result.stderr
         assert "panicked" not in result.stderr
@@ -94,6 +101,131 @@ def test_a_damaged_image_is_refused_before_and_by_the_driver(cli, bdfs, saved, l
         assert guest.edu.factorial(5) == 120
 
 
+def test_an_image_goes_through_a_pipe(vfio_migrate, bdfs):
+    for name in ("-", "/dev/stdout"):
+        save = subprocess.Popen(
+            [vfio_migrate, "save", bdfs[0], "-o", name, "--write", "factorial=7"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        restore = subprocess.run(
+            [vfio_migrate, "restore", bdfs[1], "-i", "-", "--read", "factorial",
+             "--buffer-out", "-"],
+            stdin=save.stdout, capture_output=True, timeout=SECONDS, check=False,
+        )
+        report = save.communicate(timeout=SECONDS)[1].decode()
+        assert save.returncode == 0 and " saved to " in report, report
+        report = restore.stderr.decode()
+        assert restore.returncode == 0, report
+        assert restore.stdout == bytes(BUFFER_SIZE)
+        assert "factorial = 0x13b0" in report and "from standard input" in report, report
+
+
+def test_an_image_that_is_damaged_in_a_pipe_is_refused(vfio_migrate, bdfs, saved, log):
+    image, _ = saved
+    data = bytearray(image.read_bytes())
+    data[-60] ^= 4
+    restore = subprocess.run(
+        [vfio_migrate, "restore", bdfs[1], "-i", "-", "--chunk", "100"], input=bytes(data),
+        capture_output=True, timeout=SECONDS, check=False,
+    )
+    errors = restore.stderr.decode()
+    assert restore.returncode == REFUSED and "checksum" in errors, errors
+    # The driver was not given what is wrong, and its device is a fresh one.
+    assert not any("refused" in line for line in log.take())
+    with Guest(bdfs[1]) as guest:
+        assert guest.edu.factorial(5) == 120
+
+
+def test_only_a_regular_file_is_replaced(cli, bdfs, tmp_path):
+    device, fifo = tmp_path / "null", tmp_path / "fifo"
+    os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.chmod(device, 0o666)
+    cli("save", bdfs[0], "-o", device)
+    found = device.lstat()
+    assert stat.S_ISCHR(found.st_mode) and found.st_mode & 0o777 == 0o666
+
+    os.mkfifo(fifo)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
+    reader.start()
+    cli("save", bdfs[0], "-o", fifo, "--write", "factorial=7")
+    reader.join()
+    assert stat.S_ISFIFO(fifo.lstat().st_mode)
+    assert read[0].startswith(b"RVFIOIMG")
+
+    image, link = tmp_path / "edu.img", tmp_path / "link"
+    image.write_text("before")
+    image.chmod(0o640)
+    os.chown(image, 1234, 4321)
+    link.symlink_to("edu.img")
+    cli("save", bdfs[0], "-o", link, "--write", "factorial=7")
+    assert link.is_symlink() and image.read_bytes() == read[0]
+    found = image.stat()
+    assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o640, 1234, 4321)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_end_in_the_middle_of_a_save_leaves_no_file(vfio_migrate, bdfs, tmp_path, end):
+    save = subprocess.Popen(
+        [vfio_migrate, "save", bdfs[0], "-o", tmp_path / "edu.img", "--chunk", "1"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+    files = pathlib.Path(f"/proc/{save.pid}/fd")
+    while True:
+        assert save.poll() is None, save.communicate()
+        found = {}
+        for file in files.iterdir():
+            # It may be closed meanwhile.
+            try:
+                found[os.readlink(file)] = file.stat().st_size
+            except OSError:
+                pass
+        sizes = [size for name, size in found.items() if name.startswith(str(tmp_path))]
+        if sizes and sizes[0]:
+            break
+    save.send_signal(signal.SIGSTOP)
+    assert not list(tmp_path.iterdir())
+    save.send_signal(end)
+    save.send_signal(signal.SIGCONT)
+    output = save.communicate(timeout=SECONDS)
+    assert save.returncode == -end, output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_nothing_and_says_what_to_do(cli, bdfs, tmp_path):
+    directory = tmp_path / "small"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", directory], check=True)
+    try:
+        text = cli("save", bdfs[0], "-o", directory / "edu.img", status=FAILED)
+        assert "No space left" in text and "make room" in text, text
+        assert not list(directory.iterdir())
+    finally:
+        subprocess.run(["umount", directory], check=True)
+    text = cli("save", bdfs[0], "-o", tmp_path / "none/edu.img", status=FAILED)
+    assert f"mkdir -p {tmp_path}/none" in text, text
+
+
+def test_a_plain_user_is_told_what_it_lacks(cli, bdfs):
+    (link,) = pathlib.Path("/sys/bus").glob(f"*/devices/{bdfs[0]}/iommu_group")
+    group = f"/dev/vfio/{os.path.basename(os.readlink(link))}"
+    text = cli("info", bdfs[0], status=ENVIRONMENT, user="nobody")
+    assert f"chown USER {group}" in text and "udev" in text, text
+    user = os.stat(group)
+    os.chown(group, 65534, 65534)
+    try:
+        assert "region-2018" in cli("info", bdfs[0], user="nobody")
+        text = cli(
+            "send", bdfs[0], "--to", "127.0.0.1:7001", "--memory", "1M", status=ENVIRONMENT,
+            user="nobody",
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536)),
+        )
+        assert "ulimit -l" in text and "64 KiB" in text and "1024 KiB" in text, text
+    finally:
+        os.chown(group, user.st_uid, user.st_gid)
+
+
 @pytest.fixture
 def recv(vfio_migrate, bdfs):
     """Starts a target that listens at port 7000; `recv()` ends it and returns its output."""
@@ -136,6 +268,31 @@ def test_a_device_moves_over_tcp(cli, recv, bdfs, tmp_path, rng):
     assert out.read_bytes() == content.read_bytes()
 
 
+def test_a_stray_connection_ends_no_target_and_holds_none(cli, recv, bdfs):
+    end = recv("--read", "factorial")
+    with socket.create_connection(("127.0.0.1", 7000)):
+        with socket.create_connection(("127.0.0.1", 7000)) as browser:
+            browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        # The other is silent until the end.
+        cli("send", bdfs[0], "--to", "127.0.0.1:7000", "--write", "factorial=6")
+        output = end()
+    assert "no source of a migration" in output
+    assert "factorial = 0x2d0" in output
+
+
+def test_a_source_says_that_it_waits(vfio_migrate, bdfs):
+    with socket.create_server(("127.0.0.1", 7002)):
+        source = subprocess.Popen(
+            [vfio_migrate, "send", bdfs[0], "--to", "127.0.0.1:7002"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        assert "127.0.0.1:7002" in source.stderr.readline()
+        assert "waiting" in source.stderr.readline()
+    # With the server its connections end.
+    source.communicate(timeout=SECONDS)
+    assert source.returncode == FAILED
+
+
 def test_a_busy_guest_and_its_memory_move_over_tcp(cli, recv, bdfs):
     def contents(text):
         """What both sides print of registers, buffer and memory."""
@@ -168,6 +325,17 @@ def test_a_device_that_is_not_bound_is_named_with_the_remedy(cli, bdfs):
     text = cli("info", bdfs[0], status=ENVIRONMENT)
     assert bdfs[0] in text
     assert "bind" in text
+
+
+@pytest.mark.physical
+def test_only_a_device_that_has_a_driver_is_to_be_bound(cli):
+    devices = pathlib.Path("/sys/bus/pci/devices")
+    # Bridges: class 6.
+    bridges = [path for path in devices.iterdir() if (path / "class").read_text()[:4] == "0x06"]
+    assert bridges
+    for bridge in bridges:
+        text = cli("info", bridge.name, status=ENVIRONMENT)
+        assert "not bound" in text and "scripts/bind" not in text, text
 
 
 def test_what_is_no_device_and_what_is_no_command(cli):

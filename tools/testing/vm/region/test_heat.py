@@ -201,6 +201,21 @@ def test_it_ends_by_itself_and_prints_a_map(bdfs, guest, vfio_migrate):
     assert output.isascii()
 
 
+def test_a_picture_goes_to_standard_output(bdfs, guest, vfio_migrate):
+    process = subprocess.Popen(
+        [vfio_migrate, "dirty", bdfs[0], "--for", "3", "--interval", "100ms", "-o", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert b"pages=0" in process.stderr.readline()
+    write(guest, (0, 5))
+    picture, lines = process.communicate()
+    assert process.returncode == 0, lines
+    width, height, _ = png.pixels(picture)
+    assert (width, height) == (1200, 760)
+    assert b"pages=2 distinct_pages=2" in lines
+
+
 def test_a_terminal_shows_a_map_in_colours(bdfs, guest, vfio_migrate):
     main, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (30, 90))
