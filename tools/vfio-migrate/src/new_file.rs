@@ -90,7 +90,7 @@ impl NewFile {
     /// For a program that does not take them over otherwise.
     pub fn end_on_signals(&self) -> Result<()> {
         match &self.way {
-            Way::Whole(draft) => draft.end_on_signals(),
+            Way::Whole(_) => draft::end_on_signals(),
             Way::InPlace(_) => Ok(()),
         }
     }

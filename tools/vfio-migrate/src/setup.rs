@@ -120,6 +120,7 @@ impl Setup {
         if let Some(path) = &self.buffer_out {
             let bytes = edu.dump_buffer(session.page()?)?;
             let mut file = NewFile::create(path)?;
+            file.end_on_signals()?;
             file.write(&*bytes)?;
             file.persist()?;
         }

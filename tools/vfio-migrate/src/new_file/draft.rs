@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{fchown, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
@@ -21,7 +21,6 @@ use crate::sys;
 pub struct Draft {
     file: Unplaced,
     place: PathBuf,
-    names: Names,
 }
 
 #[derive(Debug)]
@@ -32,16 +31,33 @@ enum Unplaced {
     Named(NamedTempFile),
 }
 
-/// The temporary name that the program must not leave behind.
+/// The temporary names that the program must not leave behind.
 ///
 /// Locked while names change, so that no signal ends the program in between.
-#[derive(Clone, Debug, Default)]
-struct Names(Arc<Mutex<Option<PathBuf>>>);
+static NAMES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-impl Names {
-    fn lock(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+fn names() -> MutexGuard<'static, Vec<PathBuf>> {
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has signals end the program with no temporary name left, for the rest of its life.
+pub fn end_on_signals() -> Result<()> {
+    static TAKEN_OVER: Mutex<bool> = Mutex::new(false);
+    let mut taken_over = TAKEN_OVER.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*taken_over {
+        let ending = sys::before_signals_end(|| {
+            let names = names();
+            for path in names.iter() {
+                // The program ends; there is nobody to tell.
+                let _ = std::fs::remove_file(path);
+            }
+            // No name is made any more.
+            std::mem::forget(names);
+        });
+        ending.map_err(Error::step("taking over signals"))?;
+        *taken_over = true;
     }
+    Ok(())
 }
 
 impl Draft {
@@ -56,8 +72,7 @@ impl Draft {
                 return Err(Error::NoDirectory(directory.to_owned()));
             }
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                let named = builder().tempfile_in(directory);
-                Unplaced::Named(named.map_err(Error::file(directory))?)
+                Unplaced::named(directory).map_err(Error::file(directory))?
             }
             Err(errno) => return Err(Error::file(directory)(errno.into())),
         };
@@ -65,11 +80,7 @@ impl Draft {
     }
 
     fn with(file: Unplaced, place: PathBuf, existing: Option<&Metadata>) -> Result<Self> {
-        let names = Names::default();
-        if let Unplaced::Named(named) = &file {
-            *names.lock() = Some(named.path().to_owned());
-        }
-        let mut draft = Self { file, place, names };
+        let mut draft = Self { file, place };
         if let Some(existing) = existing {
             draft.be_like(existing)?;
         }
@@ -100,25 +111,10 @@ impl Draft {
         }
     }
 
-    /// Has signals end the program with no temporary name left.
-    pub fn end_on_signals(&self) -> Result<()> {
-        let names = self.names.clone();
-        let ending = sys::before_signals_end(move || {
-            let name = names.lock();
-            if let Some(path) = &*name {
-                // The program ends; there is nobody to tell.
-                let _ = std::fs::remove_file(path);
-            }
-            // No name is made any more.
-            std::mem::forget(name);
-        });
-        ending.map_err(Error::step("taking over signals"))
-    }
-
     /// Gives the file its name.
     pub fn persist(self) -> io::Result<()> {
-        let Self { file, place, names } = self;
-        let mut name = names.lock();
+        let Self { file, place } = self;
+        let mut names = names();
         match file {
             Unplaced::Unnamed(file) => match sys::name_file(file.as_fd(), &place) {
                 // A file takes another's place by renaming only, and for that it needs a name.
@@ -131,11 +127,23 @@ impl Draft {
                 result => result?,
             },
             Unplaced::Named(named) => {
-                named.persist(&place).map_err(|error| error.error)?;
+                let path = named.path().to_owned();
+                let result = named.persist(&place);
+                names.retain(|name| *name != path);
+                result.map_err(|error| error.error)?;
             }
         }
-        *name = None;
         Ok(())
+    }
+}
+
+impl Unplaced {
+    /// Makes a file with a temporary name.
+    fn named(directory: &Path) -> io::Result<Self> {
+        let mut names = names();
+        let named = builder().tempfile_in(directory)?;
+        names.push(named.path().to_owned());
+        Ok(Self::Named(named))
     }
 }
 
@@ -165,9 +173,9 @@ mod tests {
     fn a_signal_leaves_no_name() {
         if let Some(directory) = std::env::var_os(DIRECTORY) {
             let directory = PathBuf::from(directory);
-            let named = builder().tempfile_in(&directory).unwrap();
-            let draft = Draft::with(Unplaced::Named(named), directory.join("file"), None).unwrap();
-            draft.end_on_signals().unwrap();
+            let named = Unplaced::named(&directory).unwrap();
+            let _draft = Draft::with(named, directory.join("file"), None).unwrap();
+            end_on_signals().unwrap();
             eprintln!("begun");
             std::thread::sleep(Duration::from_secs(60));
             unreachable!("a signal ends it");
@@ -199,13 +207,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("file");
         let draft = || {
-            let named = builder().tempfile_in(directory.path()).unwrap();
-            Draft::with(
-                Unplaced::Named(named),
-                place.clone(),
-                place.metadata().ok().as_ref(),
-            )
-            .unwrap()
+            let named = Unplaced::named(directory.path()).unwrap();
+            Draft::with(named, place.clone(), place.metadata().ok().as_ref()).unwrap()
         };
         let dropped = draft();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
