@@ -17,6 +17,8 @@ mod list;
 mod region;
 mod region2018;
 mod region_v1;
+mod region_v1_client;
+mod region_v1_mmap;
 mod report;
 mod runner;
 mod subject;
@@ -171,6 +173,7 @@ pub fn all() -> Vec<Check> {
         dma_logging::checks,
         dma_report::checks,
         region_v1::checks,
+        region_v1_mmap::checks,
         region2018::checks,
         lifetime::checks,
     ] {

@@ -27,7 +27,7 @@ fn plausible(info: &RegionInfo, header: u64) -> Verdict {
 }
 
 /// Demands that an area has bytes, and that they are the region's.
-fn lies_in(area: &Area, info: &RegionInfo) -> Verdict {
+pub fn lies_in(area: &Area, info: &RegionInfo) -> Verdict {
     let inside = area
         .offset
         .checked_add(area.size)
