@@ -3,7 +3,7 @@
 //! A conformance suite for VFIO migration, through the uAPI alone.
 //!
 //! A [`Check`] is a name, the rule that it holds a device to, and a function over a [`Subject`].
-//! One file has the checks of one area and lists them in its `checks`; [`all`] puts them together.
+//! One file has checks of one area and lists them in its `checks`; [`all`] puts them together.
 //! No check knows a device. Each opens the device afresh and closes it, so none disturbs the next,
 //! and each runs in a process of its own, where [`alone`] runs it; a [`Runner`] looks after that.
 
@@ -22,10 +22,14 @@ mod region_v1_mmap;
 mod report;
 mod runner;
 mod subject;
+mod sum;
 mod v2;
 mod v2_arguments;
+mod v2_calls;
 mod v2_damage;
+mod v2_file;
 mod v2_precopy;
+mod v2_session;
 mod v2_states;
 mod v2_stream;
 
@@ -170,6 +174,8 @@ pub fn all() -> Vec<Check> {
         v2_stream::checks,
         v2_precopy::checks,
         v2_damage::checks,
+        v2_session::checks,
+        v2_calls::checks,
         dma_logging::checks,
         dma_report::checks,
         region_v1::checks,

@@ -12,6 +12,7 @@ mod file;
 mod mapping;
 mod signal;
 mod stream;
+mod torn;
 
 use std::ffi::{c_void, CStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -30,8 +31,9 @@ pub use feature::{
 };
 pub use file::{name_file, open_to_write, stdout_was_closed, unnamed_file};
 pub use mapping::{page_size, try_map, How, Mapping};
-pub use signal::{before_signals_end, end_requests};
-pub use stream::{poll_now, pread_some, pwrite_some, read, seek, write};
+pub use signal::{before_signals_end, catch_interruptions, end_requests, interrupt};
+pub use stream::{do_not_block, poll_within, pread_some, pwrite_some, read, seek, write, Polled};
+pub use torn::Torn;
 
 /// An ioctl of VFIO, by its number above `VFIO_BASE`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -22,6 +22,8 @@ pub const IOVA: u64 = 0x0100_0000;
 pub const LOGGED: u64 = 1 << 30;
 /// What is reported of it.
 pub const LENGTH: u64 = 1 << 20;
+/// Bytes of `struct vfio_device_feature_dma_logging_range`.
+pub const RANGE: usize = 16;
 /// Length of the arguments of START.
 pub const START_ARGSZ: u32 = 32;
 /// Length of the arguments of REPORT.

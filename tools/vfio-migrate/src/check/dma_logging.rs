@@ -5,10 +5,12 @@
 use rustix::io::Errno;
 
 use super::dma_log::{
-    answers, running, Log, IOVA, LENGTH, LOGGED, PAGE, REPORT_ARGSZ, START, START_ARGSZ, STOP,
+    answers, running, Log, IOVA, LENGTH, LOGGED, PAGE, RANGE, REPORT_ARGSZ, START, START_ARGSZ,
+    STOP,
 };
 use super::v2::{GET, PROBE, SET};
 use super::{ensure, fails, fails_with, not_applicable, succeeds, Check, Subject, Verdict};
+use crate::sys::page_size;
 
 const CLAIM: &str = "vfio.h, VFIO_DEVICE_FEATURE_DMA_LOGGING_*: PROBE detects support; a device \
     that answers it must START, REPORT and STOP";
@@ -20,6 +22,8 @@ const DISABLED: &str = "vfio.h, DMA_LOGGING_REPORT: if DMA logging is not enable
 const RANGES: &str = "drivers/vfio/vfio_main.c, DMA_LOGGING_START: ranges are multiples of the \
     page size that do not overlap (EINVAL) and stay in the address space (EOVERFLOW); there is at \
     least one";
+const MOST: &str = "drivers/vfio/vfio_main.c, DMA_LOGGING_START: more ranges than fit into a page \
+    of the kernel's are refused (E2BIG); vfio.h lets user space try more and give up";
 const REPORT: &str = "vfio.h, DMA_LOGGING_REPORT: page_size is a power of two; vfio_main.c: argsz \
     covers the structure, a page has 4096 bytes at least (EINVAL), the range stays in the address \
     space (EOVERFLOW)";
@@ -47,6 +51,7 @@ pub fn checks() -> Vec<Check> {
             fails(log.report(PAGE), "REPORT after STOP").map(drop)
         }),
         Check::new("dma-logging.ranges", RANGES, ranges),
+        Check::new("dma-logging.too-many-ranges", MOST, too_many_ranges),
         Check::new("dma-logging.report-arguments", REPORT, report_arguments),
     ]
 }
@@ -117,6 +122,24 @@ fn ranges(subject: &Subject) -> Verdict {
         ("beyond the address space", Errno::OVERFLOW, &beyond),
     ] {
         fails_with(log.start(PAGE, ranges), errno, &format!("START {what}"))?;
+    }
+    log.begin()?;
+    succeeds(log.stop(), "STOP")
+}
+
+/// Starts with too many ranges are refused and log nothing: the next start is the first.
+fn too_many_ranges(subject: &Subject) -> Verdict {
+    let open = running(subject)?;
+    let log = Log::new(&open)?;
+    log.begin()?;
+    succeeds(log.stop(), "STOP")?;
+    for count in [page_size() / RANGE + 1, 1 << 16] {
+        // CAST: some thousands.
+        let ranges: Vec<_> = (0..count as u64)
+            .map(|n| (IOVA + 2 * n * PAGE, PAGE))
+            .collect();
+        let what = format!("START with {count} ranges");
+        fails_with(log.start(PAGE, &ranges), Errno::TOOBIG, &what)?;
     }
     log.begin()?;
     succeeds(log.stop(), "STOP")

@@ -2,7 +2,7 @@
 
 //! DMA logging: what START selects, what REPORT writes, and the states of migration.
 
-use super::dma_log::{running, Log, IOVA, LENGTH, LOGGED, PAGE};
+use super::dma_log::{running, Log, IOVA, LENGTH, LOGGED, PAGE, RANGE};
 use super::v2::{State, STATES, V2};
 use super::{ensure, succeeds, Check, Subject, Verdict};
 use crate::sys::page_size;
@@ -20,8 +20,6 @@ const MANY: &str = "vfio.h, DMA_LOGGING_START: the core kernel code guarantees t
 
 /// Pages of 8 KiB, 64 KiB and 2 MiB.
 const OTHERS: [u64; 3] = [8 << 10, 64 << 10, 2 << 20];
-/// Bytes of `struct vfio_device_feature_dma_logging_range`.
-const RANGE: usize = 16;
 /// Bytes of one of many ranges; together they have as many as one alone.
 const PART: u64 = 4 << 20;
 

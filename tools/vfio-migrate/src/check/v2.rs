@@ -3,15 +3,15 @@
 //! A client of v2 that does as little as possible on its own.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use vfio_bindings::bindings::vfio as uapi;
 
 use super::subject::{Open, Subject};
-use super::{ensure, fail, held, not_applicable, succeeds, Verdict, HELD};
+pub use super::v2_file::Stream;
+use super::{ensure, fail, held, not_applicable, succeeds, Verdict};
 use crate::error::explain;
-use crate::sys::{self, FeatureData, Moved};
+use crate::sys::{FeatureData, Moved};
 
 /// `VFIO_DEVICE_FEATURE_MIGRATION`
 pub const MIGRATION: u32 = uapi::VFIO_DEVICE_FEATURE_MIGRATION;
@@ -29,9 +29,6 @@ pub const SET: u32 = uapi::VFIO_DEVICE_FEATURE_SET;
 pub const PROBE: u32 = uapi::VFIO_DEVICE_FEATURE_PROBE;
 /// Length of a feature with eight bytes of data.
 pub const ARGSZ: u32 = 16;
-
-/// Bytes that are cut into small pieces, so that a large stream does not take hours.
-const CUT: usize = 1 << 16;
 
 /// `enum vfio_device_mig_state`
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,6 +64,12 @@ pub const STATES: [State; 8] = [
     State::PreCopyP2p,
 ];
 
+/// Whether a file can have that many bytes: what is more is a negative number that was meant for an
+/// error.
+pub fn is_length(bytes: u64) -> bool {
+    i64::try_from(bytes).is_ok()
+}
+
 impl State {
     /// Whether the state can be read out in it.
     pub fn is_saving(self) -> bool {
@@ -91,102 +94,6 @@ impl fmt::Display for State {
             Self::PreCopy => "PRE_COPY",
             Self::PreCopyP2p => "PRE_COPY_P2P",
         })
-    }
-}
-
-/// A data file.
-#[derive(Debug)]
-pub struct Stream(OwnedFd);
-
-impl Stream {
-    /// Takes the file that a change of state has returned.
-    pub fn new(file: OwnedFd) -> Self {
-        Self(file)
-    }
-
-    /// Reads once.
-    pub fn read(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
-        sys::read(self.0.as_fd(), bytes)
-    }
-
-    /// Writes once.
-    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        sys::write(self.0.as_fd(), bytes)
-    }
-
-    /// The file itself.
-    pub fn fd(&self) -> &OwnedFd {
-        &self.0
-    }
-
-    /// `VFIO_MIG_GET_PRECOPY_INFO`: initial and dirty bytes.
-    pub fn precopy_info(&self, argsz: u32) -> Result<(u64, u64), Errno> {
-        let (_, initial, dirty) = self.precopy_info_with_flags(argsz, 0)?;
-        Ok((initial, dirty))
-    }
-
-    /// `VFIO_MIG_GET_PRECOPY_INFO` with flags; returns the flags, initial and dirty bytes.
-    pub fn precopy_info_with_flags(
-        &self,
-        argsz: u32,
-        flags: u32,
-    ) -> Result<(u32, u64, u64), Errno> {
-        let mut bytes = [0; 24];
-        bytes[..4].copy_from_slice(&argsz.to_ne_bytes());
-        bytes[4..8].copy_from_slice(&flags.to_ne_bytes());
-        sys::precopy_info(self.0.as_fd(), &mut bytes)?;
-        let word =
-            |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        let flags = u32::from_ne_bytes(bytes[4..8].try_into().expect("four bytes"));
-        Ok((flags, word(8), word(16)))
-    }
-
-    /// Demands that all was read, and that the end is permanent.
-    pub fn is_at_its_end(&self) -> Verdict {
-        for _ in 0..3 {
-            let found = succeeds(self.read(&mut [0; 16]), "reading at the end")?;
-            ensure(found == 0, || format!("{found} bytes come after the end"))?;
-            let readable = succeeds(sys::poll_now(self.0.as_fd()), "poll at the end")?;
-            ensure(readable, || "poll does not say readable at the end".into())?;
-        }
-        Ok(())
-    }
-
-    /// Reads to the end of the stream, in calls of that many bytes at most.
-    pub fn drain(&self, segment: usize) -> Verdict<Vec<u8>> {
-        let (mut stream, mut bytes) = (Vec::new(), vec![0; segment]);
-        loop {
-            if stream.len() >= CUT && segment < CUT {
-                bytes.resize(1 << 20, 0);
-            }
-            match succeeds(self.read(&mut bytes), "reading the stream")? {
-                0 => return Ok(stream),
-                n => stream.extend_from_slice(&bytes[..n]),
-            }
-            if stream.len() > HELD {
-                return fail(format!("the stream has no end within {HELD} bytes"));
-            }
-        }
-    }
-
-    /// Writes all of a stream, in calls of that many bytes at most.
-    pub fn fill(&self, mut bytes: &[u8], segment: usize) -> Result<(), Errno> {
-        let mut done = 0;
-        while !bytes.is_empty() {
-            let most = if done >= CUT {
-                segment.max(1 << 20)
-            } else {
-                segment
-            };
-            match self.write(&bytes[..most.min(bytes.len())])? {
-                0 => return Err(Errno::IO),
-                n => {
-                    bytes = &bytes[n..];
-                    done += n;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -321,22 +228,24 @@ impl V2 {
         }
     }
 
-    /// Leaves the check where the running device tells of more state than is held; for all that
-    /// read a whole stream.
-    pub fn fits(&self) -> Verdict {
+    /// `MIG_DATA_SIZE`: how many bytes the device estimates its state to have.
+    pub fn data_size(&self) -> Result<u64, Errno> {
         let mut data: FeatureData = [0; 64];
         let flags = GET | MIG_DATA_SIZE;
-        if self
-            .open
-            .device
-            .raw_feature(ARGSZ, flags, &mut data)
-            .is_err()
-        {
-            return Ok(());
-        }
-        held(u64::from_ne_bytes(
+        self.open.device.raw_feature(ARGSZ, flags, &mut data)?;
+        Ok(u64::from_ne_bytes(
             data[..8].try_into().expect("eight bytes"),
         ))
+    }
+
+    /// Leaves the check where the running device tells of more state than is held; for all that
+    /// hold a whole stream.
+    pub fn fits(&self) -> Verdict {
+        match self.data_size() {
+            Ok(size) if is_length(size) => held(size),
+            // A size that none can have is for the check of the size alone.
+            _ => Ok(()),
+        }
     }
 
     /// Resets a device that does not run.

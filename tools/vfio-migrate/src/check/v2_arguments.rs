@@ -5,8 +5,8 @@
 use rustix::io::Errno;
 
 use super::v2::{
-    State, ARGSZ, GET, MIGRATION, MIG_DATA_SIZE, MIG_DEVICE_STATE, MIG_PRECOPY_INFO_V2, PROBE, SET,
-    V2,
+    is_length, State, ARGSZ, GET, MIGRATION, MIG_DATA_SIZE, MIG_DEVICE_STATE, MIG_PRECOPY_INFO_V2,
+    PROBE, SET, V2,
 };
 use super::{ensure, fails, fails_with, succeeds, Check, Subject, Verdict};
 
@@ -18,7 +18,9 @@ const INITIAL: &str = "QEMU, which takes a device that it opened to be RUNNING; 
     name the first state";
 const DATA_FD: &str = "vfio.h, struct vfio_device_feature_mig_state: upon GET data_fd will be -1";
 const DATA_SIZE: &str = "vfio.h, VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: can be called on each device \
-    state; QEMU sizes its buffer by the length that a running device tells, so it is not 0";
+    state and returns a length, so a number of 2^63 and above, which is a negative one that was \
+    meant for an error, is none; QEMU sizes its buffer by the length that a running device tells, \
+    so it is not 0";
 const PRECOPY_V2: &str = "vfio.h, VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2: enabled by SET";
 
 /// The checks of this area.
@@ -161,16 +163,22 @@ fn data_size(subject: &Subject) -> Verdict {
     let v2 = open_for(subject, MIG_DATA_SIZE)?;
     for state in v2.states().collect::<Vec<_>>() {
         let _session = v2.go(subject, state)?;
-        let mut data = [0; 64];
-        let flags = GET | MIG_DATA_SIZE;
-        let result = v2.open.device.raw_feature(ARGSZ, flags, &mut data);
-        succeeds(result, &format!("MIG_DATA_SIZE in {state}"))?;
-        ensure(state != State::Running || data[..8] != [0; 8], || {
-            format!("MIG_DATA_SIZE is 0 in {state}")
-        })?;
+        let size = succeeds(v2.data_size(), &format!("MIG_DATA_SIZE in {state}"))?;
+        can_be_a_size(state, size)?;
         v2.reset()?;
     }
     Ok(())
+}
+
+fn can_be_a_size(state: State, size: u64) -> Verdict {
+    ensure(state != State::Running || size != 0, || {
+        format!("MIG_DATA_SIZE is 0 in {state}")
+    })?;
+    ensure(is_length(size), || {
+        // CAST: it is read as the negative number that it is.
+        let negative = size as i64;
+        format!("MIG_DATA_SIZE is {size} in {state}, which is {negative}")
+    })
 }
 
 fn precopy_info_v2(subject: &Subject) -> Verdict {
@@ -183,4 +191,23 @@ fn precopy_info_v2(subject: &Subject) -> Verdict {
     v2.opt_in_to_precopy_info_v2()?;
     let session = v2.begin(State::PreCopy)?;
     succeeds(session.precopy_info(24), "VFIO_MIG_GET_PRECOPY_INFO").map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Finding;
+    use super::*;
+
+    #[test]
+    fn a_negative_errno_is_no_length() {
+        assert_eq!(can_be_a_size(State::Stop, 0), Ok(()));
+        assert_eq!(can_be_a_size(State::Running, 1), Ok(()));
+        assert!(can_be_a_size(State::Running, 0).is_err());
+        for state in [State::Running, State::Stop] {
+            // -ENODEV, as a function returns it that should have returned a length.
+            let found = can_be_a_size(state, -19_i64 as u64);
+            assert!(matches!(found, Err(Finding::Fail(text)) if text.ends_with(", which is -19")));
+            assert!(can_be_a_size(state, 1 << 63).is_err());
+        }
+    }
 }

@@ -4,12 +4,16 @@
 
 use std::fmt;
 
+use rustix::io::Errno;
+
 use super::v2::{State, V2};
-use super::{ensure, not_applicable, Check, Finding, Subject, Verdict};
+use super::{ensure, fail, not_applicable, Check, Finding, Subject, Verdict};
+use crate::error::explain;
 
 const FOUND: &str = "vfio.h, RESUMING -> STOP: data found to be incomplete, inconsistent or \
-    otherwise invalid must fail the SET_STATE ioctl; a driver may not find it, so what is accepted \
-    is told for information; VFIO_DEVICE_RESET recovers";
+    otherwise invalid must fail the SET_STATE ioctl; who refuses it in write() has found it; a \
+    driver may not find it, so what is accepted is told for information; VFIO_DEVICE_RESET \
+    recovers";
 
 /// Most bytes of an oversized stream.
 const OVERSIZED: usize = 1 << 24;
@@ -43,14 +47,9 @@ pub fn checks() -> Vec<Check> {
     let mut checks: Vec<Check> = damages
         .into_iter()
         .map(|(name, damage)| {
-            Check::new(
-                format!("v2-damage.{name}"),
-                FOUND,
-                move |subject| match load(subject, damage(subject.stream()?))? {
-                    Outcome::Refused => Ok(()),
-                    outcome => Err(Finding::Info(outcome.to_string())),
-                },
-            )
+            Check::new(format!("v2-damage.{name}"), FOUND, move |subject| {
+                load(subject, damage(subject.stream()?))?.verdict()
+            })
         })
         .collect();
     checks.push(Check::new("v2-damage.bit-flips", FOUND, bit_flips));
@@ -62,21 +61,62 @@ pub fn checks() -> Vec<Check> {
 enum Outcome {
     /// The change of state was refused.
     Refused,
-    /// Writing it was refused, and the change of state was not.
-    Forgotten,
+    /// Writing it was refused, and the change of state was not; how many bytes were taken, of
+    /// how many that the whole stream has.
+    Forgotten {
+        errno: Errno,
+        taken: usize,
+        whole: usize,
+    },
     /// It was taken.
     Accepted,
 }
 
+impl Outcome {
+    /// Whether the device knew that the stream is bad, and stopped with it as if it were good.
+    ///
+    /// Where write() says that there is no room or no time, it has found nothing. Nor is it the
+    /// device's fault where a stream was whole and write() refuses what comes after it.
+    fn is_known_bad(&self) -> bool {
+        match self {
+            Self::Forgotten {
+                errno,
+                taken,
+                whole,
+            } => {
+                let other = [
+                    Errno::NOMEM,
+                    Errno::NOSPC,
+                    Errno::FBIG,
+                    Errno::INTR,
+                    Errno::AGAIN,
+                ];
+                !other.contains(errno) && taken < whole
+            }
+            _ => false,
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Refused => Ok(()),
+            outcome if outcome.is_known_bad() => fail(outcome.to_string()),
+            outcome => Err(Finding::Info(outcome.to_string())),
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refused => "the stream is refused",
-            Self::Forgotten => {
-                "write() refuses the stream, and RESUMING -> STOP succeeds all the same"
-            }
-            Self::Accepted => "the stream is accepted",
-        })
+        match self {
+            Self::Refused => f.write_str("the stream is refused"),
+            Self::Forgotten { errno, .. } => write!(
+                f,
+                "write() refuses the stream ({}), and RESUMING -> STOP succeeds all the same",
+                explain(*errno)
+            ),
+            Self::Accepted => f.write_str("the stream is accepted"),
+        }
     }
 }
 
@@ -88,10 +128,20 @@ fn load(subject: &Subject, damaged: Vec<u8>) -> Verdict<Outcome> {
     }
     let v2 = V2::open(subject)?;
     let session = v2.begin(State::Resuming)?;
-    let written = session.fill(&damaged, 1 << 20);
+    let mut taken = 0;
+    let written = session.fill_counting(&damaged, 1 << 20, &mut taken);
     let outcome = match (written, v2.try_set(State::Stop as u32)) {
         (_, Err(_)) => Outcome::Refused,
-        (Err(_), Ok(_)) => Outcome::Forgotten,
+        (Err(errno), Ok(_)) => Outcome::Forgotten {
+            errno,
+            taken,
+            // Where more than the whole stream was taken, what was refused came after it.
+            whole: if damaged.starts_with(stream) {
+                stream.len()
+            } else {
+                usize::MAX
+            },
+        },
         (Ok(()), Ok(_)) => Outcome::Accepted,
     };
     let found = v2.state()?;
@@ -116,7 +166,11 @@ fn bit_flips(subject: &Subject) -> Verdict {
         let at = n * (stream.len() - 1) / places.max(2).saturating_sub(1);
         let mut damaged = stream.to_vec();
         damaged[at.min(stream.len() - 1)] ^= 1 << (n % 8);
-        if !matches!(load(subject, damaged)?, Outcome::Refused) {
+        let outcome = load(subject, damaged)?;
+        ensure(!outcome.is_known_bad(), || {
+            format!("a flipped bit at byte {at}: {outcome}")
+        })?;
+        if !matches!(outcome, Outcome::Refused) {
             accepted.push(at.to_string());
         }
     }
@@ -133,8 +187,37 @@ fn bit_flips(subject: &Subject) -> Verdict {
 fn random(subject: &Subject) -> Verdict {
     let mut bytes = vec![0; subject.stream()?.len()];
     fastrand::Rng::with_seed(1).fill(&mut bytes);
-    match load(subject, bytes)? {
-        Outcome::Refused => Ok(()),
-        outcome => Err(Finding::Info(format!("random bytes: {outcome}"))),
+    load(subject, bytes)?.verdict()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forgotten(errno: Errno, taken: usize) -> Outcome {
+        Outcome::Forgotten {
+            errno,
+            taken,
+            whole: 10,
+        }
+    }
+
+    #[test]
+    fn what_was_refused_must_not_be_forgotten() {
+        let verdict = forgotten(Errno::INVAL, 5).verdict();
+        assert!(matches!(verdict, Err(Finding::Fail(text)) if text.contains("EINVAL")));
+        for outcome in [
+            forgotten(Errno::NOMEM, 5),
+            forgotten(Errno::INTR, 0),
+            // What comes after a whole stream.
+            forgotten(Errno::INVAL, 10),
+            Outcome::Accepted,
+        ] {
+            assert!(
+                matches!(outcome.verdict(), Err(Finding::Info(_))),
+                "{outcome}"
+            );
+        }
+        assert_eq!(Outcome::Refused.verdict(), Ok(()));
     }
 }

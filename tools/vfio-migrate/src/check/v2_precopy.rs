@@ -2,10 +2,15 @@
 
 //! Pre-copy of v2: amounts left and the temporary end of the stream.
 
+use std::thread;
+use std::time::Duration;
+
 use rustix::io::Errno;
 
 use super::v2::{State, Stream, V2};
-use super::{ensure, fail, fails_with, succeeds, Check, Finding, Subject, Verdict, HELD};
+use super::{
+    ensure, fail, fails_with, not_applicable, succeeds, Check, Finding, Subject, Verdict, HELD,
+};
 use crate::error::explain;
 
 const NOMSG: &str = "vfio.h, struct vfio_precopy_info: read() at the temporary end of stream \
@@ -18,9 +23,13 @@ const ARGSZ: &str = "vfio.h, struct vfio_precopy_info: argsz covers the structur
 const INITIAL: &str =
     "vfio.h, struct vfio_precopy_info: initial_bytes should be non-zero at first \
     and decreases as migration data is read";
-const DIRTY: &str =
-    "vfio.h, struct vfio_precopy_info: dirty_bytes starts at zero; it tracks changes \
-    relative to data previously retrieved";
+const DIRTY: &str = "vfio.h, struct vfio_precopy_info: dirty_bytes starts at zero and may \
+    increase as the internal device state is modified, which a device that runs may do at once: \
+    another number is told for information";
+const POLL: &str = "vfio.h, struct vfio_precopy_info: at the temporary end userspace can wait for \
+    more data, which may never come, by using poll";
+const WAKES: &str = "vfio.h, struct vfio_precopy_info: once in STOP_COPY poll always returns \
+    readable, to one who has waited since the temporary end, too";
 const FLAGS: &str =
     "vfio.h, struct vfio_precopy_info, and vfio_check_precopy_ioctl() of the kernel: \
     after VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 was set flags are output, of which \
@@ -32,6 +41,10 @@ const WHOLE: &str = "vfio.h: moving between the states of the saving group does 
 const REINIT: u32 = 1;
 /// How often a running device may have something new to read.
 const ROUNDS: usize = 20;
+/// How long a call that must end is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long another thread has, to come to where it waits.
+pub const MEANWHILE: Duration = Duration::from_millis(50);
 
 /// The checks of this area.
 pub fn checks() -> Vec<Check> {
@@ -42,6 +55,8 @@ pub fn checks() -> Vec<Check> {
         Check::new("v2-precopy.temporary-end-in-p2p", NOMSG, |subject| {
             temporary_end(subject, State::PreCopyP2p)
         }),
+        Check::new("v2-precopy.poll-at-temporary-end", POLL, poll_at_end),
+        Check::new("v2-precopy.poll-wakes-when-stopped", WAKES, poll_wakes),
         Check::new("v2-precopy.no-enomsg-when-stopped", NOT_STOPPED, no_enomsg),
         Check::new("v2-precopy.info-states", STATES, info_states),
         Check::new("v2-precopy.info-argsz", ARGSZ, info_argsz),
@@ -64,7 +79,7 @@ pub fn checks() -> Vec<Check> {
 
 /// How a device that runs says that there is nothing to read now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum End {
+pub enum End {
     /// By ENOMSG.
     Temporary,
     /// By 0, which is the end of the whole stream; `temporary-end` alone has to judge it.
@@ -72,31 +87,50 @@ enum End {
 }
 
 /// Reads until there is nothing now; returns the bytes and how the end is told.
-fn drain_now(session: &Stream) -> Verdict<(Vec<u8>, End)> {
-    let (mut stream, mut bytes) = (Vec::new(), vec![0; 1 << 16]);
+pub fn drain_now(session: &Stream) -> Verdict<(Vec<u8>, End)> {
+    let mut stream = Vec::new();
+    let end = hand_on_now(session, |bytes| {
+        stream.extend_from_slice(bytes);
+        ensure(stream.len() < HELD, || "pre-copy does not end".into())
+    })?;
+    Ok((stream, end))
+}
+
+/// The same, where the bytes are not held.
+pub fn hand_on_now(session: &Stream, mut take: impl FnMut(&[u8]) -> Verdict) -> Verdict<End> {
+    let mut bytes = vec![0; 1 << 16];
     loop {
         match session.read(&mut bytes) {
-            Ok(0) => return Ok((stream, End::Permanent)),
-            Ok(n) => stream.extend_from_slice(&bytes[..n]),
-            Err(Errno::NOMSG) => return Ok((stream, End::Temporary)),
+            Ok(0) => return Ok(End::Permanent),
+            Ok(n) => take(&bytes[..n])?,
+            Err(Errno::NOMSG) => return Ok(End::Temporary),
             Err(errno) => return fail(format!("read() fails with {}", explain(errno))),
         }
-        ensure(stream.len() < HELD, || "pre-copy does not end".into())?;
     }
+}
+
+/// The same, where it is enough to know how many bytes there were.
+fn skip_now(session: &Stream) -> Verdict<(u64, End)> {
+    let mut length = 0_u64;
+    let end = hand_on_now(session, |bytes| {
+        // CAST: widening.
+        length = length.saturating_add(bytes.len() as u64);
+        Ok(())
+    })?;
+    Ok((length, end))
 }
 
 fn temporary_end(subject: &Subject, state: State) -> Verdict {
     let v2 = V2::open(subject)?;
-    v2.fits()?;
     v2.needs(state)?;
     let session = v2.begin(state)?;
     let mut told = (0, 0);
     for round in 0..ROUNDS {
-        let (bytes, end) = drain_now(&session)?;
+        let (length, end) = skip_now(&session)?;
         ensure(end == End::Temporary, || {
             format!("read() returns 0, the end of the whole stream, in {state}")
         })?;
-        ensure(round == 0 || !bytes.is_empty(), || {
+        ensure(round == 0 || length != 0, || {
             format!(
                 "there are {} initial and {} dirty bytes, and read() returns none",
                 told.0, told.1
@@ -113,14 +147,62 @@ fn temporary_end(subject: &Subject, state: State) -> Verdict {
     )))
 }
 
-fn no_enomsg(subject: &Subject) -> Verdict {
-    let v2 = V2::open(subject)?;
-    v2.fits()?;
+/// Goes to a temporary end at which poll has nothing to tell; `None` where the device, which runs,
+/// has something new each time.
+fn at_temporary_end(v2: &V2) -> Verdict<Option<Stream>> {
     v2.needs(State::PreCopy)?;
     let session = v2.begin(State::PreCopy)?;
-    let _ = drain_now(&session)?.1;
+    for _ in 0..ROUNDS {
+        if skip_now(&session)?.1 == End::Permanent {
+            return not_applicable("the device has no temporary end: read() returns 0 there");
+        }
+        if !session.poll(Duration::ZERO)?.woken {
+            return Ok(Some(session));
+        }
+        let found = session.read(&mut [0; 1]);
+        ensure(found != Err(Errno::NOMSG), || {
+            "poll says readable at the temporary end, and read() fails with ENOMSG".into()
+        })?;
+        succeeds(found, "reading where poll says readable")?;
+    }
+    Ok(None)
+}
+
+fn poll_at_end(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    match at_temporary_end(&v2)? {
+        Some(_) => Ok(()),
+        None => Err(Finding::Info(format!(
+            "there was more to read after each of {ROUNDS} temporary ends"
+        ))),
+    }
+}
+
+fn poll_wakes(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    let Some(session) = at_temporary_end(&v2)? else {
+        return not_applicable("the device has something new all the time");
+    };
+    let (polled, moved) = thread::scope(|scope| {
+        let waiter = scope.spawn(|| session.poll(PATIENCE));
+        thread::sleep(MEANWHILE);
+        let moved = v2.set(State::StopCopy);
+        (waiter.join().expect("a waiter does not panic"), moved)
+    });
+    moved?;
+    ensure(polled?.readable, || {
+        "poll does not wake when the device goes to STOP_COPY".into()
+    })
+}
+
+fn no_enomsg(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(State::PreCopy)?;
+    let session = v2.begin(State::PreCopy)?;
+    skip_now(&session)?;
     v2.set(State::StopCopy)?;
-    session.drain(1 << 20)?;
+    session.sum_up()?;
     session.is_at_its_end()
 }
 
@@ -164,7 +246,6 @@ fn info_argsz(subject: &Subject) -> Verdict {
 
 fn initial_bytes(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
-    v2.fits()?;
     v2.needs(State::PreCopy)?;
     let session = v2.begin(State::PreCopy)?;
     let info = || succeeds(session.precopy_info(24), "VFIO_MIG_GET_PRECOPY_INFO");
@@ -172,7 +253,7 @@ fn initial_bytes(subject: &Subject) -> Verdict {
     if before == 0 {
         return Err(Finding::Info("initial_bytes is 0 at first".into()));
     }
-    let _ = drain_now(&session)?.1;
+    skip_now(&session)?;
     let (after, _) = info()?;
     ensure(after < before, || {
         format!("initial_bytes is {before} at first and {after} when all was read")
@@ -184,9 +265,11 @@ fn dirty_bytes(subject: &Subject) -> Verdict {
     v2.needs(State::PreCopy)?;
     let session = v2.begin(State::PreCopy)?;
     let (_, dirty) = succeeds(session.precopy_info(24), "VFIO_MIG_GET_PRECOPY_INFO")?;
-    ensure(dirty == 0, || {
-        format!("dirty_bytes is {dirty} before anything was read")
-    })
+    if dirty != 0 {
+        let text = format!("dirty_bytes is {dirty} before anything was read");
+        return Err(Finding::Info(text));
+    }
+    Ok(())
 }
 
 fn info_flags(subject: &Subject) -> Verdict {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::thread;
 
 use rustix::io::Errno;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use rustix::process::{getpid, kill_process, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::low_level;
 
 /// Takes over the signals that would end the program, for the rest of its life.
@@ -74,6 +75,20 @@ fn ignored(status: &str) -> u64 {
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.unwrap_or_default()
+}
+
+/// Takes SIGUSR1 over, which then does no more than interrupt a call.
+pub fn catch_interruptions() -> Result<(), Errno> {
+    signal_hook::flag::register(SIGUSR1, Arc::default())
+        .map(drop)
+        .map_err(to_errno)
+}
+
+/// Interrupts a call of this process, of its first thread where that one is in a call.
+///
+/// [`catch_interruptions`] must have been called before, or the signal ends the process.
+pub fn interrupt() -> Result<(), Errno> {
+    kill_process(getpid(), Signal::USR1)
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! Calls on a file as they are, for those who want to see what they return.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::SeekFrom;
+use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
 /// Reads once, from where the file stands.
@@ -33,13 +34,29 @@ pub fn seek(fd: BorrowedFd<'_>, offset: u64) -> Result<u64, Errno> {
     rustix::fs::seek(fd, SeekFrom::Start(offset))
 }
 
-/// Whether a read would not block, without waiting.
-pub fn poll_now(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+/// What poll(2) has said of a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Polled {
+    /// It said anything before the time was over.
+    pub woken: bool,
+    /// It said `POLLIN`.
+    pub readable: bool,
+}
+
+/// Waits some time for a file to be readable or in error.
+pub fn poll_within(fd: BorrowedFd<'_>, timeout: Duration) -> Result<Polled, Errno> {
     let mut polled = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    rustix::event::poll(&mut polled, Some(&now))?;
-    Ok(polled[0].revents().contains(PollFlags::IN))
+    let timeout = Timespec::try_from(timeout).map_err(|_| Errno::INVAL)?;
+    rustix::event::poll(&mut polled, Some(&timeout))?;
+    let seen = polled[0].revents();
+    Ok(Polled {
+        woken: !seen.is_empty(),
+        readable: seen.contains(PollFlags::IN),
+    })
+}
+
+/// Sets `O_NONBLOCK`.
+pub fn do_not_block(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)
 }

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Calls on the data file of v2 that end early: by a fault, without waiting, by a signal.
+
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::v2::{State, Stream, V2};
+use super::v2_precopy::PATIENCE;
+use super::{ensure, fail, succeeds, Check, Finding, Subject, Verdict, HELD};
+use crate::error::explain;
+use crate::sys::{self, page_size, Torn};
+
+const FAULT: &str = "vfio.h: end of stream on the FD indicates that the entire device state has \
+    been transferred, to a reader, too, of which a read() has failed with EFAULT";
+const WRITE_FAULT: &str = "vfio.h, SET_STATE: data flows over the FD by write(); nothing is said \
+    of one that fails with EFAULT, so a stream that is refused after it is told for information";
+const NONBLOCK: &str =
+    "vfio.h, SET_STATE: data flows over the FD by read() and write(), as of any \
+    file: with O_NONBLOCK they may fail with EAGAIN until poll says that they do not, and the \
+    whole stream comes";
+const SIGNALS: &str = "vfio.h: end of stream on the FD indicates that the entire device state has \
+    been transferred, and what was written is loaded; to a caller, too, that a signal interrupts \
+    and that calls again; SET_STATE that fails leaves the state or another on the path";
+
+/// How many signals come.
+const VOLLEY: usize = 40;
+/// How far they are apart.
+const PAUSE: Duration = Duration::from_millis(3);
+/// Most calls in a row that may be interrupted, or be told to wait.
+const TRIES: usize = 10_000;
+
+/// The checks of this area that are about single calls.
+pub fn checks() -> Vec<Check> {
+    let mut checks = vec![
+        Check::new("v2-session.fault-reading", FAULT, fault_reading),
+        Check::new("v2-session.fault-writing", WRITE_FAULT, fault_writing),
+        Check::new(
+            "v2-session.nonblocking-written",
+            NONBLOCK,
+            write_nonblocking,
+        ),
+        Check::new("v2-session.signals", SIGNALS, signals),
+    ];
+    for state in [State::StopCopy, State::PreCopy] {
+        checks.push(Check::new(
+            format!("v2-session.nonblocking-read-from-{state}"),
+            NONBLOCK,
+            move |subject| read_nonblocking(subject, state),
+        ));
+    }
+    checks
+}
+
+/// How many bytes of the memory that a call is given are there.
+fn there() -> [usize; 4] {
+    [0, 1, 100, page_size()]
+}
+
+/// How many bytes a call has taken that may have met a fault.
+fn taken(result: Result<usize, Errno>, there: usize, what: &str) -> Verdict<usize> {
+    match result {
+        Err(Errno::FAULT) => Ok(0),
+        Ok(count) if count <= there => Ok(count),
+        Ok(count) => fail(format!(
+            "{what} returns {count} where only {there} bytes of memory are there"
+        )),
+        Err(errno) => fail(format!(
+            "{what} with memory that is not there fails with {} instead of EFAULT",
+            explain(errno)
+        )),
+    }
+}
+
+fn fault_reading(subject: &Subject) -> Verdict {
+    let expected = subject.stream()?.len();
+    let v2 = V2::open(subject)?;
+    let session = v2.begin(State::StopCopy)?;
+    let torn = succeeds(Torn::new(), "allocating memory")?;
+    let mut stream = Vec::new();
+    for there in there() {
+        let (result, bytes) = torn.read(session.fd().as_fd(), there);
+        stream.extend_from_slice(&bytes[..taken(result, there, "read()")?]);
+    }
+    stream.extend(session.drain(1 << 20)?);
+    v2.set(State::Running)?;
+    v2.load(&stream, 1 << 20).map_err(|finding| match finding {
+        Finding::Fail(text) => Finding::Fail(format!(
+            "of {} bytes, of which others than those that met a fault got {expected}: {text}",
+            stream.len()
+        )),
+        other => other,
+    })?;
+    if stream.len() != expected {
+        return Err(Finding::Info(format!(
+            "a reader that met faults got {} bytes, another got {expected}",
+            stream.len()
+        )));
+    }
+    Ok(())
+}
+
+fn fault_writing(subject: &Subject) -> Verdict {
+    let stream = subject.stream()?;
+    let v2 = V2::open(subject)?;
+    let session = v2.begin(State::Resuming)?;
+    let torn = succeeds(Torn::new(), "allocating memory")?;
+    let mut left = stream;
+    for there in there() {
+        // What follows is the stream's, too: a write of more bytes may have other errors.
+        let Some(gone @ 1..) = left.len().checked_sub(there) else {
+            break;
+        };
+        let gone = gone.min(page_size());
+        let result = torn.write(session.fd().as_fd(), &left[..there], gone);
+        left = &left[taken(result, there, "write()")?..];
+    }
+    let loaded = session.fill(left, 1 << 20).is_ok() && v2.set(State::Running).is_ok();
+    if loaded {
+        v2.is_in(State::Running, "after a load")?;
+        return v2.save(1 << 20).map(drop);
+    }
+    v2.reset()?;
+    v2.load(stream, 1 << 20)?;
+    Err(Finding::Info(
+        "a stream of which a write() failed with EFAULT and was repeated is refused".into(),
+    ))
+}
+
+/// Waits where a call says so.
+fn waits<T>(
+    session: &Stream,
+    mut call: impl FnMut() -> Result<T, Errno>,
+) -> Verdict<Result<T, Errno>> {
+    for _ in 0..TRIES {
+        match call() {
+            Err(Errno::AGAIN) => {
+                ensure(session.poll(PATIENCE)?.woken, || {
+                    format!("EAGAIN, and poll() does not wake within {PATIENCE:?}")
+                })?;
+            }
+            result => return Ok(result),
+        }
+    }
+    fail(format!(
+        "EAGAIN {TRIES} times, though poll() says that it is over"
+    ))
+}
+
+fn read_nonblocking(subject: &Subject, state: State) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.needs(state)?;
+    v2.fits()?;
+    let session = v2.begin(state)?;
+    let flag = sys::do_not_block(session.fd().as_fd());
+    succeeds(flag, "setting O_NONBLOCK")?;
+    let (mut stream, mut bytes) = (Vec::new(), vec![0; 4096]);
+    let mut stopped = state == State::StopCopy;
+    loop {
+        match waits(&session, || session.read(&mut bytes))? {
+            Ok(0) if stopped => break,
+            // A device whose pre-copy ends so is for another check.
+            Ok(0) | Err(Errno::NOMSG) if !stopped => {
+                v2.set(State::StopCopy)?;
+                stopped = true;
+            }
+            found => {
+                let count = succeeds(found, "reading with O_NONBLOCK")?;
+                stream.extend_from_slice(&bytes[..count]);
+            }
+        }
+        ensure(stream.len() <= HELD, || "the stream has no end".into())?;
+    }
+    v2.set(State::Running)?;
+    v2.load(&stream, 1 << 20)
+}
+
+fn write_nonblocking(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    let session = v2.begin(State::Resuming)?;
+    let flag = sys::do_not_block(session.fd().as_fd());
+    succeeds(flag, "setting O_NONBLOCK")?;
+    let mut left = subject.stream()?;
+    let mut tries = 0;
+    while !left.is_empty() {
+        match session.write(&left[..left.len().min(4096)]) {
+            // What poll says of a file that is written is nowhere told.
+            Err(Errno::AGAIN) if tries < TRIES => {
+                tries += 1;
+                thread::sleep(PAUSE);
+            }
+            found => {
+                let count = succeeds(found, "writing with O_NONBLOCK")?;
+                ensure(count != 0, || "write() returns 0".into())?;
+                left = &left[count..];
+            }
+        }
+    }
+    v2.set(State::Running)?;
+    v2.is_in(State::Running, "after a load")
+}
+
+/// Calls until no signal interrupts.
+fn patient<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 0..TRIES {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::INTR)
+}
+
+/// Does something while signals come to the process, that is to its first thread.
+fn under_signals<T>(run: impl FnOnce() -> Verdict<T>) -> Verdict<T> {
+    succeeds(sys::catch_interruptions(), "catching a signal")?;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..VOLLEY {
+                let _ = sys::interrupt();
+                thread::sleep(PAUSE);
+            }
+        });
+        run()
+    })
+}
+
+fn signals(subject: &Subject) -> Verdict {
+    let v2 = V2::open(subject)?;
+    v2.fits()?;
+    let stream = under_signals(|| {
+        // CAST: the enum is `repr(u32)`.
+        let moved = patient(|| v2.try_set(State::StopCopy as u32));
+        let Some(file) = succeeds(moved, "going to STOP_COPY")?.file else {
+            return fail("going to STOP_COPY returns no data_fd");
+        };
+        let (session, mut stream) = (Stream::new(file), Vec::new());
+        let mut bytes = vec![0; 16];
+        loop {
+            match succeeds(patient(|| session.read(&mut bytes)), "reading")? {
+                0 => break,
+                count => stream.extend_from_slice(&bytes[..count]),
+            }
+            if stream.len() >= 1 << 16 {
+                bytes.resize(1 << 20, 0);
+            }
+            ensure(stream.len() <= HELD, || "the stream has no end".into())?;
+        }
+        Ok(stream)
+    })?;
+    v2.set(State::Running)?;
+    let loaded = |text: &str| format!("a stream, while signals come: {text}");
+    under_signals(|| {
+        // CAST: the enum is `repr(u32)`.
+        let moved = patient(|| v2.try_set(State::Resuming as u32));
+        let Some(file) = succeeds(moved, "going to RESUMING")?.file else {
+            return fail("going to RESUMING returns no data_fd");
+        };
+        let session = Stream::new(file);
+        let mut left = &stream[..];
+        while !left.is_empty() {
+            let some = left.len().min(4096);
+            let count = patient(|| session.write(&left[..some]));
+            let count = succeeds(count, &loaded("writing"))?;
+            ensure(count != 0, || "write() returns 0".into())?;
+            left = &left[count..];
+        }
+        let moved = patient(|| v2.try_set(State::Running as u32));
+        succeeds(moved, &loaded("going to RUNNING")).map(drop)
+    })?;
+    v2.is_in(State::Running, "after a load")?;
+    v2.save(1 << 20).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_met_a_fault_took_what_it_says() {
+        assert_eq!(taken(Err(Errno::FAULT), 5, "it"), Ok(0));
+        assert_eq!(taken(Ok(5), 5, "it"), Ok(5));
+        assert!(taken(Ok(6), 5, "it").is_err());
+        assert!(taken(Err(Errno::IO), 5, "it").is_err());
+    }
+
+    #[test]
+    fn an_interrupted_call_is_made_again() {
+        let mut calls = 0;
+        let found = patient(|| {
+            calls += 1;
+            if calls < 3 {
+                Err(Errno::INTR)
+            } else {
+                Ok(calls)
+            }
+        });
+        assert_eq!(found, Ok(3));
+        assert_eq!(patient::<()>(|| Err(Errno::INTR)), Err(Errno::INTR));
+        assert_eq!(patient::<()>(|| Err(Errno::IO)), Err(Errno::IO));
+    }
+}
