@@ -14,6 +14,8 @@ mod dma_report;
 mod kept;
 mod lifetime;
 mod list;
+mod pci;
+mod pci_config;
 mod region;
 mod region2018;
 mod region_v1;
@@ -176,6 +178,7 @@ pub fn all() -> Vec<Check> {
         v2_damage::checks,
         v2_session::checks,
         v2_calls::checks,
+        pci::checks,
         dma_logging::checks,
         dma_report::checks,
         region_v1::checks,

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use rustix::io::Errno;
 use serde::Serialize;
 use vfio_bindings::bindings::vfio as uapi;
 
@@ -36,7 +37,7 @@ impl IrqKind {
 #[derive(Debug)]
 pub struct Interrupt {
     device: Device,
-    kind: IrqKind,
+    index: u32,
     event: OwnedFd,
 }
 
@@ -54,13 +55,18 @@ impl Interrupt {
                 device.address()
             )));
         }
+        Self::of_index(device, index)
+    }
+
+    /// Sets the first interrupt of an index up, which the device has.
+    pub fn of_index(device: &Device, index: u32) -> Result<Self> {
         let event = sys::eventfd().map_err(Error::step("making an eventfd"))?;
         let flags = uapi::VFIO_IRQ_SET_DATA_EVENTFD | uapi::VFIO_IRQ_SET_ACTION_TRIGGER;
         // CAST: file descriptors are not negative; the kernel reads an `int` back.
         set(device, flags, index, &[event.as_raw_fd() as u32])?;
         Ok(Self {
             device: device.clone(),
-            kind,
+            index,
             event,
         })
     }
@@ -74,12 +80,19 @@ impl Interrupt {
     }
 }
 
+impl Interrupt {
+    /// Turns the interrupt off.
+    pub fn turn_off(&self) -> Result<(), Errno> {
+        let flags = uapi::VFIO_IRQ_SET_DATA_NONE | uapi::VFIO_IRQ_SET_ACTION_TRIGGER;
+        let mut request = encode(flags, self.index, 0, &[]);
+        sys::ioctl_bytes(self.device.fd(), Request::DeviceSetIrqs, &mut request)
+    }
+}
+
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        let flags = uapi::VFIO_IRQ_SET_DATA_NONE | uapi::VFIO_IRQ_SET_ACTION_TRIGGER;
-        let mut request = encode(flags, self.kind.index(), 0, &[]);
         // Closing the device turns the interrupt off as well.
-        let _ = sys::ioctl_bytes(self.device.fd(), Request::DeviceSetIrqs, &mut request);
+        let _ = self.turn_off();
     }
 }
 
