@@ -23,6 +23,7 @@ mod region_v1_client;
 mod region_v1_mmap;
 mod report;
 mod runner;
+mod second;
 mod subject;
 mod sum;
 mod v2;
@@ -185,6 +186,7 @@ pub fn all() -> Vec<Check> {
         region_v1_mmap::checks,
         region2018::checks,
         lifetime::checks,
+        second::checks,
     ] {
         checks.extend(area());
     }

@@ -50,12 +50,12 @@ def of_status(report, status):
 
 
 AREAS = ("v2-arguments", "v2-states", "v2-stream", "v2-precopy", "v2-damage", "v2-session", "pci",
-         "dma-logging", "region-v1", "region-2018", "lifetime")
+         "dma-logging", "region-v1", "region-2018", "lifetime", "second-device")
 
 
 @pytest.mark.parametrize("area", AREAS)
 def test_the_driver_passes(vfio_migrate, bdfs, area, count):
-    report = check_json(vfio_migrate, bdfs[0], "--only", f"{area}.")
+    report = check_json(vfio_migrate, bdfs[0], "--to", bdfs[1], "--only", f"{area}.")
     count(f"vfio-migrate check, {modules.DRIVER}, {area}: {summary(report)}")
     assert report["failed"] == 0
     # The image has checksums: nothing that is damaged is taken.
@@ -70,9 +70,9 @@ def test_the_driver_passes(vfio_migrate, bdfs, area, count):
 
 def test_the_kernels_sample(vfio_migrate, count):
     """What mtty does wrong, and no more: see Documentation/conformance.rst."""
-    with mtty.devices(1) as paths:
-        name = paths[0].rpartition("/")[2]
-        report = check_json(vfio_migrate, name, status=5)
+    with mtty.devices(2) as paths:
+        name, second = (path.rpartition("/")[2] for path in paths)
+        report = check_json(vfio_migrate, name, "--to", second, status=5)
     failed = of_status(report, "fail")
     count(f"vfio-migrate check, mtty: {summary(report)}: {', '.join(failed)}")
     # Its state outlives close, and it has no temporary end.

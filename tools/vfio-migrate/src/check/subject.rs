@@ -8,7 +8,7 @@ use vfio_bindings::bindings::vfio as uapi;
 
 use super::kept::Kept;
 use super::v2::V2;
-use super::Verdict;
+use super::{not_applicable, Verdict};
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::pci::Bus;
@@ -24,6 +24,8 @@ pub struct Subject {
     stream: OnceCell<Verdict<Vec<u8>>>,
     /// Where it is for the other checks, too.
     kept: Option<Kept>,
+    /// A device of the same kind.
+    second: Option<Address>,
 }
 
 /// An open device with a container of its own; dropping it closes both.
@@ -50,6 +52,7 @@ impl Subject {
             address,
             stream: OnceCell::new(),
             kept: None,
+            second: None,
         }
     }
 
@@ -58,6 +61,19 @@ impl Subject {
         Self {
             kept: Kept::inherited().ok(),
             ..Self::new(address)
+        }
+    }
+
+    /// Takes a device to which the state of this one can go, too.
+    pub fn and_second(self, second: Option<Address>) -> Self {
+        Self { second, ..self }
+    }
+
+    /// The device to which the state of this one can go; leaves the check where there is none.
+    pub fn second(&self) -> Verdict<Self> {
+        match self.second {
+            Some(address) => Ok(Self::new(address)),
+            None => not_applicable("no second device was named with --to"),
         }
     }
 

@@ -25,6 +25,11 @@ pub struct Check {
     #[arg(value_name = "BDF|UUID", required_unless_present = "list")]
     address: Option<Address>,
 
+    /// Second device, of the same kind and in nobody's use, to which the checks of the area
+    /// 'second-device' take the state of the first
+    #[arg(long, value_name = "BDF|UUID", conflicts_with = "list")]
+    to: Option<Address>,
+
     /// Run only the checks whose names contain this text, in which '*' stands for any text.
     #[arg(
         long,
@@ -60,7 +65,7 @@ impl Check {
     /// Runs the command.
     pub fn run(&self, output: &Output) -> Result<()> {
         if let (Some(name), Some(address)) = (&self.alone, self.address) {
-            return run_alone(name, address, output);
+            return run_alone(name, address, self.to, output);
         }
         let checks: Vec<_> = check::all()
             .into_iter()
@@ -73,6 +78,14 @@ impl Check {
             return output.result(&List::new(&checks));
         };
         Subject::new(address).offers_migration()?;
+        if let Some(second) = self.to {
+            if second == address {
+                return Err(Error::WrongDevice(format!(
+                    "--to is to name a second device, and {second} is the first"
+                )));
+            }
+            Subject::new(second).offers_migration()?;
+        }
         let report = self.report(&checks, address, output)?;
         if self.tap {
             output.line(format_args!("# {report}"))?;
@@ -94,7 +107,7 @@ impl Check {
         }
         let mut entries = Vec::new();
         for (check, number) in checks.iter().zip(1..) {
-            let entry = runner.run(check, &mut in_a_child(check, address)?)?;
+            let entry = runner.run(check, &mut in_a_child(check, address, self.to)?)?;
             if self.tap {
                 output.line(entry.tap(number))?;
             } else if !output.json {
@@ -107,20 +120,24 @@ impl Check {
 }
 
 /// The command that comes to [`run_alone`].
-fn in_a_child(check: &check::Check, address: Address) -> Result<Command> {
+fn in_a_child(check: &check::Check, address: Address, second: Option<Address>) -> Result<Command> {
     let program = std::env::current_exe().map_err(Error::file("/proc/self/exe"))?;
     let mut command = Command::new(program);
     command.args(["check", &address.to_string(), "--alone", &check.name]);
+    if let Some(second) = second {
+        command.args(["--to", &second.to_string()]);
+    }
     Ok(command)
 }
 
 /// Runs one check in this process and prints its verdict as JSON.
-fn run_alone(name: &str, address: Address, output: &Output) -> Result<()> {
+fn run_alone(name: &str, address: Address, second: Option<Address>, output: &Output) -> Result<()> {
     sys::end_with_parent().map_err(Error::step("tying the process to its parent"))?;
     let check = check::all()
         .into_iter()
         .find(|check| check.name == name)
         .ok_or_else(|| Error::NoCheck(name.to_owned()))?;
-    let verdict = check::alone(&check, &Subject::with_kept_stream(address));
+    let subject = Subject::with_kept_stream(address).and_second(second);
+    let verdict = check::alone(&check, &subject);
     output.line(serde_json::to_string(&verdict).unwrap_or_default())
 }
