@@ -5,9 +5,10 @@
 //! The fields of the data section are read where the text has a client read them: in the saving
 //! states after `pending_bytes`, and in `_RESUMING`.
 
+use super::region::Raw;
 use super::region_v1_client::{
-    iterate, load, open, open_fresh, put, recover, room, save, DATA_OFFSET, DATA_SIZE, HEADER,
-    PENDING_BYTES,
+    iterate, load, open, open_fresh, put, recover, room, save, save_and, DATA_OFFSET, DATA_SIZE,
+    HEADER, PENDING_BYTES,
 };
 use super::{
     ensure, fail, fails, not_applicable, succeeds, Check, Finding, Subject, Verdict, HELD,
@@ -72,6 +73,7 @@ pub fn checks() -> Vec<Check> {
             open_fresh(s)?.is_in(1, "after open")
         }),
         Check::new("region-v1.invalid-states", INVALID, invalid_states),
+        Check::new("region-v1.survives-refusals", INVALID, survives_refusals),
         Check::new("region-v1.same-state-again", AGAIN, same_state),
         Check::new("region-v1.pending-when-not-saving", PENDING, pending),
         Check::new("region-v1.pending-again", REPEATED, pending_again),
@@ -234,6 +236,40 @@ fn invalid_states(subject: &Subject) -> Verdict {
         }
     }
     none(errors, "writes of invalid states lead to the error state")
+}
+
+/// Writes an invalid state; leaves the check where that is an error that the device stays in.
+fn be_refused(region: &Raw, state: u32) -> Verdict {
+    let what = format!("{state} -> 5");
+    fails(region.try_u32(0, 5), &what)?;
+    match region.u32(0)? {
+        6 => Err(Finding::Info(format!("{what} leads to the error state"))),
+        found => ensure(found == state, || {
+            format!("after {what} was refused device_state is {found}")
+        }),
+    }
+}
+
+/// Saves and loads, with an invalid state beside each buffer.
+fn survives_refusals(subject: &Subject) -> Verdict {
+    let region = open(subject)?;
+    let image = save_and(&region, |buffer, bytes| {
+        be_refused(&region, region.u32(0)?)?;
+        let mut again = Vec::new();
+        region.copy_out(buffer.offset, buffer.size, &mut again)?;
+        ensure(again == bytes, || {
+            "an invalid state changes the buffer that is in the data section".into()
+        })
+    })?;
+    region.set(4)?;
+    for buffer in &image {
+        be_refused(&region, 4)?;
+        let what = "handing a buffer over after an invalid state";
+        succeeds(put(&region, buffer), what)?;
+    }
+    be_refused(&region, 4)?;
+    region.set(1)?;
+    save(&region).map(drop)
 }
 
 fn same_state(subject: &Subject) -> Verdict {
