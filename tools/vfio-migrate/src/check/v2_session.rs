@@ -135,6 +135,7 @@ fn closed_in(subject: &Subject, state: State) -> Verdict {
     v2.needs(state)?;
     // Into a resuming device a whole stream has gone then.
     drop(v2.go(subject, state)?);
+    v2.is_in(state, "after the data file was closed")?;
     if state.is_precopy() {
         v2.set(State::StopCopy)?;
     }
