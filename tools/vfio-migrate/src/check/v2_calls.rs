@@ -4,7 +4,7 @@
 
 use std::os::fd::AsFd;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -26,9 +26,10 @@ const SIGNALS: &str = "vfio.h: end of stream on the FD indicates that the entire
     been transferred, and what was written is loaded; to a caller, too, that a signal interrupts \
     and that calls again; SET_STATE that fails leaves the state or another on the path";
 
-/// How many signals come.
-const VOLLEY: usize = 40;
-/// How far they are apart.
+/// How long signals come, and how far they are apart: a call is hit in its midst by some of them.
+const VOLLEY: Duration = Duration::from_millis(400);
+const APART: Duration = Duration::from_micros(100);
+/// How long a writer waits that is told to.
 const PAUSE: Duration = Duration::from_millis(3);
 /// Most calls in a row that may be interrupted, or be told to wait.
 const TRIES: usize = 10_000;
@@ -214,65 +215,84 @@ fn patient<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     Err(Errno::INTR)
 }
 
-/// Does something while signals come to the process, that is to its first thread.
-fn under_signals<T>(run: impl FnOnce() -> Verdict<T>) -> Verdict<T> {
+/// Does something again and again while signals come to the process, that is to its first thread.
+///
+/// They end some time, so that a call that no signal lets come to its end does so then.
+fn under_signals(mut run: impl FnMut() -> Verdict) -> Verdict {
     succeeds(sys::catch_interruptions(), "catching a signal")?;
+    let until = Instant::now() + VOLLEY;
     thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..VOLLEY {
+            while Instant::now() < until {
                 let _ = sys::interrupt();
-                thread::sleep(PAUSE);
+                thread::sleep(APART);
             }
         });
-        run()
+        while Instant::now() < until {
+            run()?;
+        }
+        Ok(())
     })
+}
+
+/// Changes the state, however often that takes.
+fn move_patiently(v2: &V2, state: State) -> Verdict<Option<Stream>> {
+    // CAST: the enum is `repr(u32)`.
+    let moved = patient(|| v2.try_set(state as u32));
+    let what = format!("going to {state} while signals come");
+    Ok(succeeds(moved, &what)?.file.map(Stream::new))
+}
+
+/// Begins a session, however often that takes.
+fn begin_patiently(v2: &V2, state: State) -> Verdict<Stream> {
+    match move_patiently(v2, state)? {
+        Some(session) => Ok(session),
+        None => fail(format!(
+            "going to {state} returns no data_fd while signals come"
+        )),
+    }
 }
 
 fn signals(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
     v2.fits()?;
-    let stream = under_signals(|| {
-        // CAST: the enum is `repr(u32)`.
-        let moved = patient(|| v2.try_set(State::StopCopy as u32));
-        let Some(file) = succeeds(moved, "going to STOP_COPY")?.file else {
-            return fail("going to STOP_COPY returns no data_fd");
-        };
-        let (session, mut stream) = (Stream::new(file), Vec::new());
-        let mut bytes = vec![0; 16];
-        loop {
-            match succeeds(patient(|| session.read(&mut bytes)), "reading")? {
-                0 => break,
-                count => stream.extend_from_slice(&bytes[..count]),
-            }
-            if stream.len() >= 1 << 16 {
-                bytes.resize(1 << 20, 0);
-            }
-            ensure(stream.len() <= HELD, || "the stream has no end".into())?;
-        }
-        Ok(stream)
-    })?;
-    v2.set(State::Running)?;
-    let loaded = |text: &str| format!("a stream, while signals come: {text}");
     under_signals(|| {
-        // CAST: the enum is `repr(u32)`.
-        let moved = patient(|| v2.try_set(State::Resuming as u32));
-        let Some(file) = succeeds(moved, "going to RESUMING")?.file else {
-            return fail("going to RESUMING returns no data_fd");
-        };
-        let session = Stream::new(file);
-        let mut left = &stream[..];
-        while !left.is_empty() {
-            let some = left.len().min(4096);
-            let count = patient(|| session.write(&left[..some]));
-            let count = succeeds(count, &loaded("writing"))?;
-            ensure(count != 0, || "write() returns 0".into())?;
-            left = &left[count..];
-        }
-        let moved = patient(|| v2.try_set(State::Running as u32));
-        succeeds(moved, &loaded("going to RUNNING")).map(drop)
+        let stream = save_patiently(&v2)?;
+        load_patiently(&v2, &stream)
     })?;
-    v2.is_in(State::Running, "after a load")?;
+    v2.is_in(State::Running, "after saves and loads")?;
     v2.save(1 << 20).map(drop)
+}
+
+fn save_patiently(v2: &V2) -> Verdict<Vec<u8>> {
+    let session = begin_patiently(v2, State::StopCopy)?;
+    let (mut stream, mut bytes) = (Vec::new(), vec![0; 16]);
+    loop {
+        let count = patient(|| session.read(&mut bytes));
+        match succeeds(count, "reading while signals come")? {
+            0 => break,
+            count => stream.extend_from_slice(&bytes[..count]),
+        }
+        if stream.len() >= 1 << 16 {
+            bytes.resize(1 << 20, 0);
+        }
+        ensure(stream.len() <= HELD, || "the stream has no end".into())?;
+    }
+    move_patiently(v2, State::Running)?;
+    Ok(stream)
+}
+
+fn load_patiently(v2: &V2, stream: &[u8]) -> Verdict {
+    let session = begin_patiently(v2, State::Resuming)?;
+    let mut left = stream;
+    while !left.is_empty() {
+        let most = if stream.len() > 1 << 16 { 1 << 20 } else { 64 };
+        let count = patient(|| session.write(&left[..left.len().min(most)]));
+        let count = succeeds(count, "writing while signals come")?;
+        ensure(count != 0, || "write() returns 0".into())?;
+        left = &left[count..];
+    }
+    move_patiently(v2, State::Running).map(drop)
 }
 
 #[cfg(test)]

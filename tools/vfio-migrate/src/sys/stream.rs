@@ -3,7 +3,7 @@
 //! Calls on a file as they are, for those who want to see what they return.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, SeekFrom};
@@ -44,14 +44,19 @@ pub struct Polled {
 }
 
 /// Waits some time for a file to be readable or in error.
+///
+/// poll(2) looks at the file again when the time is over. What it finds only then has woken nobody,
+/// so it does not count.
 pub fn poll_within(fd: BorrowedFd<'_>, timeout: Duration) -> Result<Polled, Errno> {
     let mut polled = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
-    let timeout = Timespec::try_from(timeout).map_err(|_| Errno::INVAL)?;
-    rustix::event::poll(&mut polled, Some(&timeout))?;
+    let timespec = Timespec::try_from(timeout).map_err(|_| Errno::INVAL)?;
+    let start = Instant::now();
+    rustix::event::poll(&mut polled, Some(&timespec))?;
+    let late = !timeout.is_zero() && start.elapsed() >= timeout;
     let seen = polled[0].revents();
     Ok(Polled {
-        woken: !seen.is_empty(),
-        readable: seen.contains(PollFlags::IN),
+        woken: !seen.is_empty() && !late,
+        readable: seen.contains(PollFlags::IN) && !late,
     })
 }
 
@@ -59,4 +64,34 @@ pub fn poll_within(fd: BorrowedFd<'_>, timeout: Duration) -> Result<Polled, Errn
 pub fn do_not_block(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
     rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_polled_and_nothing_is_not() {
+        let (file, mut peer) = UnixStream::pair().unwrap();
+        let poll =
+            |milliseconds| poll_within(file.as_fd(), Duration::from_millis(milliseconds)).unwrap();
+        let (nothing, data) = (
+            Polled {
+                woken: false,
+                readable: false,
+            },
+            Polled {
+                woken: true,
+                readable: true,
+            },
+        );
+        assert_eq!(poll(0), nothing);
+        assert_eq!(poll(5), nothing);
+        peer.write_all(b"data").unwrap();
+        assert_eq!(poll(0), data);
+        assert_eq!(poll(60_000), data);
+    }
 }
