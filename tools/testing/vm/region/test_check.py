@@ -92,6 +92,24 @@ def test_the_kernels_sample(vfio_migrate, count):
     assert of_status(report, "info") == {}
 
 
+def test_a_second_device_of_another_kind(vfio_migrate, bdfs):
+    """The checks that go from one device to a second can fail."""
+    with mtty.devices(1) as paths:
+        second = paths[0].rpartition("/")[2]
+        report = check_json(vfio_migrate, bdfs[0], "--to", second, "--only", "second-device.",
+                            status=5)
+    failed = of_status(report, "fail")
+    assert set(failed) == {f"second-device.{name}" for name in
+                           ("stopped", "by-precopy", "by-p2p", "and-back", "target-fails")}
+    assert "writing to the second device" in failed["second-device.stopped"]
+
+
+def test_a_second_device_that_is_not_named(vfio_migrate, bdfs):
+    report = check_json(vfio_migrate, bdfs[0], "--only", "second-device.")
+    assert set(of_status(report, "not-applicable")) == {check["name"] for check in report["checks"]}
+    check(vfio_migrate, bdfs[0], "--to", bdfs[0], "--only", "second-device.", status=3)
+
+
 def test_the_list(vfio_migrate):
     result = subprocess.run(
         [vfio_migrate, "check", "--list", "--json"], capture_output=True, text=True, check=True
