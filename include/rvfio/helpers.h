@@ -70,6 +70,7 @@ void rvfio_command_clear(struct vfio_pci_core_device *vdev, u16 bits);
 
 bool rvfio_group_is_singleton(struct iommu_group *group);
 bool rvfio_is_unattached(struct vfio_device *vdev);
+bool rvfio_is_of_iommufd(struct vfio_device *vdev);
 struct iommu_domain *rvfio_paging_domain_alloc(struct device *dev);
 int rvfio_iommu_map_page(struct iommu_domain *domain, unsigned long iova,
 			 struct page *page);

@@ -39,13 +39,16 @@ use kernel::{
 };
 use migration::{
     device::Access,
-    migratable::Migratable, //
+    migratable::Migratable,
+    state, //
 };
 
 pub(crate) use self::{
     flavour::{
+        DirtyScope,
         Flavour,
-        Host, //
+        Host,
+        Moment, //
     },
     region::type_of,
     vtable::{
@@ -276,12 +279,9 @@ impl<F: Flavour> VfioDevice<F> {
     /// Does `work` under the state lock; says in the kernel log why an image was refused by it.
     pub(crate) fn load(&self, work: impl FnOnce(&mut Migratable<F::Device>) -> Result) -> Result {
         let mut state = self.state();
-        let (before, session) = (state.engine().last_refusal(), state.engine().session());
+        let before = state.engine().last_refusal();
         let result = work(&mut state);
         let after = state.engine().last_refusal();
-        if state.engine().session() != session {
-            self.host().session_changed();
-        }
         drop(state);
 
         if let Some(refusal) = after.filter(|_| result.is_err() && after != before) {
@@ -292,6 +292,16 @@ impl<F: Flavour> VfioDevice<F> {
             );
         }
         result
+    }
+
+    /// Has the container of an open device count what the device wrote, after a call that has left it
+    /// in `state`.
+    fn limit_dirty_scope(&self, state: state::State) {
+        self.host().limit_dirty_scope(Moment::Call);
+        if !matches!(state, state::State::Running | state::State::Resuming) {
+            // The client may be about to ask the container.
+            self.host().tell_dirty_scope();
+        }
     }
 
     /// Returns what is notified when a data file may have become readable.
@@ -351,7 +361,10 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// The guest reads a trapped register.
     pub(crate) fn read_register(&self, access: Access) -> Result<u64> {
-        self.lock().read_register(self.host(), access)
+        let mut state = self.lock();
+        let result = state.read_register(self.host(), access);
+        self.host().limit_dirty_scope(Moment::Access);
+        result
     }
 
     /// The guest writes a trapped register.
@@ -360,6 +373,7 @@ impl<F: Flavour> VfioDevice<F> {
         let result = state
             .write_register(self.host(), access, value)
             .inspect_err(|error| trace::refused(self.host().as_ref(), access, value, *error));
+        self.host().limit_dirty_scope(Moment::Access);
         let is_saving = state.engine().session().is_some();
         drop(state);
         if is_saving {
@@ -371,7 +385,8 @@ impl<F: Flavour> VfioDevice<F> {
 }
 
 /// The state of a device while its lock is held; emits trace events for what was done with it, and
-/// wakes those up who wait for the data file of a session that has ended.
+/// wakes those up who wait for the data file of a session that has ended. It is the client's calls,
+/// so at the end of each the container is seen to.
 pub(crate) struct State<'a, F: Flavour> {
     guard: MutexGuard<'a, Migratable<F::Device>>,
     before: Snapshot,
@@ -398,6 +413,9 @@ impl<F: Flavour> Drop for State<'_, F> {
         self.before.trace(self.device.host().as_ref(), engine);
         if self.before.session() != engine.session() {
             self.device.progress().notify_all();
+        }
+        if self.device.host().is_open() {
+            self.device.limit_dirty_scope(engine.state());
         }
     }
 }

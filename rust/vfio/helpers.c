@@ -190,6 +190,16 @@ bool rvfio_is_unattached(struct vfio_device *vdev)
 #endif
 }
 
+/* An iommufd has the device, and no container. */
+bool rvfio_is_of_iommufd(struct vfio_device *vdev)
+{
+#if IS_ENABLED(CONFIG_IOMMUFD)
+	return vdev->iommufd_device || vdev->iommufd_access;
+#else
+	return false;
+#endif
+}
+
 struct iommu_domain *rvfio_paging_domain_alloc(struct device *dev)
 {
 	return iommu_paging_domain_alloc(dev);

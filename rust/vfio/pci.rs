@@ -12,6 +12,7 @@ mod power;
 mod private_dma;
 mod registers;
 mod registration;
+mod scope;
 mod variant;
 mod vtable;
 

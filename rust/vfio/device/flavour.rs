@@ -46,8 +46,52 @@ pub(crate) unsafe trait Host: Logs + Sync {
     /// Returns the size of a BAR in bytes, 0 where there is none.
     fn bar_len(&self, bar: u8) -> u64;
 
-    /// An image is begun or ended: the client may ask its container for dirty pages soon.
-    fn session_changed(&self) {}
+    /// Has the user's container count only pages that the device wrote, if it does not yet.
+    ///
+    /// The caller holds the state lock of a device that is open, and no `memory_lock`.
+    #[inline]
+    fn limit_dirty_scope(&self, _moment: Moment) {}
+
+    /// Says in the kernel log, once for each user, if the container takes all memory for dirty.
+    fn tell_dirty_scope(&self) {}
+
+    /// Returns what the container of an open device takes for dirty.
+    ///
+    /// An emulated IOMMU group, a virtual device's, begins with pinned pages alone
+    /// (`vfio_iommu_type1_attach_group()`), so that is the answer of a flavour that need not pin.
+    fn dirty_scope(&self) -> DirtyScope {
+        // SAFETY: The device is valid, and does not change its owner while it is open.
+        match unsafe { bindings::rvfio_is_of_iommufd(self.vdev()) } {
+            true => DirtyScope::NotAsked,
+            false => DirtyScope::Written,
+        }
+    }
+}
+
+/// When a container's dirty pages may matter: see [`Host::limit_dirty_scope`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Moment {
+    /// The guest accesses a trapped register, which it does all the time.
+    Access,
+    /// The client calls: a reset, or something of a migration.
+    Call,
+}
+
+/// What the container of a device's user takes for dirty.
+///
+/// From [`DirtyScope::Written`] on it stays so until the device is closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub(crate) enum DirtyScope {
+    /// Nobody knows yet.
+    Unknown = 0,
+    /// All memory that is mapped for the device; that may change.
+    Everything = 1,
+    /// What the device wrote.
+    Written = 2,
+    /// There is no container that tells of dirty pages: an iommufd has its own, or the container is
+    /// of the old kind, `VFIO_TYPE1_IOMMU`.
+    NotAsked = 3,
 }
 
 /// A flavour of VFIO devices, with the driver of one kind of them.

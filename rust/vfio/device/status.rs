@@ -15,6 +15,7 @@ use migration::{
 
 use super::{
     device_ref::DeviceRef,
+    DirtyScope,
     Flavour,
     Host,
     VfioDevice, //
@@ -74,6 +75,17 @@ impl<F: Flavour> Show for View<F> {
             Some(pages) => writeln!(to, "dirty_pages: {}", pages)?,
             None => writeln!(to, "dirty_pages: not tracked")?,
         }
+        let scope = match host.is_open() {
+            true => host.dirty_scope(),
+            false => DirtyScope::Unknown,
+        };
+        let scope = match scope {
+            DirtyScope::Unknown => "unknown",
+            DirtyScope::Written => "written",
+            DirtyScope::Everything => "everything",
+            DirtyScope::NotAsked => "not asked",
+        };
+        writeln!(to, "container_dirty: {}", scope)?;
         let counters = status.counters;
         writeln!(to, "images_saved: {}", counters.images_saved)?;
         writeln!(to, "bytes_saved: {}", counters.bytes_saved)?;

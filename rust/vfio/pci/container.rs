@@ -29,9 +29,21 @@ use migration::iova::{
 use super::CoreDevice;
 use crate::{
     bindings,
-    device::trace,
+    dev_warn_ratelimited,
+    device::{
+        trace,
+        DirtyScope,
+        Host,
+        Moment, //
+    },
     pins, //
 };
+
+/// Bits of a page's address.
+const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
+
+/// Bits of the largest I/O virtual address that an IOMMU takes: that of five levels of page tables.
+const IOVA_BITS: u32 = 57;
 
 /// Pages pinned in one call; the VFIO core allows 512.
 const CHUNK: usize = 32;
@@ -45,7 +57,7 @@ impl CoreDevice {
     /// the device must not write then.
     pub fn mark_writing(&self, range: IovaRange) -> Result {
         self.mark_written(range)?;
-        trace::dirty(self.as_ref(), range);
+        trace::dirty(Host::as_ref(self), range);
         Ok(())
     }
 
@@ -59,19 +71,19 @@ impl CoreDevice {
         while at <= pages.last() {
             let count = (pages.last() - at + 1).min(CHUNK as u64);
             match self.pin(at * PAGE_SIZE, count) {
-                Ok(()) => {}
+                Ok(()) => self.scope().set(DirtyScope::Written),
                 // One of them is not mapped; the others may be.
                 Err(error) if is_unmapped(error) && count > 1 => {
                     for one in at..at + count {
                         match self.pin(one * PAGE_SIZE, 1) {
-                            Err(error) if !is_unmapped(error) => return Err(error),
-                            _ => {}
+                            Ok(()) => self.scope().set(DirtyScope::Written),
+                            Err(error) if is_unmapped(error) => {}
+                            Err(error) => return Err(error),
                         }
                     }
                 }
                 Err(error) if is_unmapped(error) => {}
-                // A container of `VFIO_TYPE1_IOMMU` has no pins, and tells of no dirty pages.
-                Err(error) if error == EACCES => return Ok(()),
+                Err(error) if has_no_pins(error) => return Ok(()),
                 Err(error) => return Err(error),
             }
             at += count;
@@ -81,30 +93,52 @@ impl CoreDevice {
 
     /// Has the container count only pages that the device wrote, although it wrote none so far.
     ///
-    /// That takes one page that is mapped. Where none of the usual places of memory is, the
-    /// container goes on to take all for dirty: slow, but right.
-    pub(super) fn limit_dirty_scope(&self) {
-        const PLACES: [u64; 2] = [0, 1 << 30];
-        for iova in PLACES {
-            if self.pin(iova, 1).is_ok() {
-                break;
-            }
+    /// That takes one page that is mapped, and the container does not tell which are. So a page is
+    /// looked for in a few places ([`places`]). While none of them is mapped, the container takes all
+    /// memory for dirty: slow, but right.
+    #[cold]
+    pub(super) fn find_page_to_pin(&self, moment: Moment) {
+        if !self.scope().may_look(moment) {
+            return;
+        }
+        // SAFETY: The device is valid, and does not change its owner while it is open.
+        let is_of_iommufd = unsafe { bindings::rvfio_is_of_iommufd(self.vdev()) };
+        if is_of_iommufd {
+            return self.scope().set(DirtyScope::NotAsked);
+        }
+        // One after the other, but with one wait for mappings that end.
+        let found = pins::with(|| {
+            places().find_map(|iova| match self.pin_now(iova, 1, IOMMU_READ) {
+                Ok(()) => Some(DirtyScope::Written),
+                Err(error) if has_no_pins(error) => Some(DirtyScope::NotAsked),
+                Err(_) => None,
+            })
+        });
+        self.scope().set(found.unwrap_or(DirtyScope::Everything));
+    }
+
+    /// Says in the kernel log, once for each user, if no page was found.
+    pub(super) fn tell_of_container(&self) {
+        if self.scope().is_to_tell() {
+            dev_warn_ratelimited!(
+                self,
+                "no mapped page was found to pin, the container takes all memory for dirty\n"
+            );
         }
     }
 
     /// Pins and unpins up to [`CHUNK`] pages at `iova`.
     fn pin(&self, iova: u64, count: u64) -> Result {
         self.check_open()?;
-        pins::with(|| self.pin_now(iova, count))
+        pins::with(|| self.pin_now(iova, count, IOMMU_READ | IOMMU_WRITE))
     }
 
-    /// Does [`CoreDevice::pin`] at once.
-    fn pin_now(&self, iova: u64, count: u64) -> Result {
+    /// Does [`CoreDevice::pin`] at once, for pages that the device may access so.
+    fn pin_now(&self, iova: u64, count: u64, prot: u32) -> Result {
         let count = c_int::try_from(count)?;
         let mut pages: [*mut page; CHUNK] = [core::ptr::null_mut(); CHUNK];
         let vdev = self.as_raw().cast();
-        // CAST: The flags are small.
-        let prot = (IOMMU_READ | IOMMU_WRITE) as c_int;
+        let prot = c_int::try_from(prot)?;
         // SAFETY: The device is open, and `pages` has room for `count` of them.
         let pinned =
             unsafe { bindings::vfio_pin_pages(vdev, iova, count, prot, pages.as_mut_ptr()) };
@@ -120,4 +154,23 @@ impl CoreDevice {
 /// Returns whether an error of pinning says that the device cannot write the page.
 fn is_unmapped(error: Error) -> bool {
     error == EINVAL || error == EPERM
+}
+
+/// Returns whether an error of pinning says that the container has no pins.
+///
+/// One of `VFIO_TYPE1_IOMMU` has none, and tells of no dirty pages.
+fn has_no_pins(error: Error) -> bool {
+    error == EACCES
+}
+
+/// Returns the addresses at which a mapped page is looked for, some ninety: 0, each power of two,
+/// and the page below it.
+///
+/// Memory of a guest, or a mapping of any other VMM, that is at least as large as its address lies
+/// on one of them, or begins there. A guest that has an IOMMU of its own maps pages from the top of
+/// the space down that a device reaches.
+fn places() -> impl Iterator<Item = u64> {
+    (PAGE_SHIFT..IOVA_BITS)
+        .map(|shift| 1 << shift)
+        .flat_map(|power: u64| [power - PAGE_SIZE, power])
 }

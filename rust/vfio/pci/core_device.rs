@@ -21,10 +21,17 @@ use migration::device::{
     Width, //
 };
 
-use super::passes::Passes;
+use super::{
+    passes::Passes,
+    scope::Scope, //
+};
 use crate::{
     bindings,
-    device::Host,
+    device::{
+        DirtyScope,
+        Host,
+        Moment, //
+    },
     log::{
         Budget,
         Logs, //
@@ -59,6 +66,8 @@ pub struct CoreDevice {
     passes: Passes,
     /// A user has the device open, see [`Host::is_open`].
     is_open: Atomic<bool>,
+    /// What is known of the container's dirty pages.
+    scope: Scope,
 }
 
 // SAFETY: The vfio-pci core allows its functions to be called from any thread.
@@ -98,6 +107,11 @@ impl CoreDevice {
     /// Returns what the driver's own DMA and resets by others know of each other.
     pub(super) fn passes(&self) -> &Passes {
         &self.passes
+    }
+
+    /// Returns what is known of the container's dirty pages.
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// Returns the PCI function's C structure.
@@ -295,8 +309,19 @@ unsafe impl Host for CoreDevice {
         }
     }
 
-    fn session_changed(&self) {
-        self.limit_dirty_scope();
+    #[inline]
+    fn limit_dirty_scope(&self, moment: Moment) {
+        if !self.scope.is_settled() {
+            self.find_page_to_pin(moment);
+        }
+    }
+
+    fn tell_dirty_scope(&self) {
+        self.tell_of_container();
+    }
+
+    fn dirty_scope(&self) -> DirtyScope {
+        self.scope.get()
     }
 }
 

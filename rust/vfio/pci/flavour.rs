@@ -133,6 +133,7 @@ impl<T: Variant> VariantDevice<T> {
     fn set_up(&self) -> Result {
         let raw = self.host().as_raw();
         self.register_migration_regions()?;
+        self.host().scope().clear();
         self.begin_use()?;
 
         // SAFETY: By the type invariant. Nobody else uses the device before it is open, so the

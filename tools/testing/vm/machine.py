@@ -38,6 +38,7 @@ class Machine:
         properties=(),
         host=HERE,
         system=None,
+        paused=False,
     ):
         """Starts QEMU with a device for each address; with `incoming` it waits for a guest.
 
@@ -45,7 +46,7 @@ class Machine:
         more of each vfio-pci, as NAME=VALUE.
         Without a program in `firmware` the guest has none, and the test is the guest.
         `system` are the arguments for a guest that sets its devices up itself, in place
-        of the two before.
+        of the two before. A guest that is `paused` runs when it is told to.
         """
         self.version = version
         self.host = host
@@ -64,6 +65,7 @@ class Machine:
                     *("-qtest", "chardev:qtest", "-qtest-log", "none"),
                     *(word for device in self.devices for word in ("-device", device)),
                     *(("-incoming", "defer") if incoming else ()),
+                    *(("-S",) if paused else ()),
                 ]
             )
             self.qmp = QEMUMonitorProtocol(self._accept(qmp))

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the user's container takes for dirty, as far as the driver knows.
+
+use kernel::{
+    bindings::jiffies,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    }, //
+};
+
+use crate::device::{
+    DirtyScope,
+    Moment, //
+};
+
+/// Time between two looks for a page at accesses of the guest, which come at any rate.
+const INTERVAL: Msecs = 100;
+
+/// What is known of the container since the device was opened. All zeroes: nothing yet.
+///
+/// A container's group keeps its scope until the group leaves the container, which it does not while
+/// the device is open. So what is settled stays so until the device is closed.
+///
+/// Changes under the state lock, but for the time between two users.
+pub(super) struct Scope {
+    /// The number of a [`DirtyScope`].
+    scope: Atomic<u32>,
+    /// The user's container was complained about.
+    is_told: Atomic<bool>,
+    /// When a page was last looked for at an access, in jiffies.
+    looked: Atomic<usize>,
+}
+
+impl Scope {
+    /// Forgets the last user's container.
+    pub(super) fn clear(&self) {
+        self.set(DirtyScope::Unknown);
+        self.is_told.store(false, Relaxed);
+        // The first access looks.
+        self.looked.store(now().wrapping_sub(interval()), Relaxed);
+    }
+
+    /// Returns what the container takes for dirty.
+    pub(super) fn get(&self) -> DirtyScope {
+        let known = self.scope.load(Relaxed);
+        [
+            DirtyScope::Everything,
+            DirtyScope::Written,
+            DirtyScope::NotAsked,
+        ]
+        .into_iter()
+        // CAST: The enum is `repr(u32)`.
+        .find(|scope| *scope as u32 == known)
+        .unwrap_or(DirtyScope::Unknown)
+    }
+
+    /// Notes what the container takes for dirty.
+    pub(super) fn set(&self, scope: DirtyScope) {
+        // CAST: As above.
+        self.scope.store(scope as u32, Relaxed);
+    }
+
+    /// Returns whether there is nothing left to do until the device is closed.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        // CAST: The enum is `repr(u32)`; what is settled has the larger numbers.
+        self.scope.load(Relaxed) >= DirtyScope::Written as u32
+    }
+
+    /// Returns whether a page is to be looked for now.
+    pub(super) fn may_look(&self, moment: Moment) -> bool {
+        if moment == Moment::Call {
+            return true;
+        }
+        let now = now();
+        if now.wrapping_sub(self.looked.load(Relaxed)) < interval() {
+            return false;
+        }
+        self.looked.store(now, Relaxed);
+        true
+    }
+
+    /// Returns whether to complain about the container: once for each user.
+    pub(super) fn is_to_tell(&self) -> bool {
+        self.get() == DirtyScope::Everything && !self.is_told.xchg(true, Relaxed)
+    }
+}
+
+/// Returns the time in jiffies, which costs no more than a load.
+fn now() -> usize {
+    // SAFETY: The kernel's counter is there at any time; it changes, hence volatile.
+    unsafe { (&raw const jiffies).read_volatile() }
+}
+
+/// Returns [`INTERVAL`] in jiffies.
+fn interval() -> usize {
+    msecs_to_jiffies(INTERVAL)
+}
+
+#[kernel::macros::kunit_tests(rvfio_scope)]
+mod tests {
+    use super::*;
+
+    fn new() -> Scope {
+        let scope = Scope {
+            scope: Atomic::new(0),
+            is_told: Atomic::new(false),
+            looked: Atomic::new(0),
+        };
+        scope.clear();
+        scope
+    }
+
+    #[test]
+    fn accesses_look_at_times_and_calls_always() {
+        let scope = new();
+        assert!(scope.may_look(Moment::Access));
+        let looked = scope.looked.load(Relaxed);
+        assert!(scope.may_look(Moment::Call));
+        assert_eq!(scope.looked.load(Relaxed), looked);
+        if !scope.may_look(Moment::Access) {
+            scope.looked.store(now().wrapping_sub(interval()), Relaxed);
+            assert!(scope.may_look(Moment::Access));
+        }
+    }
+
+    #[test]
+    fn what_is_settled_and_what_is_told() {
+        let scope = new();
+        assert_eq!(scope.get(), DirtyScope::Unknown);
+        assert!(!scope.is_settled() && !scope.is_to_tell());
+        for (known, settled, told) in [
+            (DirtyScope::Everything, false, true),
+            (DirtyScope::Everything, false, false),
+            (DirtyScope::Written, true, false),
+            (DirtyScope::NotAsked, true, false),
+        ] {
+            scope.set(known);
+            assert_eq!(scope.get(), known);
+            assert_eq!(scope.is_settled(), settled);
+            assert_eq!(scope.is_to_tell(), told);
+        }
+        scope.clear();
+        assert_eq!(scope.get(), DirtyScope::Unknown);
+        scope.set(DirtyScope::Everything);
+        assert!(scope.is_to_tell());
+    }
+}

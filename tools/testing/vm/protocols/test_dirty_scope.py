@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The container counts only what the device wrote, whatever its client did first.
+
+Type1 takes all mapped memory for dirty until a page is pinned for the device. Clients here are raw:
+they do what an order says and nothing else. Each asks the container twice.
+"""
+
+import contextlib
+import pathlib
+
+import pytest
+
+import edu
+import migration2018 as m
+import migration_v2 as v2
+import modules
+import region_v1 as v1
+from edu import BUFFER, BUFFER_SIZE
+from region_v1 import RegionV1
+from vfio import Device, Memory
+
+pytestmark = pytest.mark.container
+
+PAGE = m.PAGE
+MIB, GIB = 1 << 20, 1 << 30
+DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
+
+# Neither 0 nor 1 GiB is mapped here; the first device's address mask has 28 bits.
+SOMEWHERE, PAGES = 16 * MIB, 64
+# No power of two lies in it, nor the page below one.
+HIDDEN = 16 * MIB + 128 * PAGE
+
+
+class Raw:
+    """An open device with memory at an IOVA, with which nothing was done so far."""
+
+    def __init__(self, bdf, iova=SOMEWHERE):
+        self.device = Device(bdf)
+        self.v2 = v2.MigrationV2(self.device)
+        self.edu = edu.Edu(self.device)
+        self.iova = iova
+        self.files = []
+        self.memory = Memory(PAGES * PAGE)
+        if iova is not None:
+            self.device.map(self.memory, iova)
+
+    def map(self, iova):
+        self.iova = iova
+        self.device.map(self.memory, iova)
+
+    def go(self, state):
+        """Changes the state by v2; keeps the data file."""
+        file = self.v2.set(state)
+        if file:
+            self.files.append(file)
+
+    def v1_state(self, state):
+        RegionV1(self.device, use_mmap=False).state = state
+
+    def region_state(self, state):
+        m.Region(self.device, use_mmap=False).state = state
+
+    def query(self):
+        """Returns the numbers of the pages that the container reports."""
+        bitmap = bytearray(PAGES // 8)
+        self.device.dirty_bitmap(self.iova, bitmap)
+        return {(at - self.iova) // PAGE for at in m.pages_of(bitmap, self.iova, PAGES)}
+
+    def write(self, page):
+        """Has the device write a page, from the first byte to the last."""
+        self.edu.to_memory(self.iova + page * PAGE, BUFFER_SIZE)
+
+    def start_write(self, page):
+        """Has the device begin to write a page."""
+        self.edu.start(BUFFER, self.iova + page * PAGE, BUFFER_SIZE, edu.TO_MEMORY)
+
+    def close(self):
+        for file in self.files:
+            file.close()
+        self.device.close()
+
+
+@pytest.fixture
+def opened(bdfs):
+    """Opens the first device, with memory at an IOVA."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one(iova=SOMEWHERE):
+            raw = Raw(bdfs[0], iova)
+            stack.callback(raw.close)
+            return raw
+
+        yield open_one
+
+
+@pytest.fixture
+def raw(opened):
+    return opened()
+
+
+def _with(*steps):
+    def run(raw):
+        for step in steps:
+            step(raw)
+
+    return run
+
+
+def _to(state):
+    return lambda raw: raw.go(state)
+
+
+def _size(raw):
+    raw.v2.data_size()
+
+
+def _liveness(raw):
+    raw.edu.write32(edu.LIVENESS, 1)
+
+
+# What a client does first, and whether the device runs after it.
+ORDERS = {
+    # QEMU with a guest that was paused: libvirt's save.
+    "stop, size, stop-copy": (_with(_to(v2.STOP), _size, _to(v2.STOP_COPY)), False),
+    "stop": (_to(v2.STOP), False),
+    "stop-copy": (_to(v2.STOP_COPY), False),
+    "pre-copy": (_to(v2.PRE_COPY), True),
+    "size": (_size, True),
+    "state": (lambda raw: raw.v2.state, True),
+    "resuming": (_to(v2.RESUMING), False),
+    "write": (_liveness, True),
+    "read": (lambda raw: raw.edu.read64(edu.DMA_COUNT), True),
+    "reset": (lambda raw: raw.device.reset(), True),
+    "v1 stop, stop-copy": (
+        _with(lambda raw: raw.v1_state(v1.STOP), lambda raw: raw.v1_state(v1.STOP_COPY)),
+        False,
+    ),
+    "v1 stop-copy": (lambda raw: raw.v1_state(v1.STOP_COPY), False),
+    "v1 pre-copy": (lambda raw: raw.v1_state(v1.PRE_COPY), True),
+    "2018 none": (lambda raw: raw.region_state(m.NONE), False),
+    "2018 setup": (lambda raw: raw.region_state(m.SETUP), True),
+    "2018 stop-and-copy": (lambda raw: raw.region_state(m.STOPNCOPY), False),
+}
+
+
+def check_exact(raw, runs):
+    """The container reports what the device writes, if it runs, and each page of it once."""
+    if runs:
+        raw.write(7)
+        assert raw.query() == {7}
+    assert raw.query() == set()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_tracking_begins_after(raw, count, order):
+    run, runs = ORDERS[order]
+    run(raw)
+    raw.device.dirty_pages(True)
+    raw.query()
+    second = raw.query()
+    count(f"{order}, then tracking: second query {len(second)} of {PAGES} pages")
+    assert second == set()
+    check_exact(raw, runs)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_tracking_begins_before(raw, count, order):
+    """Its first query may come before anything else."""
+    run, runs = ORDERS[order]
+    raw.device.dirty_pages(True)
+    raw.query()
+    run(raw)
+    # The page that was pinned for it may be told once.
+    first = raw.query()
+    second = raw.query()
+    count(f"tracking, then {order}: queries {len(first)}, {len(second)} of {PAGES} pages")
+    assert (len(first) <= 1, second) == (True, set())
+    check_exact(raw, runs)
+
+
+@pytest.mark.parametrize("state", [v2.STOP, v2.STOP_COPY, v2.PRE_COPY])
+def test_a_transfer_that_the_stop_waits_for(raw, state):
+    raw.device.dirty_pages(True)
+    raw.query()
+    raw.start_write(9)
+    raw.go(state)
+    raw.edu.wait_transfer()
+    # And the page that was pinned at the first access.
+    assert raw.query() - {0} == {9}
+    assert raw.query() == set()
+
+
+@pytest.mark.parametrize("iova", [0, MIB, GIB, 4 * GIB, 4 * GIB - PAGES * PAGE, 1 << 37, 1 << 38],
+                         ids=hex)
+def test_places(opened, iova):
+    """Where VMMs put memory, and where a guest's kernel begins with an IOMMU of its own."""
+    raw = opened(iova)
+    raw.go(v2.STOP)
+    raw.device.dirty_pages(True)
+    raw.query()
+    assert raw.query() == set()
+
+
+def shown(bdf):
+    """Returns what debugfs says that the container takes for dirty."""
+    lines = (DEBUGFS / bdf / "migration").read_text(encoding="ascii").splitlines()
+    return dict(line.split(": ", 1) for line in lines)["container_dirty"]
+
+
+def about(log):
+    """Returns the kernel's messages about it."""
+    return [line for line in log.take() if "no mapped page was found" in line]
+
+
+# Of a container of virtual devices alone no page need be pinned.
+@pytest.mark.physical
+def test_memory_that_is_not_found(opened, bdfs, log):
+    """It is said once; the first page that the device writes will do."""
+    raw = opened(HIDDEN)
+    _liveness(raw)
+    raw.device.reset()
+    assert not about(log)
+    raw.device.dirty_pages(True)
+    every = set(range(PAGES))
+    for state in (v2.STOP, v2.RUNNING, v2.PRE_COPY, v2.RUNNING):
+        raw.go(state)
+        assert raw.query() == every
+    assert shown(bdfs[0]) == "everything"
+    (line,) = about(log)
+    assert bdfs[0] in line
+    raw.write(7)
+    assert raw.query() == {7}
+    assert raw.query() == set()
+    assert shown(bdfs[0]) == "written"
+    # The next user's container is another.
+    raw.close()
+    assert shown(bdfs[0]) == "unknown"
+    raw = opened(HIDDEN)
+    raw.go(v2.STOP)
+    assert len(about(log)) == 1
+
+
+# What tries again after nothing was mapped, as with a guest that has not set its IOMMU up.
+AGAIN = ("stop, size, stop-copy", "pre-copy", "size", "write", "read", "reset", "v1 stop-copy",
+         "2018 setup")
+
+
+@pytest.mark.parametrize("order", AGAIN)
+def test_memory_that_is_mapped_later(opened, bdfs, order):
+    run, _ = ORDERS[order]
+    raw = opened(None)
+    for early in ("read", "write", "reset", "size", "state"):
+        ORDERS[early][0](raw)
+    raw.map(4 * GIB - PAGES * PAGE)
+    if order in ("write", "read"):
+        # Accesses look every 100 ms.
+        raw.edu.wait(lambda: run(raw) or shown(bdfs[0]) == "written")
+    run(raw)
+    raw.device.dirty_pages(True)
+    raw.query()
+    assert raw.query() == set()
+    assert shown(bdfs[0]) == "written"

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests that are paused when they are saved, as libvirt's save and managedsave do it.
+
+The device was stopped before the migration begins, so it is in no pre-copy. QEMU goes on for as long
+as the container reports dirty pages, and for ever if that is all of memory at each query.
+"""
+
+import pytest
+
+from edu import BUFFER_SIZE
+from machine import BALLAST, ENDED, MIB
+
+MEMORY = 512 * MIB
+# Bytes of it that are not zero.
+FILLED = 32 * MIB
+# What a save may send besides: 9 bytes for each page that is zero, the devices, pages sent again.
+BESIDES = 16 * MIB
+PAGE = 0x300000
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "image"
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def filled(start):
+    """Starts a guest with the first device and with memory that has content."""
+
+    def start_one(**options):
+        machine = start(0, memory=MEMORY, **options)
+        machine.qtest.memset(BALLAST, FILLED, 0x5A)
+        return machine
+
+    return start_one
+
+
+def check_save(machine, path):
+    """Saves the guest, with the bandwidth that libvirt gives: what is not zero is sent once."""
+
+    def look():
+        info = machine.migration()
+        assert info.get("ram", {}).get("transferred", 0) < FILLED + BESIDES, info
+        return info if info.get("status") in ENDED else None
+
+    machine.parameters(max_bandwidth=(1 << 63) - 1, downtime_limit=300)
+    machine.migrate_to_file(path)
+    info = machine.wait(look, "the end of the save")
+    assert info["status"] == "completed", info
+    assert FILLED <= info["ram"]["normal-bytes"] < FILLED + 4 * MIB
+    assert FILLED <= path.stat().st_size < FILLED + BESIDES
+
+
+@pytest.mark.parametrize("has_dma", [False, True], ids=["no DMA ever", "DMA before"])
+def test_paused_first(filled, image, rng, has_dma):
+    source = filled()
+    source.enable()
+    if has_dma:
+        source.edu.fill(rng.randbytes(BUFFER_SIZE))
+        source.edu.to_memory(PAGE)
+    source.cmd("stop")
+    check_save(source, image)
+
+
+def test_paused_before_anything(filled, start, image):
+    """The guest has not even set its device up; and it is the same later."""
+    source = filled()
+    source.cmd("stop")
+    check_save(source, image)
+    source.close()
+
+    target = start(1, incoming=True, memory=MEMORY)
+    target.migrate_from_file(image)
+    target.wait_status("paused")
+    target.cmd("cont")
+    target.wait_status()
+    assert target.qtest.read(BALLAST + FILLED - 4096, 4096) == b"\x5a" * 4096
+    target.enable()
+    assert target.edu.factorial(5) == 120
+
+
+def test_never_started(filled, image):
+    """By `-S`."""
+    source = filled(paused=True)
+    check_save(source, image)
+    assert source.status() == "postmigrate"
