@@ -105,11 +105,10 @@ class Machine:
             + (f"addr={FIRST_SLOT + number:x}.0", self.version.migration, *self.properties)
         )
 
-    def plug(self, place):
+    def plug(self, place, *properties):
         """Gives the guest, which must have none yet, a device while it runs."""
-        answer = self.cmd(
-            "human-monitor-command", command_line=f"device_add {self._device(0, place)}"
-        )
+        device = ",".join((self._device(0, place), *properties))
+        answer = self.cmd("human-monitor-command", command_line=f"device_add {device}")
         assert "Error" not in answer, answer
 
     @property

@@ -118,3 +118,10 @@ def reload(names, **parameters):
     load(**parameters)
     for name in names:
         bind(name)
+
+
+def shown(name, line="container_dirty"):
+    """Returns what a line of the status in debugfs says of a device."""
+    path = pathlib.Path("/sys/kernel/debug", DRIVER, name, "migration")
+    text = path.read_text(encoding="ascii")
+    return dict(one.split(": ", 1) for one in text.splitlines())[line]

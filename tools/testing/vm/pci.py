@@ -6,7 +6,9 @@ from vfio import BAR0_REGION, COMMAND_MASTER, COMMAND_MEMORY
 
 CONFIG_ADDRESS, CONFIG_DATA = 0xCF8, 0xCFC
 COMMAND, STATUS_AND_COMMAND, BAR0, CAPABILITIES = 4, 4, 0x10, 0x34
+BUS_NUMBERS, MEMORY_WINDOW = 0x18, 0x20
 COMMAND_INTX_DISABLE = 0x400
+SLOTS = 32
 CAPABILITY_MSI, MSI_ENABLE, MSI_64 = 5, 1 << 16, 1 << 23
 
 # Where the guest puts the BARs, each of 1 MiB: above its memory.
@@ -14,7 +16,10 @@ BAR_BASE, BAR_SIZE = 0xE0000000, 1 << 20
 
 
 class Function:
-    """A PCI function on the root bus, through the I/O ports of the guest."""
+    """A PCI function on the root bus, through the I/O ports of the guest.
+
+    Slots from 32 on are those of the bus below, from 64 on of the next.
+    """
 
     def __init__(self, qtest, slot):
         self.qtest = qtest
@@ -79,6 +84,15 @@ class Function:
         write = {4: self.qtest.write32, 8: self.qtest.write64}[len(data)]
         write(self.bar + offset, int.from_bytes(data, "little"))
         return len(data)
+
+
+def enable_port(qtest, slot):
+    """Does what firmware does for a PCI Express port on the root bus, with bus 1 below it."""
+    port = Function(qtest, slot)
+    port.config_write(BUS_NUMBERS, 0x010100)
+    first = Function(qtest, SLOTS).bar
+    port.config_write(MEMORY_WINDOW, first >> 16 | first)
+    port.command(COMMAND_MEMORY | COMMAND_MASTER)
 
 
 def route_interrupts(qtest, line):

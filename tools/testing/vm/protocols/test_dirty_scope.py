@@ -6,24 +6,22 @@ they do what an order says and nothing else. Each asks the container twice.
 """
 
 import contextlib
-import pathlib
 
 import pytest
 
 import edu
 import migration2018 as m
 import migration_v2 as v2
-import modules
 import region_v1 as v1
 from edu import BUFFER, BUFFER_SIZE
+from modules import shown
 from region_v1 import RegionV1
-from vfio import Device, Memory
+from vfio import TYPE1_IOMMU, Container, Device, Memory
 
 pytestmark = pytest.mark.container
 
 PAGE = m.PAGE
 MIB, GIB = 1 << 20, 1 << 30
-DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
 
 # Neither 0 nor 1 GiB is mapped here; the first device's address mask has 28 bits.
 SOMEWHERE, PAGES = 16 * MIB, 64
@@ -201,12 +199,6 @@ def test_places(opened, iova):
     assert raw.query() == set()
 
 
-def shown(bdf):
-    """Returns what debugfs says that the container takes for dirty."""
-    lines = (DEBUGFS / bdf / "migration").read_text(encoding="ascii").splitlines()
-    return dict(line.split(": ", 1) for line in lines)["container_dirty"]
-
-
 def about(log):
     """Returns the kernel's messages about it."""
     return [line for line in log.take() if "no mapped page was found" in line]
@@ -260,3 +252,12 @@ def test_memory_that_is_mapped_later(opened, bdfs, order):
     raw.query()
     assert raw.query() == set()
     assert shown(bdfs[0]) == "written"
+
+
+@pytest.mark.physical
+def test_a_container_that_tells_nothing(bdfs, log):
+    with Device(bdfs[0], Container(TYPE1_IOMMU)) as device:
+        client = v2.MigrationV2(device)
+        client.set(v2.STOP)
+        assert shown(bdfs[0]) == "not asked"
+        assert not about(log)

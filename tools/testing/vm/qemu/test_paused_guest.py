@@ -8,7 +8,11 @@ as the container reports dirty pages, and for ever if that is all of memory at e
 import pytest
 
 from edu import BUFFER_SIZE
-from machine import BALLAST, ENDED, MIB
+from machine import BALLAST, ENDED, FIRST_SLOT, MIB
+from mediated import is_virtual
+from modules import shown
+from pci import SLOTS, GuestEdu, enable_port
+from vtd import OPTION, GuestIommu
 
 MEMORY = 512 * MIB
 # Bytes of it that are not zero.
@@ -86,3 +90,52 @@ def test_never_started(filled, image):
     source = filled(paused=True)
     check_save(source, image)
     assert source.status() == "postmigrate"
+
+
+@pytest.fixture
+def with_iommu(start, version):
+    """Starts a guest that has an IOMMU, which it has switched on."""
+
+    def start_one(*devices):
+        machine = start(
+            *devices,
+            system=("-machine", "q35", "-m", f"size={MEMORY}b", *version.processor(),
+                    "-device", OPTION, "-device", f"pcie-root-port,id=below,addr={PORT:x}.0"),
+        )
+        machine.qtest.memset(BALLAST, FILLED, 0x5A)
+        machine.iommu = GuestIommu(machine.qtest)
+        machine.iommu.enable()
+        return machine
+
+    return start_one
+
+
+# A port that devices can be plugged into.
+PORT = 6
+# Where a guest's kernel begins with pages for a device of 28 bits: at the end.
+IOVA = (1 << 28) - FILLED
+
+
+def test_a_guest_with_an_iommu(with_iommu, image):
+    """All memory was mapped before it was switched on, and little is at addresses of its choice."""
+    source = with_iommu(0)
+    source.iommu.add(FIRST_SLOT)
+    source.iommu.map(IOVA, BALLAST, FILLED)
+    source.cmd("stop")
+    check_save(source, image)
+
+
+def test_a_device_for_a_guest_with_an_iommu(with_iommu, all_bdfs, image):
+    """Nothing is mapped when the guest gets the device, and when it begins to use it."""
+    source = with_iommu()
+    enable_port(source.qtest, PORT)
+    source.plug(all_bdfs[0], "bus=below", "addr=0.0")
+    edu = GuestEdu(source.qtest, SLOTS)
+    edu.function.enable()
+    assert edu.factorial(5) == 120
+    assert shown(all_bdfs[0]) == ("written" if is_virtual(all_bdfs[0]) else "everything")
+    source.iommu.add(SLOTS)
+    source.iommu.map(IOVA, BALLAST, FILLED)
+    source.cmd("stop")
+    assert shown(all_bdfs[0]) == "written"
+    check_save(source, image)
