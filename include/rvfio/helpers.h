@@ -62,6 +62,8 @@ void rvfio_sleep_allow(void);
 
 int rvfio_pm_get(struct vfio_pci_core_device *vdev);
 void rvfio_pm_put(struct vfio_pci_core_device *vdev);
+int rvfio_power_on(struct vfio_pci_core_device *vdev);
+void rvfio_restore_config(struct pci_dev *pdev);
 
 void rvfio_memory_lock(struct vfio_pci_core_device *vdev);
 void rvfio_memory_unlock(struct vfio_pci_core_device *vdev);

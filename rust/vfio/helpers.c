@@ -121,6 +121,44 @@ void rvfio_pm_put(struct vfio_pci_core_device *vdev)
 	pm_runtime_put(&vdev->pdev->dev);
 }
 
+/*
+ * Brings a function to D0 whose user has written another state to PCI_PM_CTRL,
+ * as vfio_pci_set_power_state() does, which is not exported.
+ */
+int rvfio_power_on(struct vfio_pci_core_device *vdev)
+{
+	struct pci_dev *pdev = vdev->pdev;
+	bool needs_restore;
+	int ret;
+
+	down_write(&vdev->memory_lock);
+	needs_restore = vdev->needs_pm_restore &&
+			pdev->current_state >= PCI_D3hot;
+	ret = pci_set_power_state(pdev, PCI_D0);
+	if (!ret && needs_restore) {
+		pci_load_and_free_saved_state(pdev, &vdev->pm_save);
+		pci_restore_state(pdev);
+	}
+	up_write(&vdev->memory_lock);
+
+	return ret;
+}
+
+/*
+ * Brings a function's configuration back after a reset that did not: as the PCI
+ * core saved it last, and enabled and a master where its driver has made it so.
+ */
+void rvfio_restore_config(struct pci_dev *pdev)
+{
+	pci_cfg_access_lock(pdev);
+	pci_restore_state(pdev);
+	if (pci_reenable_device(pdev))
+		pci_warn(pdev, "cannot be enabled again after an error\n");
+	else if (pdev->is_busmaster)
+		pci_set_master(pdev);
+	pci_cfg_access_unlock(pdev);
+}
+
 /* Keeps the user from changing PCI_COMMAND and from using the BARs. */
 void rvfio_memory_lock(struct vfio_pci_core_device *vdev)
 {

@@ -14,11 +14,13 @@ use kernel::{
         dev_get_drvdata,
         dev_set_drvdata,
         pci_channel_io_frozen,
+        pci_channel_io_perm_failure,
         pci_channel_state_t,
         pci_dev,
         pci_device_id,
         pci_driver,
         pci_error_handlers,
+        pci_ers_result_PCI_ERS_RESULT_RECOVERED,
         pci_ers_result_t,
         pci_unregister_driver,
     },
@@ -132,6 +134,8 @@ impl<T: Variant> Registration<T> {
     const ERROR_HANDLERS: pci_error_handlers = {
         let mut handlers: pci_error_handlers = pin_init::zeroed();
         handlers.error_detected = Some(Self::error_detected);
+        handlers.slot_reset = Some(Self::slot_reset);
+        handlers.resume = Some(Self::resume);
         handlers.reset_prepare = Some(Self::reset_prepare);
         handlers.reset_done = Some(Self::reset_done);
         handlers
@@ -184,6 +188,13 @@ impl<T: Variant> Registration<T> {
     ///
     /// Called by the PCI core with a device that `probe` took.
     unsafe extern "C" fn remove(pdev: *mut pci_dev) {
+        // SAFETY: The caller vouches for the device.
+        let device = unsafe { Self::device(pdev) };
+        if device.host().passes().is_recovering() {
+            // The PCI core tells a device that has gone meanwhile of no end. Who has it open is not
+            // to wait for it.
+            Self::recovered(device);
+        }
         // SAFETY: `probe` has set the driver data and owns one reference.
         unsafe {
             let core: *mut bindings::vfio_pci_core_device =
@@ -201,14 +212,57 @@ impl<T: Variant> Registration<T> {
         pdev: *mut pci_dev,
         state: pci_channel_state_t,
     ) -> pci_ers_result_t {
-        if state == pci_channel_io_frozen {
-            // The recovery resets the bus, and tells drivers only that it has ended. Whoever catches
-            // up before that finds a device that does not answer, and leaves it in `ERROR`.
-            // SAFETY: The caller vouches for the device.
-            unsafe { Self::device(pdev) }.was_reset();
+        // SAFETY: The caller vouches for the device.
+        let device = unsafe { Self::device(pdev) };
+        if state == pci_channel_io_perm_failure {
+            // The recovery has failed, or there is none.
+            Self::recovered(device);
+        } else {
+            let is_frozen = state == pci_channel_io_frozen;
+            // The recovery resets a frozen bus, and others on demand of any driver on the bus, with
+            // neither `reset_prepare` nor `reset_done`.
+            device.host().passes().error_detected(is_frozen);
+            if is_frozen {
+                // Whoever comes now catches up first, and waits for the end with that.
+                device.was_reset();
+            }
         }
         // SAFETY: The caller vouches for the device.
         unsafe { bindings::vfio_pci_core_aer_err_detected(pdev, state) }
+    }
+
+    /// The bus was reset on demand of another driver. What vfio-pci votes does not demand it.
+    ///
+    /// # Safety
+    ///
+    /// Called by the PCI core with a device that `probe` took.
+    unsafe extern "C" fn slot_reset(pdev: *mut pci_dev) -> pci_ers_result_t {
+        // SAFETY: The caller vouches for the device.
+        unsafe { Self::device(pdev) }.host().passes().slot_reset();
+        pci_ers_result_PCI_ERS_RESULT_RECOVERED
+    }
+
+    /// # Safety
+    ///
+    /// Called by the PCI core with a device that `probe` took.
+    unsafe extern "C" fn resume(pdev: *mut pci_dev) {
+        // SAFETY: The caller vouches for the device.
+        let device = unsafe { Self::device(pdev) };
+        if device.host().passes().recovery_resets() {
+            // Nobody else brings back what the reset has cleared.
+            // SAFETY: The caller vouches for the device.
+            unsafe { bindings::rvfio_restore_config(pdev) };
+            Self::recovered(device);
+        } else {
+            device.host().passes().recovered();
+        }
+    }
+
+    /// The recovery has ended, and the device was reset or cannot be used.
+    fn recovered(device: &VariantDevice<T>) {
+        // First, so that whoever may use the function again knows.
+        device.was_reset();
+        device.host().passes().recovered();
     }
 
     /// # Safety
@@ -228,8 +282,9 @@ impl<T: Variant> Registration<T> {
     unsafe extern "C" fn reset_done(pdev: *mut pci_dev) {
         // SAFETY: The caller vouches for the device.
         let device = unsafe { Self::device(pdev) };
-        device.host().passes().reset_done();
+        // First, so that whoever may use the function again knows.
         device.was_reset();
+        device.host().passes().reset_done();
     }
 
     /// Returns the device of a PCI function.

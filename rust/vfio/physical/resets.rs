@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Resets of a function by others: through sysfs, or of its bus.
+//! Resets of a function by others: through sysfs, of its bus, or to recover from an error.
 //!
 //! The PCI core tells the driver before and after, which `kernel::pci` does not pass on.
 //!
@@ -10,9 +10,13 @@ use core::pin::Pin;
 
 use kernel::{
     bindings::{
+        pci_channel_io_perm_failure,
+        pci_channel_state_t,
         pci_dev,
         pci_driver,
-        pci_error_handlers, //
+        pci_error_handlers,
+        pci_ers_result_PCI_ERS_RESULT_CAN_RECOVER,
+        pci_ers_result_t, //
     },
     device::CoreInternal,
     driver::{
@@ -24,11 +28,14 @@ use kernel::{
     types::Opaque, //
 };
 
+use crate::bindings;
+
 /// A driver that takes part in such resets.
 pub trait Resettable: pci::Driver {
     /// The function is about to be reset: ends what it does, and begins nothing until
-    /// [`Self::reset_done`], which always follows.
+    /// [`Self::reset_done`], which always follows unless the driver is unbound before.
     ///
+    /// May be called once more before that: an error may come in the midst of another's recovery.
     /// May sleep. The device lock is held, so the driver is not unbound meanwhile.
     fn reset_prepare(data: Pin<&Self::Data<'_>>);
 
@@ -70,10 +77,45 @@ unsafe impl<T: Resettable> RegistrationOps for Adapter<T> {
 impl<T: Resettable> Adapter<T> {
     const HANDLERS: pci_error_handlers = {
         let mut handlers: pci_error_handlers = pin_init::zeroed();
+        handlers.error_detected = Some(Self::error_detected);
+        handlers.resume = Some(Self::resume);
         handlers.reset_prepare = Some(Self::reset_prepare);
         handlers.reset_done = Some(Self::reset_done);
         handlers
     };
+
+    /// An error of the bus. To recover from it may take a reset, for which the PCI core calls neither
+    /// of the two below; without this function it would not recover.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::reset_prepare`].
+    unsafe extern "C" fn error_detected(
+        pdev: *mut pci_dev,
+        state: pci_channel_state_t,
+    ) -> pci_ers_result_t {
+        // SAFETY: As this function.
+        let data = unsafe { Self::data(pdev) };
+        if state == pci_channel_io_perm_failure {
+            // The recovery has failed, or there is none.
+            T::reset_done(data);
+        } else {
+            T::reset_prepare(data);
+        }
+        pci_ers_result_PCI_ERS_RESULT_CAN_RECOVER
+    }
+
+    /// # Safety
+    ///
+    /// As [`Self::reset_prepare`].
+    unsafe extern "C" fn resume(pdev: *mut pci_dev) {
+        // A reset has cleared the configuration, and nobody else brings it back. Without one it is
+        // as it was.
+        // SAFETY: The caller vouches for the device, which holds the device lock.
+        unsafe { bindings::rvfio_restore_config(pdev) };
+        // SAFETY: As this function.
+        T::reset_done(unsafe { Self::data(pdev) });
+    }
 
     /// # Safety
     ///

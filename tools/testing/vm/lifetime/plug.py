@@ -5,6 +5,7 @@ The device is the one behind the first root port, which QEMU has by the name edu
 """
 
 import pathlib
+import threading
 import time
 
 PCI = pathlib.Path("/sys/bus/pci")
@@ -23,6 +24,29 @@ def wait_until(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, "it takes too long"
         time.sleep(0.02)
+
+
+class InAWhile(threading.Thread):
+    """Does something in some seconds; `join` raises what it raised."""
+
+    def __init__(self, seconds, action, *arguments):
+        super().__init__()
+        self.seconds, self.action, self.arguments = seconds, action, arguments
+        self.failure = None
+        self.start()
+
+    def run(self):
+        time.sleep(self.seconds)
+        try:
+            self.action(*self.arguments)
+        # Whatever it is, it is the joining thread's.
+        except BaseException as failure:  # pylint: disable=broad-exception-caught
+            self.failure = failure
+
+    def join(self, timeout=None):
+        super().join(timeout)
+        if self.failure:
+            raise self.failure
 
 
 def power(on):
