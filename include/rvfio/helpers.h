@@ -17,6 +17,7 @@ struct file_operations;
 struct iommu_domain;
 struct iommu_group;
 struct iova_bitmap;
+struct mutex;
 struct page;
 struct pci_dev;
 struct vfio_device;
@@ -38,6 +39,7 @@ struct dentry *rvfio_debugfs_file(const char *name, struct dentry *parent,
 				  void *data, const struct file_operations *fops);
 void rvfio_debugfs_remove(struct dentry *dentry);
 
+int rvfio_mutex_lock_killable(struct mutex *mutex);
 bool rvfio_fatal_signal_pending(void);
 int rvfio_allow_kill(void);
 void rvfio_disallow_kill(void);

@@ -11,6 +11,7 @@
 #include <linux/highmem.h>
 #include <linux/iommu.h>
 #include <linux/iova_bitmap.h>
+#include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/sched/signal.h>
@@ -56,6 +57,12 @@ int rvfio_check_precopy_ioctl(bool v2, unsigned int cmd, unsigned long arg,
 	if (v2)
 		info->flags = 0;
 	return 0;
+}
+
+/* A macro in kernels with lockdep. */
+int rvfio_mutex_lock_killable(struct mutex *mutex)
+{
+	return mutex_lock_killable(mutex);
 }
 
 /* Whether the caller is being killed. */

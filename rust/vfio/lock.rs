@@ -1,10 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Names of the locks in generic code, for lockdep.
+//! What the kernel crate's locks lack.
 //!
-//! The module of each driver has a copy of generic code, with the literals in it; the key of a
-//! lock's class is a static of this module, and there is one. lockdep tells names apart by their
-//! addresses and warns when a class has two. So the name comes from a function of this module.
+//! Names, for lockdep: the module of each driver has a copy of generic code, with the literals in
+//! it; the key of a lock's class is a static of this module, and there is one. lockdep tells names
+//! apart by their addresses and warns when a class has two. So the name comes from a function of
+//! this module.
+//!
+//! And a wait that a killed task gives up.
+//!
+//! C header: [`include/linux/mutex.h`](srctree/include/linux/mutex.h)
+
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::{
+        lock::{
+            mutex::MutexGuard,
+            Guard, //
+        },
+        Mutex, //
+    }, //
+};
+
+use crate::bindings;
 
 /// Returns the name of a lock's class, at the same address for all modules.
 macro_rules! lock_name {
@@ -19,3 +38,16 @@ macro_rules! lock_name {
 }
 
 pub(crate) use lock_name;
+
+/// Takes a mutex; `EINTR` if the caller is killed while it waits.
+///
+/// For one that is held for as long as someone's user memory takes to come.
+pub(crate) fn lock_killable<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
+    // CAST: A `Mutex` begins with its `struct mutex`: it is `#[repr(C)]`, and that is its first
+    // field.
+    let raw = core::ptr::from_ref(mutex).cast_mut().cast();
+    // SAFETY: The mutex is initialised, as there is no other.
+    to_result(unsafe { bindings::rvfio_mutex_lock_killable(raw) })?;
+    // SAFETY: The mutex was just taken.
+    Ok(unsafe { Guard::new(mutex, ()) })
+}

@@ -10,9 +10,13 @@ use kernel::{
     },
     fmt,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        static_lock_class,
+        Mutex, //
     },
     types::Opaque, //
 };
@@ -32,6 +36,7 @@ use crate::{
         Host,
         Moment, //
     },
+    lock::lock_name,
     log::{
         Budget,
         Logs, //
@@ -56,7 +61,7 @@ const BARS: u8 = 6;
 /// # Invariants
 ///
 /// `raw` is the `struct vfio_pci_core_device` of a registered device, initialised by
-/// `vfio_pci_core_init_dev()`.
+/// `vfio_pci_core_init_dev()`; the other fields are initialised by [`CoreDevice::init`].
 #[repr(C)]
 pub struct CoreDevice {
     raw: Opaque<bindings::vfio_pci_core_device>,
@@ -68,6 +73,18 @@ pub struct CoreDevice {
     is_open: Atomic<bool>,
     /// What is known of the container's dirty pages.
     scope: Scope,
+    /// Whether the device reaches its user's memory. Held by whoever exchanges its domain: a pass of
+    /// the driver's, under the state lock, and an iommufd, which may take long to pin memory and is
+    /// then waited for by passes alone.
+    attachment: Mutex<Attachment>,
+}
+
+/// What the driver knows of the device's way to its user's memory.
+#[derive(Default)]
+pub(super) struct Attachment {
+    /// The device was cut off from all memory, see [`super::PassError::Lost`], and must stay so until
+    /// its user gives it up.
+    pub(super) is_cut_off: bool,
 }
 
 // SAFETY: The vfio-pci core allows its functions to be called from any thread.
@@ -81,13 +98,31 @@ impl CoreDevice {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a `vfio_pci_core_device` that `vfio_pci_core_init_dev()` has initialised,
-    /// at the start of an allocation that holds a `Self`, was zeroed before that, and stays valid for
-    /// `'a`.
+    /// `ptr` must point to a `vfio_pci_core_device` at the start of a `Self` that [`Self::init`] has
+    /// initialised and that stays valid for `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::vfio_pci_core_device) -> &'a Self {
         // INVARIANT: The caller vouches for the structure.
-        // SAFETY: The caller vouches for the pointer; zeroes are valid for the rest.
+        // SAFETY: The caller vouches for the pointer.
         unsafe { &*ptr.cast() }
+    }
+
+    /// Initialises what is not the vfio-pci core's.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to a `vfio_pci_core_device` that `vfio_pci_core_init_dev()` has initialised,
+    /// at the start of an allocation that holds a `Self`, was zeroed before that, and never moves.
+    /// Nobody else may know it.
+    pub(super) unsafe fn init(ptr: *mut bindings::vfio_pci_core_device) {
+        let this = ptr.cast::<Self>();
+        let attachment = Mutex::new(
+            Attachment::default(),
+            lock_name!("rvfio_attachment"),
+            static_lock_class!(),
+        );
+        // Zeroes are valid for the other fields.
+        // SAFETY: The caller vouches for the memory.
+        unsafe { pin_init::raw_init(&raw mut (*this).attachment, attachment) };
     }
 
     /// Returns the C structure.
@@ -112,6 +147,11 @@ impl CoreDevice {
     /// Returns what is known of the container's dirty pages.
     pub(super) fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// Returns the way to the user's memory.
+    pub(super) fn attachment(&self) -> &Mutex<Attachment> {
+        &self.attachment
     }
 
     /// Returns the PCI function's C structure.

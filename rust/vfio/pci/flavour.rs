@@ -54,7 +54,11 @@ impl<T: Variant> Flavour for Pci<T> {
 
     unsafe fn init(vdev: *mut bindings::vfio_device) -> Result {
         // SAFETY: The VFIO core calls `init` once with a zeroed structure.
-        to_result(unsafe { bindings::vfio_pci_core_init_dev(vdev) })
+        to_result(unsafe { bindings::vfio_pci_core_init_dev(vdev) })?;
+        // SAFETY: The structure was just initialised, and `VfioDevice`, which the VFIO core has
+        // allocated full of zeroes, begins with the host.
+        unsafe { CoreDevice::init(vdev.cast()) };
+        Ok(())
     }
 
     unsafe fn release(vdev: *mut bindings::vfio_device) {
@@ -63,8 +67,7 @@ impl<T: Variant> Flavour for Pci<T> {
     }
 
     unsafe fn new_device(vdev: *mut bindings::vfio_device) -> Result<T::Device> {
-        // SAFETY: The structure was just initialised, and `VfioDevice`, which the VFIO core has
-        // allocated full of zeroes, begins with the host.
+        // SAFETY: `VfioDevice` begins with the host, which was just initialised.
         T::new(unsafe { CoreDevice::from_raw(vdev.cast()) })
     }
 
@@ -72,6 +75,8 @@ impl<T: Variant> Flavour for Pci<T> {
         let raw = device.host().as_raw();
         // SAFETY: By the type invariant; the VFIO core holds the device set's lock.
         to_result(unsafe { bindings::vfio_pci_core_enable(raw) })?;
+        // Where it is still cut off, it is in a domain that blocks, and the scrub fails.
+        device.host().attachment().lock().is_cut_off = false;
         let result = device.set_up();
         if result.is_err() {
             // SAFETY: Undoes `vfio_pci_core_enable()`.

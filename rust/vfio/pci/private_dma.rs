@@ -8,9 +8,9 @@
 //!
 //! A user with a container keeps its domain as long as the device is open. One with an iommufd may
 //! attach the device to another address space at any time, or to none, and has none yet when the
-//! device is opened. So these operations take the state lock, as each pass does, and a device that is
-//! attached to none has nothing to come back. The handle that iommufd leaves with the group is not
-//! touched by an exchange of domains.
+//! device is opened. So these operations take the attachment's lock, as each pass does, and a device
+//! that is attached to none has nothing to come back. The handle that iommufd leaves with the group
+//! is not touched by an exchange of domains.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -36,6 +36,7 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
+    sync::lock::mutex::MutexGuard,
     time::{
         Delta,
         Instant,
@@ -44,12 +45,15 @@ use kernel::{
 };
 
 use super::{
+    core_device::Attachment,
+    passes,
     CoreDevice,
     Registers, //
 };
 use crate::{
     bindings,
     device::trace,
+    lock::lock_killable,
     scratch::ScratchPage,
     wait::{
         self,
@@ -63,7 +67,7 @@ use crate::{
 const IOVA: u64 = 0x1000;
 
 /// How long at most the user's domain is attached again and again while there is no memory for that.
-const GIVE_BACK_TIMEOUT: Delta = Delta::from_millis(200);
+const MEMORY_TIMEOUT: Delta = Delta::from_millis(200);
 
 /// Time between two tries.
 const GIVE_BACK_INTERVAL: Delta = Delta::from_millis(2);
@@ -187,12 +191,14 @@ impl CoreDevice {
     /// must leave the device idle, and return an error only where it cannot say that it is: the
     /// device is then cut off from all memory, see [`PassError::Lost`].
     ///
-    /// The caller holds the state lock: without it no driver has the device.
+    /// The caller holds the state lock: without it no driver has the device. Waits while the device's
+    /// user attaches it to another address space.
     ///
     /// Before that the errors are `ENODEV` (no user has the device open, so cutting it off would
     /// give it to the host; no IOMMU; or the device was cut off before), `EOPNOTSUPP` (the device
     /// shares its IOMMU group, or its user has it translate by page tables of a guest), `EIO`
-    /// (low-power state), `EBUSY` (a reset by others does not end) and `ENOMEM`.
+    /// (low-power state), `EBUSY` (a reset by others does not end), `EINTR` (the caller was killed
+    /// while it waited) and `ENOMEM`.
     pub fn with_private_dma<R>(
         &self,
         bar: u8,
@@ -200,7 +206,13 @@ impl CoreDevice {
         pass: impl FnOnce(&Registers<'_>, u64) -> Result<R>,
     ) -> Result<R, PassError> {
         let begun = Instant::<Monotonic>::now();
-        let result = self.swap_domains(bar, page, pass);
+        let result = lock_killable(self.attachment())
+            .map_err(PassError::Failed)
+            .and_then(|mut attachment| {
+                let result = self.swap_domains(&attachment, bar, page, pass);
+                attachment.is_cut_off |= matches!(result, Err(PassError::Lost(_)));
+                result
+            });
         let outcome = match &result {
             Ok(_) => Ok(()),
             Err(PassError::Failed(error) | PassError::Lost(error)) => Err(*error),
@@ -212,13 +224,14 @@ impl CoreDevice {
     /// Gives the device the private domain for the time of `pass`; see [`Self::with_private_dma`].
     fn swap_domains<R>(
         &self,
+        attachment: &MutexGuard<'_, Attachment>,
         bar: u8,
         page: &mut ScratchPage,
         pass: impl FnOnce(&Registers<'_>, u64) -> Result<R>,
     ) -> Result<R, PassError> {
         self.check_open().map_err(PassError::Failed)?;
         let group = Group::of(self).map_err(PassError::Failed)?;
-        let user = self.user_domain().map_err(PassError::Failed)?;
+        let user = self.user_domain(attachment).map_err(PassError::Failed)?;
         let mapping = Domain::new(self)
             .and_then(|domain| Mapping::new(domain, page))
             .map_err(PassError::Failed)?;
@@ -250,11 +263,33 @@ impl CoreDevice {
     /// Returns the domain in which the user has the device; none where an iommufd owns it and it is
     /// attached to no address space.
     ///
-    /// Valid until the caller gives the state lock back.
-    fn user_domain(&self) -> Result<Option<NonNull<iommu_domain>>> {
-        // SAFETY: The device is valid for the life of `self`. Its domain cannot change: a container
-        // keeps it while the device is open, and what changes that of an iommufd takes the state
-        // lock, which the caller holds.
+    /// Valid until the caller gives the attachment's lock back.
+    ///
+    /// `iommu_get_domain_for_dev()` is documented as not for drivers that manage the device's domain
+    /// themselves, as this one does: what it returns is valid as long as the driver is bound only if
+    /// the domain is that of the DMA API, and while the PCI core resets the function the hardware is
+    /// in another. No other function that is exported returns the domain of a user:
+    /// `iommu_driver_get_domain_for_dev()` is for the IOMMU's driver, under the group's mutex, and
+    /// what type1 and iommufd keep is their own. Here it is right all the same. The function reads
+    /// the group's domain, and nothing changes that, or frees it, while this one's caller uses it:
+    ///
+    /// - a container attaches and detaches a group only while none of its devices is open
+    ///   (`vfio_group_ioctl_unset_container()` fails with `EBUSY`);
+    /// - an iommufd does so in the operations `attach_ioas` and `detach_ioas`, which take the
+    ///   attachment's lock, and when the device was closed;
+    /// - a group that has an owner, a container or an iommufd, gets no other default domain (`type`
+    ///   in sysfs, `iommu_group_store_type()`), and no DMA API domain;
+    /// - a reset by others takes no part: it has not begun, or [`super::passes`] keeps it out until
+    ///   the user's domain is back.
+    fn user_domain(
+        &self,
+        attachment: &MutexGuard<'_, Attachment>,
+    ) -> Result<Option<NonNull<iommu_domain>>> {
+        if attachment.is_cut_off {
+            return Err(ENODEV);
+        }
+        // SAFETY: The device is valid for the life of `self`, and so is what is found, as is said
+        // above.
         let domain = unsafe { iommu_get_domain_for_dev(&raw mut (*self.pdev()).dev) };
         let domain = NonNull::new(domain).ok_or(ENODEV)?;
         // SAFETY: As above.
@@ -270,30 +305,50 @@ impl CoreDevice {
             return Err(EOPNOTSUPP);
         }
         // A device that was lost stays cut off, in a domain that blocks, until it leaves the
-        // container.
+        // container: that it was opened again since does not change that.
         Err(ENODEV)
     }
 
     /// Attaches the user's domain again, where there is one.
     ///
-    /// That allocates. Where memory is short it tries again for a while: the device would be lost.
+    /// That allocates, and waits for the end of a reset (`EBUSY`). It is tried again for a while: the
+    /// device would be lost.
     fn give_back(user: Option<NonNull<iommu_domain>>, group: &Group) -> Result {
         let Some(user) = user else {
             return Ok(());
         };
+        let begun = Instant::<Monotonic>::now();
         let attach = || {
-            // SAFETY: The user's domain lives until the state lock is given back, and the group has
-            // none.
-            match to_result(unsafe { iommu_attach_group(user.as_ptr(), group.0) }) {
-                Err(error) if error == ENOMEM => Ok(false),
+            // SAFETY: The user's domain lives until the attachment's lock is given back, and the
+            // group has none.
+            let result = to_result(unsafe { iommu_attach_group(user.as_ptr(), group.0) });
+            match result {
+                Err(error) if comes_later(error, begun.elapsed()) => Ok(false),
                 result => result.map(|()| true),
             }
         };
-        wait::until(
-            Signals::Ignore,
-            GIVE_BACK_INTERVAL,
-            GIVE_BACK_TIMEOUT,
-            attach,
-        )
+        wait::until(Signals::Ignore, GIVE_BACK_INTERVAL, passes::TIMEOUT, attach)
+    }
+}
+
+/// Returns whether a domain that could not be attached for so long may be in a while.
+fn comes_later(error: Error, elapsed: Delta) -> bool {
+    error == EBUSY || (error == ENOMEM && elapsed < MEMORY_TIMEOUT)
+}
+
+#[kernel::macros::kunit_tests(rvfio_private_dma)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_tried_again() {
+        let none = Delta::from_millis(0);
+        assert!(comes_later(ENOMEM, none));
+        assert!(!comes_later(ENOMEM, MEMORY_TIMEOUT));
+        // The IOMMU core's answer while the function is being reset.
+        assert!(comes_later(EBUSY, none));
+        assert!(comes_later(EBUSY, MEMORY_TIMEOUT));
+        assert!(!comes_later(EINVAL, none));
+        assert!(!comes_later(ENODEV, none));
     }
 }

@@ -46,15 +46,30 @@ unsafe extern "C" fn dma_unmap(_vdev: *mut bindings::vfio_device, _iova: u64, _l
 mod iommufd {
     //! Operations of a device that an iommufd owns.
 
-    use kernel::prelude::*;
+    use kernel::{
+        error::{
+            from_result,
+            to_result, //
+        },
+        prelude::*, //
+    };
 
     use super::super::{
         flavour::VariantDevice,
         Variant, //
     };
-    use crate::bindings;
+    use crate::{
+        bindings,
+        lock::lock_killable, //
+    };
 
     /// Attaches the device to an address space, in place of the one before.
+    ///
+    /// That may pin all of a guest's memory and take long. The state lock is not held meanwhile;
+    /// passes through a private domain wait.
+    ///
+    /// `EIO` for a device that was cut off from memory: it may still be at work. `EINTR` if the
+    /// caller is killed while a pass is under way.
     ///
     /// # Safety
     ///
@@ -65,10 +80,15 @@ mod iommufd {
     ) -> c_int {
         // SAFETY: The caller vouches for the device.
         let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
-        // No pass through a private domain is under way then.
-        let _state = this.peek();
-        // SAFETY: The caller vouches for the arguments.
-        unsafe { bindings::vfio_iommufd_physical_attach_ioas(vdev, pt_id) }
+        from_result(|| {
+            let attachment = lock_killable(this.host().attachment())?;
+            if attachment.is_cut_off {
+                return Err(EIO);
+            }
+            // SAFETY: The caller vouches for the arguments.
+            to_result(unsafe { bindings::vfio_iommufd_physical_attach_ioas(vdev, pt_id) })?;
+            Ok(0)
+        })
     }
 
     /// Detaches the device from its address space.
@@ -79,8 +99,8 @@ mod iommufd {
     pub(super) unsafe extern "C" fn detach_ioas<T: Variant>(vdev: *mut bindings::vfio_device) {
         // SAFETY: The caller vouches for the device.
         let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
-        // As above.
-        let _state = this.peek();
+        // No pass is under way then. This cannot fail, and a pass ends soon.
+        let _attachment = this.host().attachment().lock();
         // SAFETY: The caller vouches for the device.
         unsafe { bindings::vfio_iommufd_physical_detach_ioas(vdev) }
     }

@@ -13,9 +13,11 @@ import pytest
 
 import edu
 import migration_v2 as v2
+import modules
+import plug
 from clients import Client
 from edu import BUFFER_SIZE
-from errnos import refused
+from errnos import error_of, refused
 from guest import Guest
 from iommufd import IommuFd
 from vfio import Container, Device, Memory, sysfs
@@ -140,6 +142,58 @@ def test_nothing_is_done_with_a_device_that_is_bound_to_nothing(bdfs):
             os.pread(fd, 4, 0)
     finally:
         os.close(fd)
+
+
+def test_a_device_that_was_lost_stays_cut_off(bdfs, rng):
+    """The user may detach it, and attach it to no memory until it was closed."""
+    assert plug.BDF not in bdfs
+    modules.rebind(plug.BDF)
+    with Client(plug.BDF, space=IommuFd()) as guest:
+        space, fd = guest.device.space, guest.device.fd
+        guest.furnish(rng)
+        with guest.v2.set(v2.PRE_COPY) as file:
+            thread = threading.Thread(target=error_of, args=(file.read,))
+            thread.start()
+            time.sleep(0.02)
+            plug.power(False)
+            try:
+                thread.join(10)
+                assert not thread.is_alive()
+            finally:
+                plug.power(True)
+        assert guest.v2.state == v2.ERROR
+        for ioas in (space.ioas, space.allocate()):
+            with refused(errno.EIO):
+                space.attach(fd, ioas)
+        space.detach(fd)
+        with refused(errno.EIO):
+            space.attach(fd)
+        with refused(errno.EIO):
+            guest.device.reset()
+    with Client(plug.BDF, space=IommuFd()) as guest:
+        guest.is_fresh()
+        guest.works(rng)
+
+
+@pytest.mark.hang(900)
+def test_nobody_waits_while_memory_is_pinned(user, rng):
+    """Attaching pins all of the address space's memory; registers and states do not wait for it."""
+    space, fd = user.device.space, user.device.fd
+    memory, other = Memory(1 << 29), space.allocate()
+    space.map(memory.address, 0, memory.size, other)
+    waits = []
+    thread = threading.Thread(target=space.attach, args=(fd, other))
+    begun = time.monotonic()
+    thread.start()
+    while thread.is_alive():
+        since = time.monotonic()
+        user.edu.write32(edu.LIVENESS, rng.getrandbits(32))
+        assert user.v2.state == v2.RUNNING
+        waits.append(time.monotonic() - since)
+    total = time.monotonic() - begun
+    assert len(waits) > 4 and max(waits) < total / 4, (total, max(waits))
+    space.attach(fd)
+    user.works(rng)
 
 
 @pytest.mark.hang(900)
