@@ -56,7 +56,10 @@ use super::{
 };
 use crate::{
     bindings,
-    lock::lock_name, //
+    lock::{
+        lock_killable,
+        lock_name, //
+    }, //
 };
 
 /// Which way the image goes.
@@ -74,7 +77,8 @@ struct DataFile<F: Flavour> {
     link: Arc<Link<F>>,
     session: u64,
     /// Serialises reads and writes. User memory is copied while it is held, which the state lock
-    /// must never be; nothing that a page fault takes is ever waited for with this one.
+    /// must never be; nothing that a page fault takes is ever waited for with this one. That may take
+    /// for ever, so whoever waits for it can be killed.
     #[pin]
     bounce: Mutex<KBox<[u8; PAGE_SIZE]>>,
 }
@@ -150,7 +154,7 @@ impl<F: Flavour> DataFile<F> {
 
     /// The user reads up to `count` bytes, fewer where a signal comes meanwhile.
     fn read(&self, buf: UserPtr, count: usize) -> Result<usize> {
-        let mut bounce = self.bounce.lock();
+        let mut bounce = lock_killable(&self.bounce)?;
         let mut to = UserSlice::new(buf, count).writer();
         let mut moved = 0;
         while !to.is_empty() {
@@ -203,7 +207,7 @@ impl<F: Flavour> DataFile<F> {
     /// An error of the image counts even where bytes were taken before: the session is over with it.
     /// Memory that cannot be read ends nothing, so there the user is told how many were taken.
     fn write(&self, buf: UserPtr, count: usize) -> Result<usize> {
-        let mut bounce = self.bounce.lock();
+        let mut bounce = lock_killable(&self.bounce)?;
         let mut from = UserSlice::new(buf, count).reader();
         let mut taken = 0;
         while !from.is_empty() {

@@ -9,6 +9,7 @@ import collections
 import errno
 import os
 import random
+import signal
 import threading
 import time
 
@@ -20,6 +21,7 @@ import migration_v2 as v2
 import region_v1 as v1
 from clients import IMAGE, Client, call, is_dead, libc
 from edu import BUFFER
+from userfault import lazy_memory
 
 SECONDS = 4
 # Wrong in this state, another protocol's, session over, nothing now.
@@ -329,3 +331,58 @@ def test_two_devices_at_once(pair, rng):
         thread.join(100)
         assert not thread.is_alive()
     assert ends == [None, None]
+
+
+def ends_when_killed(work):
+    """Runs `work` in a process that is killed while it waits; asserts that it does and ends soon."""
+    pid = os.fork()
+    if not pid:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    time.sleep(0.5)
+    waited = os.waitpid(pid, os.WNOHANG)[0] == 0
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if not waited or os.waitpid(pid, os.WNOHANG)[0]:
+            break
+        time.sleep(0.02)
+    else:
+        raise AssertionError("it waits on although it was killed")
+    assert waited, "it did not wait"
+
+
+@pytest.mark.parametrize("state", [v2.STOP_COPY, v2.RESUMING])
+def test_who_waits_for_another_user_of_the_file_can_be_killed(bdfs, rng, state):
+    """A call waits for memory that never comes; those behind it must not wait for ever."""
+    with Client(bdfs[0]) as guest:
+        guest.furnish(rng)
+        memory, fault = lazy_memory(4096)
+        with guest.v2.set(state) as file:
+            is_read = state == v2.STOP_COPY
+            first = threading.Thread(
+                target=libc.read if is_read else libc.write, args=(file.fd, memory.address, 4096)
+            )
+            first.start()
+
+            def wait():
+                # It would keep the memory away beyond this test's end.
+                os.close(fault)
+                if is_read:
+                    os.read(file.fd, 100)
+                else:
+                    os.write(file.fd, b"x")
+
+            try:
+                time.sleep(0.2)
+                assert first.is_alive()
+                for _ in range(2):
+                    ends_when_killed(wait)
+                assert first.is_alive()
+            finally:
+                os.close(fault)
+                first.join()
+        guest.device.reset()
+        guest.works(rng)
