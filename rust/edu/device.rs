@@ -23,6 +23,7 @@ use migration::{
     iova::IovaRange, //
 };
 use vfio::{
+    dev_err_ratelimited,
     pci::{
         CoreDevice,
         PassError, //
@@ -143,8 +144,8 @@ impl EduDevice {
         result.map_err(|error| {
             if let PassError::Lost(error) = &error {
                 *lost = true;
-                dev_err!(
-                    core.as_ref(),
+                dev_err_ratelimited!(
+                    core,
                     "cut off from memory, a transfer of the driver's failed: {:?}\n",
                     error
                 );

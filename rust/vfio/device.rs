@@ -328,8 +328,8 @@ impl<F: Flavour> VfioDevice<F> {
         self.host().set_open(true);
         state.open(self.host()).inspect_err(|error| {
             self.host().set_open(false);
-            dev_warn!(
-                self.host().as_ref(),
+            dev_warn_ratelimited!(
+                self.host(),
                 "cannot be given to a user, its state could not be cleared: {:?}\n",
                 error
             );
@@ -343,8 +343,8 @@ impl<F: Flavour> VfioDevice<F> {
         self.host().set_open(false);
         drop(state);
         if let Err(error) = result {
-            dev_warn!(
-                self.host().as_ref(),
+            dev_warn_ratelimited!(
+                self.host(),
                 "could not be cleared on close, the next open tries again: {:?}\n",
                 error
             );

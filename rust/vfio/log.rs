@@ -54,17 +54,29 @@ impl Budget {
         (self.used.fetch_add(1, Relaxed) < BURST).then_some(left_out)
     }
 
-    /// Prints a warning about `device`, unless the budget is used up; tells first how many were
+    /// Prints a message about `device`, unless the budget is used up; tells first how many were
     /// left out.
-    pub(crate) fn warn(&self, device: &Device, message: fmt::Arguments<'_>) {
+    pub(crate) fn print(&self, device: &Device, level: Level, message: fmt::Arguments<'_>) {
         let Some(left_out) = self.take() else {
             return;
         };
         if left_out > 0 {
             dev_warn!(device, "{} messages were left out\n", left_out);
         }
-        dev_warn!(device, "{}", message);
+        match level {
+            Level::Warning => dev_warn!(device, "{}", message),
+            Level::Error => dev_err!(device, "{}", message),
+        }
     }
+}
+
+/// How bad it is what a message tells of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Level {
+    /// Something was refused, or failed and can be tried again.
+    Warning,
+    /// The device cannot be used.
+    Error,
 }
 
 /// A device that has a budget of messages.
@@ -72,17 +84,33 @@ impl Budget {
 /// It prints them itself. A driver that got a mediated device as the driver core has it could keep
 /// a reference to that, which the mdev core does not survive: see [`crate::mdev::Registration`].
 pub trait Logs {
-    /// Prints a warning about the device, or counts it as left out: see [`dev_warn_ratelimited!`].
+    /// Prints a message about the device, or counts it as left out: see [`dev_warn_ratelimited!`].
     ///
     /// [`dev_warn_ratelimited!`]: crate::dev_warn_ratelimited
-    fn warn(&self, message: fmt::Arguments<'_>);
+    fn print(&self, level: Level, message: fmt::Arguments<'_>);
 }
 
 /// Prints a warning about a device that [`Logs`], rate-limited.
 #[macro_export]
 macro_rules! dev_warn_ratelimited {
     ($host:expr, $($f:tt)*) => {
-        $crate::log::Logs::warn($host, ::kernel::prelude::fmt!($($f)*))
+        $crate::log::Logs::print(
+            $host,
+            $crate::log::Level::Warning,
+            ::kernel::prelude::fmt!($($f)*),
+        )
+    };
+}
+
+/// Prints an error of a device that [`Logs`], rate-limited.
+#[macro_export]
+macro_rules! dev_err_ratelimited {
+    ($host:expr, $($f:tt)*) => {
+        $crate::log::Logs::print(
+            $host,
+            $crate::log::Level::Error,
+            ::kernel::prelude::fmt!($($f)*),
+        )
     };
 }
 

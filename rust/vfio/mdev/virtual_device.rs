@@ -41,6 +41,7 @@ use crate::{
     device::Host,
     log::{
         Budget,
+        Level,
         Logs, //
     }, //
 };
@@ -242,7 +243,7 @@ unsafe impl Host for VirtualDevice {
 }
 
 impl Logs for VirtualDevice {
-    fn warn(&self, message: fmt::Arguments<'_>) {
-        self.parts.messages.warn(self.as_ref(), message);
+    fn print(&self, level: Level, message: fmt::Arguments<'_>) {
+        self.parts.messages.print(self.as_ref(), level, message);
     }
 }

@@ -39,6 +39,7 @@ use crate::{
     lock::lock_name,
     log::{
         Budget,
+        Level,
         Logs, //
     }, //
 };
@@ -314,8 +315,8 @@ impl AsRef<device::Device> for CoreDevice {
 }
 
 impl Logs for CoreDevice {
-    fn warn(&self, message: fmt::Arguments<'_>) {
-        self.messages.warn(AsRef::as_ref(self), message);
+    fn print(&self, level: Level, message: fmt::Arguments<'_>) {
+        self.messages.print(AsRef::as_ref(self), level, message);
     }
 }
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Reset, open and close leave a device like a fresh one."""
 
+import errno
+import pathlib
+import struct
 import threading
 import time
 
@@ -10,7 +13,9 @@ import edu
 import migration2018 as m
 import vfio
 from edu import BUFFER, BUFFER_SIZE
+from errnos import refused
 from guest import Client, Guest
+from kernel_log import BURST, INTERVAL, KernelLog
 from support import STATES, is_fresh, randomise, reach, start_to_memory, works
 
 
@@ -171,3 +176,61 @@ def test_a_client_that_is_killed_in_the_middle_of_a_call(bdfs, log):
     with Guest(bdfs[0]) as guest:
         is_fresh(guest)
     assert time.monotonic() - begun < 20
+
+
+class Address:
+    """BAR 0's address in the hardware: without one, a device answers nothing.
+
+    The device stays awake: waking up would bring the address back.
+    """
+
+    BAR0 = 0x10
+
+    def __init__(self, bdf):
+        self.path = f"{vfio.sysfs(bdf)}/config"
+        self.control = pathlib.Path(f"{vfio.sysfs(bdf)}/power/control")
+        self.before = self.control.read_text(encoding="ascii")
+        self.control.write_text("on", encoding="ascii")
+        with open(self.path, "rb") as config:
+            config.seek(self.BAR0)
+            self.value = config.read(4)
+
+    def write(self, value):
+        with open(self.path, "r+b", buffering=0) as config:
+            config.seek(self.BAR0)
+            config.write(value)
+
+    def take_away(self):
+        self.write(struct.pack("I", 0))
+
+    def bring_back(self):
+        self.write(self.value)
+        self.control.write_text(self.before, encoding="ascii")
+
+
+@pytest.mark.physical
+@pytest.mark.parametrize("what", ["open", "close"])
+def test_opening_and_closing_in_vain_does_not_flood_the_log(bdfs, log, what):
+    """A user may do so as often as it likes."""
+    message = {"open": "cannot be given to a user", "close": "could not be cleared on close"}[what]
+    address = Address(bdfs[0])
+    KernelLog.refill()
+    log.take()
+    begun, rounds = time.monotonic(), 5 * BURST
+    try:
+        for _ in range(rounds):
+            if what == "open":
+                address.take_away()
+                with refused(errno.ENODEV):
+                    Guest(bdfs[0])
+            else:
+                # vfio-pci brings the address back.
+                with Guest(bdfs[0]):
+                    address.take_away()
+    finally:
+        address.bring_back()
+    seconds = time.monotonic() - begun
+    found = sum(message in line for line in log.take())
+    assert 0 < found <= BURST * (1 + seconds // INTERVAL)
+    with Guest(bdfs[0]) as guest:
+        is_fresh(guest)
