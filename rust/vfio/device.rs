@@ -237,6 +237,7 @@ impl<F: Flavour> VfioDevice<F> {
             return;
         }
         let before = Snapshot::of(device.engine());
+        self.host().power_on();
         if let Err(error) = device.reset_by_others(self.host()) {
             dev_warn_ratelimited!(
                 self.host(),
@@ -339,6 +340,7 @@ impl<F: Flavour> VfioDevice<F> {
     /// Ends a user's time with the device: scrubs it so that nothing is left for the next user.
     pub(crate) fn end_use(&self) {
         let mut state = self.state();
+        self.host().power_on();
         let result = state.close(self.host());
         self.host().set_open(false);
         drop(state);
@@ -353,8 +355,13 @@ impl<F: Flavour> VfioDevice<F> {
     }
 
     /// Resets the device: `VFIO_DEVICE_RESET`.
+    ///
+    /// It is at full power then, as after a reset by vfio-pci.
     pub(crate) fn reset(&self) -> Result {
-        let result = self.state().reset(self.host());
+        let mut state = self.state();
+        self.host().power_on();
+        let result = state.reset(self.host());
+        drop(state);
         self.progress().notify_all();
         result
     }

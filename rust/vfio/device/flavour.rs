@@ -46,6 +46,12 @@ pub(crate) unsafe trait Host: Logs + Sync {
     /// Returns the size of a BAR in bytes, 0 where there is none.
     fn bar_len(&self, bar: u8) -> u64;
 
+    /// Brings the hardware to full power, whatever state its user has left it in.
+    ///
+    /// It tells of no failure: whoever uses the hardware next finds out. Must not be called with a
+    /// lock that comes after the state lock.
+    fn power_on(&self) {}
+
     /// Has the user's container count only pages that the device wrote, if it does not yet.
     ///
     /// The caller holds the state lock of a device that is open, and no `memory_lock`.

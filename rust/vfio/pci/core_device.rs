@@ -350,6 +350,14 @@ unsafe impl Host for CoreDevice {
         }
     }
 
+    fn power_on(&self) {
+        if let Ok(_awake) = self.wake() {
+            // SAFETY: By the type invariant. `memory_lock` is not held: it comes after the locks that
+            // the caller may have.
+            let _ = unsafe { bindings::rvfio_power_on(self.as_raw()) };
+        }
+    }
+
     #[inline]
     fn limit_dirty_scope(&self, moment: Moment) {
         if !self.scope.is_settled() {
