@@ -102,6 +102,8 @@ void rvfio_trace_buffer(struct device *dev, bool load, u64 bytes);
 void rvfio_trace_dirty(struct device *dev, u64 iova, u64 bytes);
 void rvfio_trace_dirty_query(struct device *dev, u64 pages);
 void rvfio_trace_private_dma(struct device *dev, s64 microseconds, int error);
+void rvfio_trace_unmap(struct device *dev, u64 iova, u64 bytes,
+		       s64 microseconds);
 void rvfio_trace_refused(struct device *dev, u8 bar, u64 offset, u64 value,
 			 int error);
 

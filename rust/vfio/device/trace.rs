@@ -31,7 +31,8 @@ use crate::bindings::{
     rvfio_trace_dirty_query,
     rvfio_trace_private_dma,
     rvfio_trace_refused,
-    rvfio_trace_state, //
+    rvfio_trace_state,
+    rvfio_trace_unmap, //
 };
 
 /// What the events of a migration tell of.
@@ -90,6 +91,12 @@ pub(crate) fn private_dma(dev: &device::Device, time: Delta, result: Result) {
     let error = result.err().map_or(0, |error| error.to_errno());
     // SAFETY: The device is valid for the life of `dev`.
     unsafe { rvfio_trace_private_dma(raw(dev), time.as_micros_ceil(), error) };
+}
+
+/// Emits the event of a mapping that was found pinned; its end waited for `time`.
+pub(crate) fn unmap(dev: &device::Device, iova: u64, bytes: u64, time: Delta) {
+    // SAFETY: The device is valid for the life of `dev`.
+    unsafe { rvfio_trace_unmap(raw(dev), iova, bytes, time.as_micros_ceil()) };
 }
 
 /// Emits the event of a register write that failed.

@@ -2,12 +2,19 @@
 
 //! The operations that the VFIO core calls on a variant device and not on every device.
 
+use kernel::time::{
+    Instant,
+    Monotonic, //
+};
+
 use super::{
     flavour::Pci,
+    CoreDevice,
     Variant, //
 };
 use crate::{
     bindings,
+    device::trace,
     pins, //
 };
 
@@ -37,9 +44,14 @@ impl<T: Variant> Pci<T> {
 ///
 /// # Safety
 ///
-/// Called by a container without the lock that pinning takes.
-unsafe extern "C" fn dma_unmap(_vdev: *mut bindings::vfio_device, _iova: u64, _length: u64) {
+/// Called by a container with an open device of a driver here, and without the lock that pinning
+/// takes.
+unsafe extern "C" fn dma_unmap(vdev: *mut bindings::vfio_device, iova: u64, length: u64) {
+    // SAFETY: The caller vouches for the device.
+    let core = unsafe { CoreDevice::from_raw(vdev.cast()) };
+    let begun = Instant::<Monotonic>::now();
     pins::drain();
+    trace::unmap(core.as_ref(), iova, length, begun.elapsed());
 }
 
 #[cfg(CONFIG_IOMMUFD)]
