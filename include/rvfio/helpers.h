@@ -58,6 +58,13 @@ void rvfio_registration_remove(struct rvfio_registration *registration);
 int rvfio_leaks_watch(void);
 void rvfio_leaks_unwatch(void);
 
+/* rust/vfio/at_return.c */
+int rvfio_at_return(void (*func)(void));
+void rvfio_at_return_synchronize(void);
+
+/* rust/vfio/pins.rs */
+void rvfio_pins_init(void);
+
 /* rust/vfio/sleep.c */
 int rvfio_sleep_exclude(void);
 void rvfio_sleep_allow(void);
@@ -102,7 +109,7 @@ void rvfio_trace_buffer(struct device *dev, bool load, u64 bytes);
 void rvfio_trace_dirty(struct device *dev, u64 iova, u64 bytes);
 void rvfio_trace_dirty_query(struct device *dev, u64 pages);
 void rvfio_trace_private_dma(struct device *dev, s64 microseconds, int error);
-void rvfio_trace_unmap(struct device *dev, u64 iova, u64 bytes,
+void rvfio_trace_unmap(struct device *dev, u64 iova, u64 bytes, u32 round,
 		       s64 microseconds);
 void rvfio_trace_refused(struct device *dev, u8 bar, u64 offset, u64 value,
 			 int error);

@@ -124,26 +124,30 @@ TRACE_EVENT(rvfio_private_dma,
 
 /*
  * Pages of a mapping that the user undoes were pinned for the device: the
- * container asks the driver to unpin them, and looks again.
+ * container asks the driver to unpin them, and looks again. Of its calls in one
+ * system call of the user this is number round.
  */
 TRACE_EVENT(rvfio_unmap,
-	TP_PROTO(struct device *dev, u64 iova, u64 bytes, s64 microseconds),
-	TP_ARGS(dev, iova, bytes, microseconds),
+	TP_PROTO(struct device *dev, u64 iova, u64 bytes, u32 round,
+		 s64 microseconds),
+	TP_ARGS(dev, iova, bytes, round, microseconds),
 	TP_STRUCT__entry(
 		__string(dev, dev_name(dev))
 		__field(u64, iova)
 		__field(u64, bytes)
+		__field(u32, round)
 		__field(s64, microseconds)
 	),
 	TP_fast_assign(
 		__assign_str(dev);
 		__entry->iova = iova;
 		__entry->bytes = bytes;
+		__entry->round = round;
 		__entry->microseconds = microseconds;
 	),
-	TP_printk("%s iova=0x%llx bytes=%llu microseconds=%lld",
+	TP_printk("%s iova=0x%llx bytes=%llu round=%u microseconds=%lld",
 		  __get_str(dev), __entry->iova, __entry->bytes,
-		  __entry->microseconds)
+		  __entry->round, __entry->microseconds)
 );
 
 /* A write to a trapped register failed or was refused. */

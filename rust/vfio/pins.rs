@@ -2,99 +2,339 @@
 
 //! Pins that last for a moment, and mappings that are undone in that moment.
 //!
-//! A type1 container that finds a page of a mapping pinned, when that is undone, drops its lock,
-//! calls the `dma_unmap` operation of its drivers, and looks again. At the eleventh time it ends the
-//! kernel (`BUG_ON(++retries > 10)` in `vfio_iommu_type1.c`). Two threads of a user, one that unmaps
-//! and one whose accesses make the driver pin, must never come that far. So the operation waits
-//! until no pin is left, and after it nobody pins for a while: the container gets to look first.
+//! A type1 container that undoes a mapping looks whether a page of it is pinned. If one is, it drops
+//! its lock, calls the `dma_unmap` operation of its devices with the list of devices locked, takes
+//! its lock and looks again. The twelfth look in a row that finds a page stops the kernel
+//! (`BUG_ON(++retries > 10)` in `vfio_iommu_type1.c`). A user has both the thread that unmaps and the
+//! one whose access makes the driver pin, so nothing but this file keeps them from it.
 //!
-//! The wait is bounded. Two threads that unmap may be in the way of a pin's end: one in the
-//! operation, with the container's list of devices locked, and one that waits for the list and has
-//! the lock that unpinning takes. The first must let go for the others to go on.
+//! Why there is no twelfth look:
+//!
+//! 1. The operation runs in the thread that unmaps. The first call enters that thread for the device,
+//!    and the entry stays until the thread returns to user mode: until its unmapping is over. No pin
+//!    of the device begins while there is an entry. So a later look can only find a pin that had
+//!    begun before the first call: one of each device, since a pin is made under the state lock.
+//! 2. The operation waits for that pin to end. Its thread needs nothing but the container's lock to
+//!    end it, and the operation sleeps, so a real-time thread that unmaps does not keep it from the
+//!    processor.
+//! 3. The operation must give up at first. A second thread that unmaps may hold the container's lock
+//!    and wait for the list of devices, which is locked around the operation. Once the first thread
+//!    returns, the second gets the list and lets go of the lock.
+//! 4. That lock goes to those who wait in the order in which they came. Another thread may overtake
+//!    the first of them once; then the mutex is handed over to that one and to nobody else. So each
+//!    time that somebody gives up, the pin's thread comes nearer to its turn. The thread that gave up
+//!    comes after it, or has overtaken somebody. To get to a late round it must overtake in each
+//!    round, and there must be as many threads before the pin's. Patience doubles from round to round,
+//!    so that a pin whose thread merely lacks a processor is over by then.
+//! 5. From round [`LAST_ROUNDS`] on nothing is given up. When the operation returns, the pin is over,
+//!    and by 1 none follows. A user who has arranged for all of 4 makes its own threads wait for each
+//!    other for ever. The host goes on.
+//!
+//! Rounds are counted for the thread and not for the device, so a device that the user opens in the
+//! meantime, which may have a pin that the first call did not know of, is waited for as long as the
+//! others are. Each such device can add one round.
+//!
+//! A pin that may not begin waits, up to [`PIN_TIMEOUT`], and then fails: the device is not told to
+//! write what the container does not know of.
 
 use kernel::{
-    sync::atomic::{
-        Atomic,
-        Full,
-        Relaxed, //
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        global_lock, //
     },
-    time::Delta, //
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
 
-use crate::wait::{
-    self,
-    now,
-    Signals, //
+use crate::{
+    bindings,
+    wait::{
+        self,
+        Signals, //
+    }, //
 };
 
-/// How long nobody pins after a mapping was found pinned, in nanoseconds.
-const PAUSE: i64 = 10_000_000;
+/// How long a pin waits for mappings to end. Much memory takes seconds; the kernel calls those who
+/// wait for the pin's thread hung after twice the time.
+const PIN_TIMEOUT: Delta = Delta::from_secs(60);
 
-/// How long at most one who is about to pin waits for that.
-const PAUSE_TIMEOUT: Delta = Delta::from_millis(200);
+/// How long the first round waits for a pin to end; each other waits twice as long as the one before.
+const FIRST_PATIENCE: Delta = Delta::from_millis(100);
 
-/// How long at most a mapping's end waits for pins to end.
-const DRAIN_TIMEOUT: Delta = Delta::from_millis(100);
+/// The round from which on a pin is waited for until it ends. There must be no twelfth.
+const LAST_ROUNDS: u32 = 9;
 
 /// Time between two looks.
 const INTERVAL: Delta = Delta::from_micros(200);
 
-/// Pins of all devices that have begun and not ended.
-static PINS: Atomic<i32> = Atomic::new(0);
+/// Time between two looks, or two attempts to get memory, that nothing should depend on.
+const LONG_INTERVAL: Delta = Delta::from_millis(5);
 
-/// When a mapping was last found pinned, on the kernel's monotonic clock.
-static UNMAPPED: Atomic<i64> = Atomic::new(i64::MIN / 2);
-
-/// Runs `pin`, which pins pages and unpins them.
-pub(crate) fn with<T>(pin: impl FnOnce() -> T) -> T {
-    let is_quiet = || now().wrapping_sub(UNMAPPED.load(Relaxed)) >= PAUSE;
-    if !is_quiet() {
-        // Where mappings end all the time, this one goes on after the time-out.
-        let _ = wait::until(Signals::Ignore, INTERVAL, PAUSE_TIMEOUT, || Ok(is_quiet()));
-    }
-    PINS.fetch_add(1, Full);
-    let result = pin();
-    PINS.fetch_sub(1, Full);
-    result
+/// A thread that unmaps memory of a device, some of which was found pinned.
+struct Unmapper {
+    /// Address of the thread.
+    thread: usize,
+    /// What tells the device's [`Pins`] from others. The device may be gone: it is an address that
+    /// nobody follows.
+    device: usize,
+    /// How many times the thread was told in its system call.
+    round: u32,
 }
 
-/// Waits for the pins of a mapping that ends: the `dma_unmap` operation.
+global_lock! {
+    /// The threads that unmap, once for each device of their containers.
+    // SAFETY: `rvfio_pins_init()` initialises it when the module is loaded.
+    unsafe(uninit) static UNMAPPERS: Mutex<KVVec<Unmapper>> = KVVec::new();
+}
+
+/// Makes the module's locks; called by C code.
 ///
-/// To be called without locks that pinning takes; may take a tenth of a second.
-pub(crate) fn drain() {
-    UNMAPPED.store(now(), Relaxed);
-    let _ = wait::until(Signals::Ignore, INTERVAL, DRAIN_TIMEOUT, || {
-        Ok(PINS.load(Relaxed) == 0)
-    });
-    // From now on, for the container to come back.
-    UNMAPPED.store(now(), Relaxed);
+/// # Safety
+///
+/// To be called once, before anything else of this file is.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn rvfio_pins_init() {
+    // SAFETY: The caller vouches for that.
+    unsafe { UNMAPPERS.init() };
+}
+
+/// The pins of one device. Zeroes are a valid one.
+pub(crate) struct Pins {
+    /// Callers of [`Self::with`] who may have pages pinned. Goes up with [`UNMAPPERS`] locked.
+    outstanding: Atomic<i32>,
+}
+
+impl Pins {
+    /// Runs `pin`, which pins pages once at most and unpins them.
+    ///
+    /// While the device's mappings end, and were found pinned, this waits. Then `pin` has not run
+    /// when it fails: `EINTR` if the caller is killed, `ETIMEDOUT` after 60 seconds.
+    pub(crate) fn with<T>(&self, pin: impl FnOnce() -> T) -> Result<T> {
+        self.with_patience(PIN_TIMEOUT, pin)
+    }
+
+    /// Does [`Self::with`] with another time limit.
+    fn with_patience<T>(&self, timeout: Delta, pin: impl FnOnce() -> T) -> Result<T> {
+        wait::until(Signals::Ignore, INTERVAL, timeout, || {
+            if self.begin() {
+                return Ok(true);
+            }
+            // SAFETY: May be called in any context.
+            match unsafe { bindings::rvfio_fatal_signal_pending() } {
+                true => Err(EINTR),
+                false => Ok(false),
+            }
+        })?;
+        let result = pin();
+        self.end();
+        Ok(result)
+    }
+
+    /// Begins a pin, unless the device's mappings end.
+    fn begin(&self) -> bool {
+        let unmappers = UNMAPPERS.lock();
+        let begins = unmappers.iter().all(|entry| entry.device != self.id());
+        if begins {
+            self.outstanding.fetch_add(1, Relaxed);
+        }
+        begins
+    }
+
+    /// Ends a pin.
+    fn end(&self) {
+        self.outstanding.fetch_sub(1, Release);
+    }
+
+    /// Waits for pins of mappings that end: the `dma_unmap` operation. Returns the number of the
+    /// round, from 1.
+    ///
+    /// Until the calling thread returns to user mode no pin begins. To be called without locks that
+    /// pinning takes.
+    pub(crate) fn drain(&self) -> u32 {
+        let thread = current_thread();
+        let (round, is_new) = self.enter(thread);
+        // SAFETY: The function belongs to this module.
+        let lasts = !is_new || unsafe { bindings::rvfio_at_return(Some(leave_current)) } == 0;
+        self.wait(round);
+        if !lasts {
+            // Not a thread in a system call: nothing tells when it has unmapped. Type1 has none.
+            leave(thread);
+        }
+        round
+    }
+
+    /// Enters a thread that unmaps: no pin begins until it leaves. Returns the number of its round,
+    /// and whether the thread is new.
+    fn enter(&self, thread: usize) -> (u32, bool) {
+        loop {
+            let mut unmappers = UNMAPPERS.lock();
+            let own = |entry: &&mut Unmapper| entry.thread == thread;
+            let others = unmappers.iter_mut().filter(own).map(|entry| entry.round);
+            let before = others.max();
+            let at_least = before.unwrap_or(1);
+            let here = |entry: &&mut Unmapper| entry.device == self.id();
+            if let Some(entry) = unmappers.iter_mut().filter(own).find(here) {
+                entry.round = entry.round.saturating_add(1).max(at_least);
+                return (entry.round, false);
+            }
+            let entry = Unmapper {
+                thread,
+                device: self.id(),
+                round: at_least,
+            };
+            if unmappers.push(entry, GFP_KERNEL).is_ok() {
+                return (at_least, before.is_none());
+            }
+            drop(unmappers);
+            // As `__GFP_NOFAIL` does for a few bytes: there is nothing else to be done.
+            fsleep(LONG_INTERVAL);
+        }
+    }
+
+    /// Waits for pins to end, as long as is right for the round.
+    fn wait(&self, round: u32) {
+        let is_over = || Ok(self.outstanding.load(Acquire) == 0);
+        match patience(round) {
+            Some(timeout) => {
+                let _ = wait::until(Signals::Ignore, INTERVAL, timeout, is_over);
+            }
+            None => {
+                while wait::until(Signals::Ignore, LONG_INTERVAL, PIN_TIMEOUT, is_over).is_err() {}
+            }
+        }
+    }
+
+    /// Returns what tells the device from others.
+    fn id(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+}
+
+/// Returns how long a round waits for pins to end; `None` if it waits until they have.
+fn patience(round: u32) -> Option<Delta> {
+    let doublings = round.checked_sub(1).filter(|_| round < LAST_ROUNDS)?;
+    Some(FIRST_PATIENCE * (1i64 << doublings))
+}
+
+/// Returns the address of the calling thread.
+fn current_thread() -> usize {
+    kernel::current!().as_ptr().addr()
+}
+
+/// A thread has unmapped, whatever it was.
+fn leave(thread: usize) {
+    let mut unmappers = UNMAPPERS.lock();
+    unmappers.retain(|entry| entry.thread != thread);
+    if unmappers.is_empty() {
+        // Many may have been there at a time.
+        *unmappers = KVVec::new();
+    }
+}
+
+/// The calling thread has unmapped: it is on its way to user mode, or to its end.
+unsafe extern "C" fn leave_current() {
+    leave(current_thread());
 }
 
 #[kernel::macros::kunit_tests(rvfio_pins)]
 mod tests {
     use super::*;
+    use crate::wait::now;
 
-    #[test]
-    fn nobody_pins_right_after_a_mapping_was_found_pinned() {
-        drain();
-        let drained = now();
-        assert!(with(now) - drained >= PAUSE);
-        let quiet = now();
-        with(|| ());
-        assert!(now() - quiet < PAUSE_TIMEOUT.as_nanos());
+    /// Threads; none has such an address.
+    const ONE: usize = 1;
+    const OTHER: usize = 2;
+
+    const MOMENT: Delta = Delta::from_millis(5);
+
+    fn pins() -> Pins {
+        Pins {
+            outstanding: Atomic::new(0),
+        }
+    }
+
+    fn time_of(work: impl FnOnce()) -> i64 {
+        let begun = now();
+        work();
+        now() - begun
     }
 
     #[test]
-    fn a_pin_that_does_not_end_is_not_waited_for_forever() {
-        let (begun, ended) = with(|| {
-            let begun = now();
-            drain();
-            (begun, now())
-        });
-        assert!(ended - begun >= DRAIN_TIMEOUT.as_nanos());
-        // And with none there is nothing to wait for.
-        let begun = now();
-        drain();
-        assert!(now() - begun < DRAIN_TIMEOUT.as_nanos());
+    fn no_pin_begins_until_all_have_unmapped() {
+        let (here, elsewhere) = (pins(), pins());
+        assert_eq!(here.enter(ONE), (1, true));
+        assert_eq!(here.enter(OTHER), (1, true));
+        for thread in [ONE, OTHER] {
+            assert_eq!(
+                here.with_patience(MOMENT, || panic!("pinned")),
+                Err::<(), _>(ETIMEDOUT)
+            );
+            // Those of another container are not concerned.
+            assert_eq!(elsewhere.with_patience(MOMENT, || 5), Ok(5));
+            leave(thread);
+        }
+        assert_eq!(here.with_patience(MOMENT, || 6), Ok(6));
+        assert_eq!(here.outstanding.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn rounds_are_those_of_the_thread() {
+        let (first, second) = (pins(), pins());
+        for round in 1..=3 {
+            assert_eq!(first.enter(ONE), (round, round == 1));
+            assert_eq!(second.enter(ONE), (round, false));
+        }
+        // One that was opened meanwhile.
+        let third = pins();
+        assert_eq!(third.enter(ONE), (3, false));
+        assert_eq!(first.enter(ONE), (4, false));
+        assert_eq!(third.enter(ONE), (4, false));
+        assert_eq!(first.enter(OTHER), (1, true));
+        leave(ONE);
+        assert_eq!(first.enter(OTHER), (2, false));
+        assert_eq!(first.enter(ONE), (1, true));
+        leave(ONE);
+        leave(OTHER);
+    }
+
+    #[test]
+    fn patience_doubles_and_has_no_end_at_last() {
+        assert_eq!(patience(1), Some(FIRST_PATIENCE));
+        for round in 2..LAST_ROUNDS {
+            let before = patience(round - 1).map(|time| time.as_nanos() * 2);
+            assert_eq!(patience(round).map(Delta::as_nanos), before);
+        }
+        for round in [LAST_ROUNDS, LAST_ROUNDS + 1, u32::MAX] {
+            assert_eq!(patience(round), None);
+        }
+        // With one more for a device that was opened meanwhile.
+        assert!(LAST_ROUNDS < 11);
+    }
+
+    #[test]
+    fn a_pin_that_had_begun_is_waited_for() {
+        let pins = pins();
+        assert!(time_of(|| pins.wait(1)) < FIRST_PATIENCE.as_nanos());
+        assert!(pins.begin());
+        assert!(time_of(|| pins.wait(1)) >= FIRST_PATIENCE.as_nanos());
+        assert!(time_of(|| pins.wait(2)) >= 2 * FIRST_PATIENCE.as_nanos());
+        pins.end();
+        assert!(time_of(|| pins.wait(LAST_ROUNDS)) < FIRST_PATIENCE.as_nanos());
+    }
+
+    #[test]
+    fn a_kernel_thread_that_unmaps_does_not_stay() {
+        let pins = pins();
+        assert_eq!(pins.drain(), 1);
+        assert_eq!(pins.drain(), 1);
+        assert_eq!(pins.with_patience(MOMENT, || 5), Ok(5));
     }
 }

@@ -62,8 +62,10 @@ static struct notifier_block sleep_notifier = {
 /* Begin and end of rvfio.ko, whose crates have no module!. */
 static int __init rvfio_init(void)
 {
-	int ret = rvfio_leaks_watch();
+	int ret;
 
+	rvfio_pins_init();
+	ret = rvfio_leaks_watch();
 	if (ret)
 		return ret;
 	ret = register_pm_notifier(&sleep_notifier);
@@ -77,5 +79,6 @@ static void __exit rvfio_exit(void)
 {
 	unregister_pm_notifier(&sleep_notifier);
 	rvfio_leaks_unwatch();
+	rvfio_at_return_synchronize();
 }
 module_exit(rvfio_exit);

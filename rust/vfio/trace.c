@@ -33,10 +33,10 @@ void rvfio_trace_private_dma(struct device *dev, s64 microseconds, int error)
 	trace_rvfio_private_dma(dev, microseconds, error);
 }
 
-void rvfio_trace_unmap(struct device *dev, u64 iova, u64 bytes,
+void rvfio_trace_unmap(struct device *dev, u64 iova, u64 bytes, u32 round,
 		       s64 microseconds)
 {
-	trace_rvfio_unmap(dev, iova, bytes, microseconds);
+	trace_rvfio_unmap(dev, iova, bytes, round, microseconds);
 }
 
 void rvfio_trace_refused(struct device *dev, u8 bar, u64 offset, u64 value,

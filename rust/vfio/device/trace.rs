@@ -93,10 +93,11 @@ pub(crate) fn private_dma(dev: &device::Device, time: Delta, result: Result) {
     unsafe { rvfio_trace_private_dma(raw(dev), time.as_micros_ceil(), error) };
 }
 
-/// Emits the event of a mapping that was found pinned; its end waited for `time`.
-pub(crate) fn unmap(dev: &device::Device, iova: u64, bytes: u64, time: Delta) {
+/// Emits the event of a mapping that was found pinned for the `round`th time; its end waited for
+/// `time`.
+pub(crate) fn unmap(dev: &device::Device, iova: u64, bytes: u64, round: u32, time: Delta) {
     // SAFETY: The device is valid for the life of `dev`.
-    unsafe { rvfio_trace_unmap(raw(dev), iova, bytes, time.as_micros_ceil()) };
+    unsafe { rvfio_trace_unmap(raw(dev), iova, bytes, round, time.as_micros_ceil()) };
 }
 
 /// Emits the event of a register write that failed.

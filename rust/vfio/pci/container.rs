@@ -23,6 +23,7 @@ use kernel::{
 };
 use migration::iova::{
     IovaRange,
+    PageRange,
     PAGE_SIZE, //
 };
 
@@ -35,8 +36,7 @@ use crate::{
         DirtyScope,
         Host,
         Moment, //
-    },
-    pins, //
+    }, //
 };
 
 /// Bits of a page's address.
@@ -48,13 +48,19 @@ const IOVA_BITS: u32 = 57;
 /// Pages pinned in one call; the VFIO core allows 512.
 const CHUNK: usize = 32;
 
+/// Pages that are marked in one call at most, 16 MiB: the device's lock is held for as long as the
+/// container takes.
+const MARKED_PAGES: u64 = 4096;
+
 impl CoreDevice {
     /// Tells the user's container, and whoever traces, that the device is about to write `range`.
     ///
     /// To be called before the device is told to write. What the user has not mapped for the device
-    /// to write cannot be written, and the container is not told of it. Other errors, such as
-    /// `ENOMEM`, or `ENODEV` if no user has the device open, mean that the container does not know:
-    /// the device must not write then.
+    /// to write cannot be written, and the container is not told of it. Any error means that the
+    /// container does not know of all pages: the device must not write then. `E2BIG` if `range` has
+    /// more than 4096 pages of 4096 bytes: mark it in parts. `ENODEV` if no user has the device open;
+    /// `EINTR` if the caller is killed and `ETIMEDOUT` after 60 seconds while the user undoes
+    /// mappings; what type1 says, such as `ENOMEM`.
     pub fn mark_writing(&self, range: IovaRange) -> Result {
         self.mark_written(range)?;
         trace::dirty(Host::as_ref(self), range);
@@ -66,7 +72,7 @@ impl CoreDevice {
     /// To be called when the device has done what [`CoreDevice::mark_writing`] announced: the client
     /// may have asked, and copied the pages, in between. Errors as there.
     pub fn mark_written(&self, range: IovaRange) -> Result {
-        let pages = range.pages();
+        let pages = pages_to_mark(range)?;
         let mut at = pages.first();
         while at <= pages.last() {
             let count = (pages.last() - at + 1).min(CHUNK as u64);
@@ -107,13 +113,15 @@ impl CoreDevice {
             return self.scope().set(DirtyScope::NotAsked);
         }
         // One after the other, but with one wait for mappings that end.
-        let found = pins::with(|| {
+        let found = self.pins().with(|| {
             places().find_map(|iova| match self.pin_now(iova, 1, IOMMU_READ) {
                 Ok(()) => Some(DirtyScope::Written),
                 Err(error) if has_no_pins(error) => Some(DirtyScope::NotAsked),
                 Err(_) => None,
             })
         });
+        // If no pin may begin, nothing was looked at, and the next call looks.
+        let found = found.ok().flatten();
         self.scope().set(found.unwrap_or(DirtyScope::Everything));
     }
 
@@ -130,7 +138,8 @@ impl CoreDevice {
     /// Pins and unpins up to [`CHUNK`] pages at `iova`.
     fn pin(&self, iova: u64, count: u64) -> Result {
         self.check_open()?;
-        pins::with(|| self.pin_now(iova, count, IOMMU_READ | IOMMU_WRITE))
+        self.pins()
+            .with(|| self.pin_now(iova, count, IOMMU_READ | IOMMU_WRITE))?
     }
 
     /// Does [`CoreDevice::pin`] at once, for pages that the device may access so.
@@ -148,6 +157,15 @@ impl CoreDevice {
         // SAFETY: These pages were just pinned.
         unsafe { bindings::vfio_unpin_pages(vdev, iova, pinned) };
         Ok(())
+    }
+}
+
+/// Returns the pages of a range that is to be marked; `E2BIG` if they are too many for one call.
+fn pages_to_mark(range: IovaRange) -> Result<PageRange> {
+    let pages = range.pages();
+    match pages.count() {
+        0..=MARKED_PAGES => Ok(pages),
+        _ => Err(E2BIG),
     }
 }
 
@@ -173,4 +191,23 @@ fn places() -> impl Iterator<Item = u64> {
     (PAGE_SHIFT..IOVA_BITS)
         .map(|shift| 1 << shift)
         .flat_map(|power: u64| [power - PAGE_SIZE, power])
+}
+
+#[kernel::macros::kunit_tests(rvfio_container)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_marked_in_one_call_is_bounded() -> Result {
+        let most = MARKED_PAGES * PAGE_SIZE;
+        let pages =
+            |start, len| -> Result<u64> { Ok(pages_to_mark(IovaRange::new(start, len)?)?.count()) };
+        assert_eq!(pages(0, 1), Ok(1));
+        assert_eq!(pages(PAGE_SIZE, most), Ok(MARKED_PAGES));
+        // One page more, half of it at either end.
+        assert_eq!(pages(PAGE_SIZE / 2, most), Err(E2BIG));
+        assert_eq!(pages(0, most + 1), Err(E2BIG));
+        assert_eq!(pages(0, u64::MAX), Err(E2BIG));
+        Ok(())
+    }
 }

@@ -41,7 +41,8 @@ use crate::{
         Budget,
         Level,
         Logs, //
-    }, //
+    },
+    pins::Pins, //
 };
 
 /// Number of standard base address registers.
@@ -74,6 +75,8 @@ pub struct CoreDevice {
     is_open: Atomic<bool>,
     /// What is known of the container's dirty pages.
     scope: Scope,
+    /// Pages that are pinned for the moment.
+    pins: Pins,
     /// Whether the device reaches its user's memory. Held by whoever exchanges its domain: a pass of
     /// the driver's, under the state lock, and an iommufd, which may take long to pin memory and is
     /// then waited for by passes alone.
@@ -153,6 +156,11 @@ impl CoreDevice {
     /// Returns the way to the user's memory.
     pub(super) fn attachment(&self) -> &Mutex<Attachment> {
         &self.attachment
+    }
+
+    /// Returns what pins the device's pages.
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// Returns the PCI function's C structure.

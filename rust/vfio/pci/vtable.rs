@@ -14,8 +14,7 @@ use super::{
 };
 use crate::{
     bindings,
-    device::trace,
-    pins, //
+    device::trace, //
 };
 
 impl<T: Variant> Pci<T> {
@@ -50,8 +49,8 @@ unsafe extern "C" fn dma_unmap(vdev: *mut bindings::vfio_device, iova: u64, leng
     // SAFETY: The caller vouches for the device.
     let core = unsafe { CoreDevice::from_raw(vdev.cast()) };
     let begun = Instant::<Monotonic>::now();
-    pins::drain();
-    trace::unmap(core.as_ref(), iova, length, begun.elapsed());
+    let round = core.pins().drain();
+    trace::unmap(core.as_ref(), iova, length, round, begun.elapsed());
 }
 
 #[cfg(CONFIG_IOMMUFD)]

@@ -132,7 +132,8 @@ class Container:
         group = os.open(f"/dev/vfio/{number}", os.O_RDWR | os.O_CLOEXEC)
         self.groups.append(group)
         fcntl.ioctl(group, GROUP_SET_CONTAINER, struct.pack("i", self.fd))
-        fcntl.ioctl(self.fd, SET_IOMMU, self.kind)
+        if len(self.groups) == 1:
+            fcntl.ioctl(self.fd, SET_IOMMU, self.kind)
         name = ctypes.create_string_buffer(os.path.basename(path).encode())
         return fcntl.ioctl(group, GROUP_GET_DEVICE_FD, name)
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How often type1 finds pages pinned in one mapping that it undoes: the twelfth time stops the host.
+
+A trace event tells of each time.
+"""
+
+import contextlib
+import os
+import time
+from collections import Counter
+
+import pytest
+
+import migration2018 as m
+from edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY, Edu
+from trace_events import INSTANCE
+from vfio import COMMAND_MASTER, Container, Device, Memory
+
+pytestmark = [pytest.mark.container, pytest.mark.physical]
+
+SECONDS = 30
+
+# A pin may have begun when the unmapping does. Its end may be given up once or twice, since others
+# keep the container's lock by mapping.
+MOST_ROUNDS = 4
+
+NEAR, FAR = 0, 4 << 30
+
+
+class User(Device):
+    """A device whose transfers reach no memory, and so no mapping that has ended."""
+
+    def __init__(self, bdf, space):
+        super().__init__(bdf, space)
+        self.enable(0, clear=COMMAND_MASTER)
+        self.edu = Edu(self)
+        self.region = m.Region(self)
+
+    def close(self):
+        self.region.close()
+        super().close()
+
+    def pin(self):
+        """Has the driver pin pages at address 0, by all that makes it do so."""
+        if not self.edu.read64(DMA_COMMAND) & RUN:
+            self.edu.start(BUFFER, NEAR + m.PAGE // 2, BUFFER_SIZE, TO_MEMORY)
+        for state in (m.SETUP, m.PRECOPY, m.CANCELLED):
+            self.region.state = state
+
+
+@contextlib.contextmanager
+def counted(bdf):
+    """Counts how often mappings are found pinned; the value tells how often since it told last."""
+    INSTANCE.mkdir()
+    try:
+        (INSTANCE / "events/rvfio/rvfio_unmap/enable").write_text("1", encoding="ascii")
+        pipe = os.open(INSTANCE / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+        def rounds():
+            text = b""
+            with contextlib.suppress(BlockingIOError):
+                while found := os.read(pipe, 1 << 16):
+                    text += found
+            return text.count(b" rvfio_unmap: %s iova=0x0 " % bdf.encode())
+
+        yield rounds
+        os.close(pipe)
+    finally:
+        os.rmdir(INSTANCE)
+
+
+@contextlib.contextmanager
+def processes(works):
+    """Runs each function over and over in a process of its own, until the body is left."""
+    pids = []
+    try:
+        for work in works:
+            pid = os.fork()
+            if not pid:
+                try:
+                    while True:
+                        work()
+                finally:
+                    os._exit(1)
+            pids.append(pid)
+        yield
+        for pid in pids:
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), "a part of the load has failed"
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, 9)
+                os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def real_time():
+    """Gives the caller what it wants of the processor."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def keep_busy(space, memory):
+    """Keeps the container's lock for as long as it takes to map much memory."""
+    space.map(memory.address, FAR, memory.size)
+    space.unmap(FAR, memory.size)
+
+
+def test_one_unmapping_is_not_kept_up(all_bdfs, count):
+    """Two containers, both with a load and pins, one whose memory is unmapped and mapped again."""
+    near, far = Memory(16 * m.PAGE), Memory(256 << 20)
+    spaces = Container(), Container()
+    found = Counter()
+    with contextlib.ExitStack() as stack:
+        users = [stack.enter_context(User(bdf, spaces[number == 1]))
+                 for number, bdf in enumerate(all_bdfs)]
+        for space in spaces:
+            space.map(near.address, NEAR, near.size)
+        rounds = stack.enter_context(counted(all_bdfs[0]))
+        load = [lambda space=space: keep_busy(space, far) for space in spaces]
+        with processes(load + [user.pin for user in users]), real_time():
+            end = time.monotonic() + SECONDS
+            while time.monotonic() < end:
+                spaces[0].unmap(NEAR, near.size)
+                found[rounds()] += 1
+                assert max(found) <= MOST_ROUNDS, found
+                spaces[0].map(near.address, NEAR, near.size)
+        for user in users:
+            user.edu.wait_transfer()
+            assert user.edu.factorial(5) == 120
+    count(f"unmapped {found.total()} times, found pinned so often each: {dict(found)}")
+    assert max(found) >= 1, "nothing was ever pinned"
