@@ -55,8 +55,8 @@ struct Saving {
     writer: Writer,
     /// The staged bytes could be had only after the device stopped.
     staged_stopped: bool,
-    /// Not all that can go while the device runs has gone once.
-    first_round: bool,
+    /// Bytes that could go when the image began and did not go yet.
+    initial: u64,
 }
 
 /// An image that is being taken.

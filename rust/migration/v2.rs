@@ -35,9 +35,10 @@ pub enum Found<'a> {
 /// Estimates for `VFIO_MIG_GET_PRECOPY_INFO`, in bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PrecopyInfo {
-    /// What has to go before it makes sense to stop.
+    /// What was there when the image began and did not go yet: it should go before the device is
+    /// stopped. Reaches 0 however much the device changes meanwhile, and stays there.
     pub initial_bytes: u64,
-    /// What has changed since it went.
+    /// All else that can go: what has changed since.
     pub dirty_bytes: u64,
 }
 
@@ -107,6 +108,7 @@ pub fn is_readable<D: Device>(engine: &Engine<D>, host: &D::Host, session: u64) 
 
 /// Returns what is left to go while the device runs.
 ///
+/// There is never new initial data, so `VFIO_PRECOPY_INFO_REINIT` is not for this protocol's flags.
 /// `EINVAL` outside of the pre-copy states, as the uAPI wants it for any other state; `ENODEV` when
 /// the session has ended and the pre-copy is another's.
 pub fn precopy_info<D: Device>(
@@ -119,15 +121,9 @@ pub fn precopy_info<D: Device>(
     }
     admit(engine, session)?;
     let left = engine.pending(host).precopy_only;
-    Ok(if engine.is_first_round() {
-        PrecopyInfo {
-            initial_bytes: left,
-            dirty_bytes: 0,
-        }
-    } else {
-        PrecopyInfo {
-            initial_bytes: 0,
-            dirty_bytes: left,
-        }
+    let initial_bytes = engine.initial().min(left);
+    Ok(PrecopyInfo {
+        initial_bytes,
+        dirty_bytes: left - initial_bytes,
     })
 }

@@ -10,6 +10,7 @@ use super::{
     Engine,
     Loading,
     Mode,
+    Pending,
     Protocol,
     Saving, //
 };
@@ -148,11 +149,13 @@ impl<D: Device> Engine<D> {
         let buffer = self.buffer.take().ok_or(ENOMEM)?;
         let writer = Writer::with(buffer, self.device.identity(), None)?;
         self.sessions = self.sessions.wrapping_add(1);
-        Ok(Saving {
+        let mut saving = Saving {
             writer,
             staged_stopped: false,
-            first_round: true,
-        })
+            initial: 0,
+        };
+        saving.initial = Pending::of(&saving, &self.device, host).precopy_only;
+        Ok(saving)
     }
 
     /// Moves the image under way to another saving state.

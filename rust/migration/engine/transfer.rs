@@ -6,7 +6,8 @@ use kernel::prelude::*;
 
 use super::{
     Engine,
-    Mode, //
+    Mode,
+    Saving, //
 };
 use crate::{
     device::{
@@ -44,6 +45,29 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Returns what is left of the image under way.
+    pub(super) fn of<D: Device>(saving: &Saving, device: &D, host: &D::Host) -> Self {
+        // CAST: a section's length and a small constant.
+        let staged = saving.writer.staged().len() as u64;
+        let mut pending = Self::default();
+        if saving.staged_stopped {
+            pending.postcopy_only = staged;
+        } else {
+            pending.precopy_only = staged;
+        }
+        if saving.writer.ended() {
+            return pending;
+        }
+        let left = device.remaining(host);
+        pending.precopy_only = pending.precopy_only.saturating_add(framed(left.running));
+        pending.postcopy_only = pending
+            .postcopy_only
+            .saturating_add(framed(left.stopped))
+            // CAST: a small constant.
+            .saturating_add(END_LEN as u64);
+        pending
+    }
+
     /// Returns all that is left, in bytes.
     pub fn total(&self) -> u64 {
         self.precopy_only
@@ -80,28 +104,18 @@ impl<D: Device> Sink for Load<'_, D> {
 impl<D: Device> Engine<D> {
     /// Returns what is left of the image; nothing where none is being produced.
     pub fn pending(&self, host: &D::Host) -> Pending {
-        let Some(saving) = self.mode.saving() else {
-            return Pending::default();
-        };
-        // CAST: a section's length and a small constant.
-        let staged = saving.writer.staged().len() as u64;
-        let mut pending = Pending::default();
-        if saving.staged_stopped {
-            pending.postcopy_only = staged;
-        } else {
-            pending.precopy_only = staged;
+        match self.mode.saving() {
+            Some(saving) => Pending::of(saving, &self.device, host),
+            None => Pending::default(),
         }
-        if saving.writer.ended() {
-            return pending;
-        }
-        let left = self.device.remaining(host);
-        pending.precopy_only = pending.precopy_only.saturating_add(framed(left.running));
-        pending.postcopy_only = pending
-            .postcopy_only
-            .saturating_add(framed(left.stopped))
-            // CAST: a small constant.
-            .saturating_add(END_LEN as u64);
-        pending
+    }
+
+    /// Returns how much of what could go when the image began did not go yet, in bytes.
+    ///
+    /// It only ever goes down, by what goes out in pre-copy, and to 0 when nothing is left for now.
+    /// 0 where no image is being produced.
+    pub fn initial(&self) -> u64 {
+        self.mode.saving().map_or(0, |saving| saving.initial)
     }
 
     /// Returns the next bytes of the image, at least one; none means nothing now while the device
@@ -133,8 +147,10 @@ impl<D: Device> Engine<D> {
         let more = saving
             .writer
             .section(|payload| device.save(host, phase, payload))?;
-        if !more && phase == Phase::Stopped {
-            saving.writer.end()?;
+        match (more, phase) {
+            (false, Phase::Stopped) => saving.writer.end()?,
+            (false, Phase::Running) => saving.initial = 0,
+            (true, _) => {}
         }
         saving.staged_stopped = phase == Phase::Stopped;
         Ok(())
@@ -150,8 +166,10 @@ impl<D: Device> Engine<D> {
         let count = count.min(saving.writer.staged().len());
         let before = saving.writer.finished();
         saving.writer.drain(count);
-        if saving.writer.staged().is_empty() && self.device.remaining(host).running.sections == 0 {
-            saving.first_round = false;
+        // CAST: a section's length.
+        saving.initial = saving.initial.saturating_sub(count as u64);
+        if saving.initial != 0 && Pending::of(saving, &self.device, host).precopy_only == 0 {
+            saving.initial = 0;
         }
         if !before && saving.writer.finished() {
             self.counters.images_saved = self.counters.images_saved.saturating_add(1);
@@ -184,12 +202,6 @@ impl<D: Device> Engine<D> {
             filled = filled.saturating_add(count);
         }
         Ok(filled)
-    }
-
-    /// Returns whether an image is being produced of which not all that can go while the device runs
-    /// has gone once.
-    pub fn is_first_round(&self) -> bool {
-        self.mode.saving().is_some_and(|saving| saving.first_round)
     }
 
     /// Returns about how many bytes are to be moved to save the device: what is left of the image

@@ -152,6 +152,17 @@ def test_initial_bytes_that_were_0_stay_0(guest, rng):
         assert file.precopy_info() == (0, 0, 28 + 4096)
 
 
+def test_initial_bytes_reach_0_while_the_guest_keeps_the_device_dirty(guest, rng):
+    with guest.v2.set(v2.PRE_COPY) as file:
+        sent = 0
+        while sent < 2 * IMAGE_PRECOPY:
+            sent += len(file.read(1500))
+            guest.fill(rng.randbytes(4096))
+            flags, initial, dirty = file.precopy_info()
+            assert (flags, initial) == (0, max(IMAGE_PRECOPY - sent, 0))
+            assert initial + dirty >= 28 + 4096
+
+
 @pytest.mark.physical
 def test_initial_bytes_wait_for_a_transfer(guest):
     guest.edu.start(edu.BUFFER, guest.IOVA, 4096, edu.TO_MEMORY)

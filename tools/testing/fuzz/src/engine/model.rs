@@ -41,6 +41,8 @@ pub(super) struct Model {
     saved: Saved,
     /// Bytes of the image that were given in the session under way.
     given: (Option<u64>, usize),
+    /// What `initial_bytes` was last, and in which session.
+    initial: (u64, u64),
     /// No fault has been injected yet.
     healthy: bool,
     /// The highest session seen.
@@ -57,6 +59,7 @@ impl Model {
                 whole: false,
             },
             given: (None, 0),
+            initial: (0, 0),
             healthy: true,
             sessions: 0,
         }
@@ -137,7 +140,7 @@ impl Model {
         assert_eq!(engine.dirty_tracker().is_some(), engine.log().is_tracking());
         assert!(!engine.is_loaded() || state == State::Resuming);
         assert!(!engine.is_saved() || state.is_saving());
-        assert!(!engine.is_first_round() || state.is_saving());
+        assert!(engine.initial() == 0 || state.is_saving());
         assert!(engine.data_size(&self.side.host) > 0);
         let pending = engine.pending(&self.side.host);
         assert!(state.is_saving() || pending.total() == 0);
@@ -248,6 +251,12 @@ impl Model {
                 let info = v2::precopy_info(engine, host, session);
                 let precopy = matches!(engine.state(), State::PreCopy | State::PreCopyP2p);
                 assert!(precopy || info == Err(EINVAL));
+                if let Ok(info) = info {
+                    let left = info.initial_bytes + info.dirty_bytes;
+                    assert_eq!(left, engine.pending(host).precopy_only);
+                    assert!(info.initial_bytes <= self.initial.1 || self.initial.0 != session);
+                    self.initial = (session, info.initial_bytes);
+                }
             }
             Step::Get2018(field) => {
                 let field = Field::ALL[usize::from(field) % Field::ALL.len()];

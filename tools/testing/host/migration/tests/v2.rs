@@ -482,6 +482,31 @@ fn initial_bytes_that_were_nothing_never_come_back() {
 }
 
 #[test]
+fn initial_bytes_reach_nothing_while_the_guest_keeps_the_device_dirty() {
+    for state in [State::PreCopy, State::PreCopyP2p] {
+        for count in [7, 10, 99, 1000] {
+            let (mut user, session) = User::at(state, None);
+            let session = session.unwrap();
+            let start = user.info(session).unwrap().initial_bytes;
+            assert!(start > MEMORY as u64);
+            let mut sent = 0;
+            for round in 0..2000usize {
+                sent += user.read(session, count).unwrap().len() as u64;
+                // All that was sent is to be sent again.
+                for chunk in 0..MEMORY.div_ceil(CHUNK) {
+                    user.engine.device_mut().poke(chunk * CHUNK, round as u8);
+                }
+                let info = user.info(session).unwrap();
+                assert_eq!(info.initial_bytes, start.saturating_sub(sent), "{state}");
+                let left = user.engine.pending(&user.host).precopy_only;
+                assert_eq!(info.initial_bytes + info.dirty_bytes, left);
+                assert_ne!(left, 0, "there is always more");
+            }
+        }
+    }
+}
+
+#[test]
 fn data_size_is_exact_and_never_nothing() {
     let image = image();
     for state in State::ALL {
