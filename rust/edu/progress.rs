@@ -89,7 +89,7 @@ impl Loaded {
     }
 
     /// Returns the registers of an image that has ended; `EINVAL` where something is missing.
-    pub(crate) fn end(&mut self) -> Result<RegisterState> {
-        self.registers.take().filter(|_| self.buffer).ok_or(EINVAL)
+    pub(crate) fn end(&self) -> Result<RegisterState> {
+        self.registers.filter(|_| self.buffer).ok_or(EINVAL)
     }
 }

@@ -137,12 +137,15 @@ pub trait Device {
     ///
     /// Memory may be applied to the device at once, registers are to be kept until
     /// [`Device::load_end`]. `EINVAL` for content that the device cannot have, `EOPNOTSUPP` for a
-    /// section type that it does not know (the engine then skips an optional one).
+    /// section type that it does not know (the engine then skips an optional one). `EINTR` or
+    /// `ERESTARTSYS` for a signal: the section will come again, and is to be taken then as if it
+    /// had never come. A device that cannot promise that returns another error.
     fn load(&mut self, host: &Self::Host, section: &Section<'_>) -> Result;
 
     /// The image is complete and verified: applies it, the device stays stopped.
     ///
-    /// What needs the guest's interrupts or bus mastering waits for [`Device::resume`].
+    /// What needs the guest's interrupts or bus mastering waits for [`Device::resume`]. `EINTR` or
+    /// `ERESTARTSYS` for a signal, as with [`Device::load`].
     fn load_end(&mut self, host: &Self::Host) -> Result;
 
     /// Reports each range of guest memory that the device may still write without a new command.

@@ -35,7 +35,10 @@ pub use status::{
     Counters,
     Status, //
 };
-pub use transfer::Pending;
+pub use transfer::{
+    Pending,
+    Taken, //
+};
 
 /// A way in which a client asks for a migration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,6 +67,17 @@ struct Saving {
 struct Loading {
     /// Verifies it.
     reader: Reader,
+    /// The buffer of a migration region of which only a part was taken.
+    partial: Option<Partial>,
+}
+
+/// A buffer of a migration region of which only a part was taken.
+#[derive(Clone, Copy, Debug)]
+struct Partial {
+    /// Bytes in the buffer.
+    size: usize,
+    /// How many of them were taken.
+    taken: usize,
 }
 
 /// The device's state, and what exists only in that state.

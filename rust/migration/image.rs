@@ -24,6 +24,7 @@ pub use payload::{
     Payload, //
 };
 pub use reader::{
+    Halt,
     Reader,
     Sink, //
 };

@@ -25,7 +25,10 @@ use crate::{
         Protocol, //
     },
     state::State,
-    window::Side, //
+    window::{
+        Progress,
+        Side, //
+    }, //
 };
 use layout::{
     Field,
@@ -111,8 +114,14 @@ impl Kabi2018 {
     ///
     /// `EINVAL` as for [`Kabi2018::read`], for a field that is read-only, and for a value that is out
     /// of range or does not fit the state; nothing has changed then. `EBUSY` when another protocol
-    /// owns the device. An action returns the device's errors.
-    pub fn write<D: Device>(&mut self, side: Side<'_, D>, offset: usize, bytes: &[u8]) -> Result {
+    /// owns the device. An action returns the device's errors. After [`Progress::More`], and where a
+    /// signal interrupted it, the same write goes on.
+    pub fn write<D: Device>(
+        &mut self,
+        side: Side<'_, D>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<Progress> {
         self.follow(side.engine);
         let access = layout::decode(offset, bytes.len())?;
         self.write_access(side, access, bytes)

@@ -15,6 +15,7 @@ use crate::{
     region_v1::RegionV1,
     window::{
         DataWindow,
+        Progress,
         Side, //
     }, //
 };
@@ -110,6 +111,8 @@ impl<D: Device> Migratable<D> {
 
     /// The client writes the header of a migration region; see [`Kabi2018::write`] and
     /// [`RegionV1::write`].
+    ///
+    /// After [`Progress::More`] the write is to be repeated, as often as it takes.
     pub fn region_write(
         &mut self,
         region: Region,
@@ -117,7 +120,7 @@ impl<D: Device> Migratable<D> {
         window: &dyn DataWindow,
         offset: usize,
         bytes: &[u8],
-    ) -> Result {
+    ) -> Result<Progress> {
         let side = Side {
             engine: &mut self.engine,
             host,

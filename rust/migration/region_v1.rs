@@ -28,7 +28,10 @@ use crate::{
         Protocol, //
     },
     state::State,
-    window::Side, //
+    window::{
+        Progress,
+        Side, //
+    }, //
 };
 
 /// Bytes of the header.
@@ -160,13 +163,14 @@ impl RegionV1 {
     ///
     /// `EINVAL` for anything but one whole field that may be written, and for a value that is out of
     /// range or does not fit the state; nothing has changed then. `EBUSY` when another protocol owns
-    /// the device. An action returns the device's errors.
+    /// the device. An action returns the device's errors. After [`Progress::More`], and where a
+    /// signal interrupted it, the same write goes on.
     pub fn write<D: Device>(
         &mut self,
         mut side: Side<'_, D>,
         offset: usize,
         bytes: &[u8],
-    ) -> Result {
+    ) -> Result<Progress> {
         self.follow(side.engine);
         match Field::at(offset, bytes.len())? {
             Field::DeviceState => {
@@ -174,7 +178,7 @@ impl RegionV1 {
                 let target = decode(value)?;
                 side.engine.set_state(side.host, PROTOCOL, target)?;
                 self.buffer = None;
-                Ok(())
+                Ok(Progress::Done)
             }
             Field::DataSize => {
                 let size = u64::from_le_bytes(bytes.try_into().map_err(|_| EINVAL)?);
@@ -185,7 +189,7 @@ impl RegionV1 {
                 }
                 side.load(size)
             }
-            Field::Reserved => Ok(()),
+            Field::Reserved => Ok(Progress::Done),
             Field::PendingBytes | Field::DataOffset => Err(EINVAL),
         }
     }

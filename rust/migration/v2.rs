@@ -88,15 +88,17 @@ pub fn consume<D: Device>(
     Ok(())
 }
 
-/// Takes the next bytes of an image; see [`Engine::write`]. `ENODEV` when the session has ended.
+/// Takes the next bytes of an image, up to the end of a section, and returns how many.
+///
+/// Errors as [`Engine::write`]; `ENODEV` when the session has ended.
 pub fn write<D: Device>(
     engine: &mut Engine<D>,
     host: &D::Host,
     session: u64,
     bytes: &[u8],
-) -> Result {
+) -> Result<usize> {
     admit(engine, session)?;
-    engine.write(host, bytes)
+    Ok(engine.write(host, bytes)?.bytes)
 }
 
 /// Returns whether a read of the data file returns at once: bytes, the end or an error.

@@ -38,6 +38,18 @@ pub trait DataWindow {
     fn write(&self, offset: usize, bytes: &[u8]) -> Result;
 }
 
+/// Whether an access to a migration region's header has done all that it is to do.
+#[must_use]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// It has.
+    Done,
+    /// The device was given a section of an image and others are left: the same access goes on.
+    ///
+    /// Whoever holds the device's lock lets others have it in between.
+    More,
+}
+
 /// One side of a migration: the device, and the data section that its state moves through.
 pub struct Side<'a, D: Device> {
     /// The engine.
@@ -97,20 +109,26 @@ impl<D: Device> Side<'_, D> {
         Ok(count)
     }
 
-    /// Takes the first `size` bytes of the data section as the next bytes of the image.
+    /// Takes the first `size` bytes of the data section as the next bytes of the image, up to the
+    /// end of a section of it.
     ///
-    /// Errors as [`Engine::write`], and those of the section.
-    pub(crate) fn load(&mut self, size: u64) -> Result {
+    /// Errors as [`Engine::write`], and those of the data section, by which nothing is refused.
+    /// After [`Progress::More`], and after an error that is no refusal, the next call with this
+    /// `size` goes on where this one ended; `EINVAL` for another size until then.
+    pub(crate) fn load(&mut self, size: u64) -> Result<Progress> {
         let size = usize::try_from(size)?;
         let mut bounce = [0; BOUNCE];
-        for offset in (0..size).step_by(BOUNCE) {
-            let count = (size - offset).min(BOUNCE);
-            let bytes = bounce.get_mut(..count).ok_or(EINVAL)?;
-            if let Err(error) = self.window.read(offset, bytes) {
-                return self.engine.interrupt(self.host, error);
+        let mut taken = self.engine.taken_of(size)?;
+        while taken < size {
+            let bytes = bounce.get_mut(..BOUNCE.min(size - taken)).ok_or(EINVAL)?;
+            self.window.read(taken, bytes)?;
+            let now = self.engine.write(self.host, bytes)?;
+            taken = taken.checked_add(now.bytes).ok_or(EINVAL)?;
+            self.engine.set_taken_of(size, taken);
+            if now.section && taken < size {
+                return Ok(Progress::More);
             }
-            self.engine.write(self.host, bytes)?;
         }
-        Ok(())
+        Ok(Progress::Done)
     }
 }

@@ -66,7 +66,10 @@ use crate::{
     data_section::DataSection,
     debugfs::Directory,
     dev_warn_ratelimited,
-    lock::lock_name, //
+    lock::{
+        lock_killable,
+        lock_name, //
+    }, //
 };
 
 pub use self::flavour::Protocols;
@@ -91,7 +94,7 @@ pub(crate) struct Inner<F: Flavour> {
     section: DataSection,
     /// State of the device and of the migration. Taken before any lock of VFIO or the IOMMU but the
     /// device set's, which the VFIO core holds around open and close. Never held while user memory
-    /// is copied.
+    /// is copied, and for one section of an image at a time: each may take the device long.
     #[pin]
     state: Mutex<Migratable<F::Device>>,
     /// What debugfs shows while the device is bound. It holds a reference to the device, so the
@@ -218,9 +221,18 @@ impl<F: Flavour> VfioDevice<F> {
         self.hide_status();
     }
 
-    /// Takes the state lock for what no trace event tells of.
-    fn lock(&self) -> MutexGuard<'_, Migratable<F::Device>> {
-        let mut guard = self.inner.state.lock();
+    /// Takes the state lock for what no trace event tells of; `EINTR` if the caller is killed while
+    /// it waits.
+    fn lock(&self) -> Result<MutexGuard<'_, Migratable<F::Device>>> {
+        let guard = lock_killable(&self.inner.state)?;
+        Ok(self.caught_up(guard))
+    }
+
+    /// Does what is left to do after a reset by others, if something is.
+    fn caught_up<'a>(
+        &'a self,
+        mut guard: MutexGuard<'a, Migratable<F::Device>>,
+    ) -> MutexGuard<'a, Migratable<F::Device>> {
         // Data files come here when no user has the device open, when the function may even be
         // another driver's or gone: there is nothing to catch up then.
         if F::IS_RESET_BY_OTHERS && self.inner.reset_pending.load(Relaxed) && self.host().is_open()
@@ -249,9 +261,18 @@ impl<F: Flavour> VfioDevice<F> {
         self.progress().notify_all();
     }
 
-    /// Takes the state lock.
-    pub(crate) fn state(&self) -> State<'_, F> {
-        let guard = self.lock();
+    /// Takes the state lock; `EINTR` where the caller is killed while it waits.
+    pub(crate) fn state(&self) -> Result<State<'_, F>> {
+        Ok(self.observed(self.lock()?))
+    }
+
+    /// Takes the state lock for what must be done even if the caller is killed.
+    fn state_unkillable(&self) -> State<'_, F> {
+        self.observed(self.caught_up(self.inner.state.lock()))
+    }
+
+    /// Has what is done from here on told to those who trace or wait.
+    fn observed<'a>(&'a self, guard: MutexGuard<'a, Migratable<F::Device>>) -> State<'a, F> {
         State {
             before: Snapshot::of(guard.engine()),
             device: self,
@@ -262,6 +283,11 @@ impl<F: Flavour> VfioDevice<F> {
     /// Takes the state lock to look, whatever is to be caught up with.
     pub(crate) fn peek(&self) -> MutexGuard<'_, Migratable<F::Device>> {
         self.inner.state.lock()
+    }
+
+    /// As [`Self::peek`]; `EINTR` where the caller is killed while it waits.
+    pub(crate) fn peek_killable(&self) -> Result<MutexGuard<'_, Migratable<F::Device>>> {
+        lock_killable(&self.inner.state)
     }
 
     /// Shows the device in the driver's directory of debugfs; `ENOMEM` without memory.
@@ -278,8 +304,11 @@ impl<F: Flavour> VfioDevice<F> {
     }
 
     /// Does `work` under the state lock; says in the kernel log why an image was refused by it.
-    pub(crate) fn load(&self, work: impl FnOnce(&mut Migratable<F::Device>) -> Result) -> Result {
-        let mut state = self.state();
+    pub(crate) fn load<R>(
+        &self,
+        work: impl FnOnce(&mut Migratable<F::Device>) -> Result<R>,
+    ) -> Result<R> {
+        let mut state = self.state()?;
         let before = state.engine().last_refusal();
         let result = work(&mut state);
         let after = state.engine().last_refusal();
@@ -325,7 +354,7 @@ impl<F: Flavour> VfioDevice<F> {
         self.section().allocate()?;
         // Enabling has reset the function where it can be; that is no news any more.
         self.inner.reset_pending.store(false, Relaxed);
-        let mut state = self.state();
+        let mut state = self.state()?;
         self.host().set_open(true);
         state.open(self.host()).inspect_err(|error| {
             self.host().set_open(false);
@@ -339,7 +368,7 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// Ends a user's time with the device: scrubs it so that nothing is left for the next user.
     pub(crate) fn end_use(&self) {
-        let mut state = self.state();
+        let mut state = self.state_unkillable();
         self.host().power_on();
         let result = state.close(self.host());
         self.host().set_open(false);
@@ -358,7 +387,7 @@ impl<F: Flavour> VfioDevice<F> {
     ///
     /// It is at full power then, as after a reset by vfio-pci.
     pub(crate) fn reset(&self) -> Result {
-        let mut state = self.state();
+        let mut state = self.state()?;
         self.host().power_on();
         let result = state.reset(self.host());
         drop(state);
@@ -368,7 +397,7 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// The guest reads a trapped register.
     pub(crate) fn read_register(&self, access: Access) -> Result<u64> {
-        let mut state = self.lock();
+        let mut state = self.lock()?;
         let result = state.read_register(self.host(), access);
         self.host().limit_dirty_scope(Moment::Access);
         result
@@ -376,7 +405,7 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// The guest writes a trapped register.
     pub(crate) fn write_register(&self, access: Access, value: u64) -> Result {
-        let mut state = self.lock();
+        let mut state = self.lock()?;
         let result = state
             .write_register(self.host(), access, value)
             .inspect_err(|error| trace::refused(self.host().as_ref(), access, value, *error));

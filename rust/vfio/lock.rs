@@ -41,8 +41,12 @@ pub(crate) use lock_name;
 
 /// Takes a mutex; `EINTR` if the caller is killed while it waits.
 ///
-/// For one that is held for as long as someone's user memory takes to come.
+/// For one that is held for long: for as long as a device takes, or someone's user memory.
+#[inline]
 pub(crate) fn lock_killable<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
+    if let Some(guard) = mutex.try_lock() {
+        return Ok(guard);
+    }
     // CAST: A `Mutex` begins with its `struct mutex`: it is `#[repr(C)]`, and that is its first
     // field.
     let raw = core::ptr::from_ref(mutex).cast_mut().cast();

@@ -118,7 +118,8 @@ enum vfio_device_migration_state {
  *	of the bitmap, until a field of @pending is read, @device_state is
  *	written or another query is armed.  While resuming the client writes @data.offset (only the data section's own
  *	offset is accepted) and then @data.size; that write returns when the
- *	bytes are consumed and fails when they are refused.
+ *	bytes are consumed and fails when they are refused.  After EINTR it is
+ *	to be repeated, with the same size and data: a part may be consumed.
  * @dirty_pfns: Query of the pages that the device wrote, from SETUP to the end
  *	of the save.
  * @dirty_pfns.start_addr: First I/O virtual address, page aligned.

@@ -177,7 +177,10 @@ impl<D: Device> Engine<D> {
         let reader = Reader::with(buffer, Some(self.device.identity()));
         self.sessions = self.sessions.wrapping_add(1);
         self.refusal = None;
-        Ok(Loading { reader })
+        Ok(Loading {
+            reader,
+            partial: None,
+        })
     }
 
     /// Ends a load whose image is complete.

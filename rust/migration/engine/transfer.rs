@@ -6,7 +6,9 @@ use kernel::prelude::*;
 
 use super::{
     Engine,
+    Loading,
     Mode,
+    Partial,
     Saving, //
 };
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
             FRAMING,
             HEADER_LEN, //
         },
-        Reason,
+        Halt,
         Refusal,
         Section,
         Sink, //
@@ -76,6 +78,15 @@ impl Pending {
     }
 }
 
+/// What was taken of the bytes of an image that were given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Taken {
+    /// How many bytes.
+    pub bytes: usize,
+    /// They ended a section, or the image, and the device was given it.
+    pub section: bool,
+}
+
 /// Returns the bytes of the image that carry `amount`.
 fn framed(amount: Amount) -> u64 {
     // CAST: a small constant.
@@ -89,14 +100,18 @@ struct Load<'a, D: Device> {
     device: &'a mut D,
     /// What it works with.
     host: &'a D::Host,
+    /// The device was given something, for which it may have taken its time.
+    called: bool,
 }
 
 impl<D: Device> Sink for Load<'_, D> {
     fn section(&mut self, section: &Section<'_>) -> Result {
+        self.called = true;
         self.device.load(self.host, section)
     }
 
     fn end(&mut self, _end: &End) -> Result {
+        self.called = true;
         self.device.load_end(self.host)
     }
 }
@@ -223,14 +238,18 @@ impl<D: Device> Engine<D> {
             .is_some_and(|saving| saving.writer.finished())
     }
 
-    /// Takes the next bytes of an image; the bytes that complete it apply it.
+    /// Takes the next bytes of an image, up to the end of a section; the bytes that complete the
+    /// image apply it.
     ///
-    /// `EINVAL` unless the device is in [`State::Resuming`], and for a wrong image (see
-    /// [`Refusal`]); errors of the device. After a refusal, of which [`Engine::last_refusal`] tells
-    /// more, the device is reset and nothing but a reset leads on.
+    /// Returns how many bytes, at least one unless `bytes` is empty. The device gets at most one
+    /// section, so the caller can let others have the device before the next. `EINVAL` unless the
+    /// device is in [`State::Resuming`], and for a wrong image (see [`Refusal`]); errors of the
+    /// device. After a refusal, of which [`Engine::last_refusal`] tells more, the device is reset
+    /// and nothing but a reset leads on. `EINTR` or `ERESTARTSYS`, the device's own, is no refusal:
+    /// nothing was taken, and the same bytes may come again.
     ///
     /// [`State::Resuming`]: crate::state::State::Resuming
-    pub fn write(&mut self, host: &D::Host, bytes: &[u8]) -> Result {
+    pub fn write(&mut self, host: &D::Host, bytes: &[u8]) -> Result<Taken> {
         let Mode::Resuming(loading) = &mut self.mode else {
             return Err(EINVAL);
         };
@@ -242,31 +261,55 @@ impl<D: Device> Engine<D> {
         let mut sink = Load {
             device: &mut self.device,
             host,
+            called: false,
         };
-        if let Err(refusal) = reader.feed(bytes, &mut sink) {
-            return self.refused(host, refusal);
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            match reader.take(rest, &mut sink) {
+                Ok(count) => taken = taken.saturating_add(count),
+                Err(Halt::Interrupted(error)) if taken == 0 => return self.check(Err(error)),
+                // What came before it was taken; the next call meets the signal again.
+                Err(Halt::Interrupted(_)) => break,
+                Err(Halt::Refused(refusal)) => return self.refused(host, refusal),
+            }
+            if sink.called {
+                break;
+            }
         }
+        let section = sink.called;
         if !complete && reader.finish().is_ok() {
             self.counters.images_loaded = self.counters.images_loaded.saturating_add(1);
         }
         // CAST: a length in memory always fits in 64 bits.
-        self.counters.bytes_loaded = self
-            .counters
-            .bytes_loaded
-            .saturating_add(bytes.len() as u64);
-        Ok(())
+        self.counters.bytes_loaded = self.counters.bytes_loaded.saturating_add(taken as u64);
+        Ok(Taken {
+            bytes: taken,
+            section,
+        })
     }
 
-    /// Refuses the image under way because its bytes could not be fetched, and returns `error`.
-    pub fn interrupt(&mut self, host: &D::Host, error: Error) -> Result {
-        let Mode::Resuming(loading) = &mut self.mode else {
-            return Err(error);
-        };
-        if loading.reader.refusal().is_some() {
-            return Err(error);
+    /// Returns how many bytes were taken of the buffer of `size` bytes that a client of a migration
+    /// region gives: 0, unless it gave the buffer before and not all of it was taken.
+    ///
+    /// `EINVAL` where a part of a buffer of another size was taken, whose rest comes next.
+    pub(crate) fn taken_of(&self, size: usize) -> Result<usize> {
+        match &self.mode {
+            Mode::Resuming(Loading {
+                partial: Some(partial),
+                ..
+            }) => (partial.size == size)
+                .then_some(partial.taken)
+                .ok_or(EINVAL),
+            _ => Ok(0),
         }
-        let refusal = loading.reader.refuse(Reason::Transport(error));
-        self.refused(host, refusal)
+    }
+
+    /// Notes that `taken` bytes of the client's buffer of `size` bytes were taken.
+    pub(crate) fn set_taken_of(&mut self, size: usize, taken: usize) {
+        if let Mode::Resuming(loading) = &mut self.mode {
+            let partial = (1..size).contains(&taken);
+            loading.partial = partial.then_some(Partial { size, taken });
+        }
     }
 
     /// Returns whether an image was taken and applied as a whole.
@@ -278,9 +321,10 @@ impl<D: Device> Engine<D> {
     }
 
     /// Throws away what the refused image did to the device, and returns the refusal's errno.
-    fn refused(&mut self, host: &D::Host, refusal: Refusal) -> Result {
+    fn refused<T>(&mut self, host: &D::Host, refusal: Refusal) -> Result<T> {
         self.refusal = Some(refusal);
         // The client hears why the image was refused, not what else went wrong.
+        self.set_taken_of(0, 0);
         let cleaned = self.reset_quiesced(host);
         let _ = self.check(cleaned);
         self.check(Err(refusal.into()))

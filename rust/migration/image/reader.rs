@@ -42,16 +42,33 @@ pub trait Sink {
     /// A section was read.
     ///
     /// `EOPNOTSUPP` means that its type is unknown: the reader skips an optional section and refuses
-    /// the image otherwise. On any other error the image is refused.
+    /// the image otherwise. `EINTR` or `ERESTARTSYS` means that a signal came first and the section
+    /// is to be handed out again. On any other error the image is refused.
     fn section(&mut self, section: &Section<'_>) -> Result;
 
     /// The image is complete and right.
     ///
-    /// On an error it is refused all the same.
+    /// After `EINTR` or `ERESTARTSYS` it is told again; on any other error the image is refused all
+    /// the same.
     fn end(&mut self, end: &End) -> Result {
         let _ = end;
         Ok(())
     }
+}
+
+/// Why a [`Reader`] takes no more bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Halt {
+    /// A signal interrupted the sink, with this error. The reader is as before: the same bytes may
+    /// come again.
+    Interrupted(Error),
+    /// The image is refused for good.
+    Refused(Refusal),
+}
+
+/// Returns whether an error says that a signal came before the work was done.
+fn is_interruption(error: Error) -> bool {
+    error == EINTR || error == ERESTARTSYS
 }
 
 /// What the bytes in a reader's buffer are to become.
@@ -119,22 +136,48 @@ impl Reader {
         Buffer::from_bytes(self.buffer)
     }
 
-    /// Takes the next bytes of the image.
+    /// Takes the next bytes of the image, all of them, for a sink that no signal interrupts.
     ///
-    /// Once the image is refused, each further call fails in the same way.
+    /// Once the image is refused, each further call fails in the same way. An interruption is a
+    /// refusal here.
     pub fn feed<S: Sink + ?Sized>(
         &mut self,
         mut bytes: &[u8],
         sink: &mut S,
     ) -> Result<(), Refusal> {
         while !bytes.is_empty() {
-            if let Err(reason) = self.step(&mut bytes, sink) {
-                return Err(self.refuse(reason));
+            match self.take(bytes, sink) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(Halt::Interrupted(error)) => return Err(self.refuse(Reason::Apply(error))),
+                Err(Halt::Refused(refusal)) => return Err(refusal),
             }
         }
         match self.stage {
             Stage::Refused(refusal) => Err(refusal),
             _ => Ok(()),
+        }
+    }
+
+    /// Takes bytes up to the end of the part of the image that they begin in, and returns how many:
+    /// at least one, unless `bytes` is empty.
+    ///
+    /// A part is at most one section, so the sink is called at most once. Where it is interrupted
+    /// none of `bytes` is taken.
+    pub fn take<S: Sink + ?Sized>(&mut self, bytes: &[u8], sink: &mut S) -> Result<usize, Halt> {
+        if let Stage::Refused(refusal) = self.stage {
+            return Err(Halt::Refused(refusal));
+        }
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let before = self.buffer.len();
+        match self.step(bytes, sink) {
+            Ok(count) => Ok(count),
+            Err(Reason::Section(_, error) | Reason::Apply(error)) if is_interruption(error) => {
+                self.buffer.truncate(before);
+                Err(Halt::Interrupted(error))
+            }
+            Err(reason) => Err(Halt::Refused(self.refuse(reason))),
         }
     }
 
@@ -178,7 +221,9 @@ impl Reader {
     }
 
     /// Takes bytes up to the end of the current part and the part, if it is whole then.
-    fn step<S: Sink + ?Sized>(&mut self, bytes: &mut &[u8], sink: &mut S) -> Result<(), Reason> {
+    ///
+    /// Returns how many bytes. Where the sink fails only the buffer has changed.
+    fn step<S: Sink + ?Sized>(&mut self, bytes: &[u8], sink: &mut S) -> Result<usize, Reason> {
         let need = match self.stage {
             Stage::Prefix => PREFIX_LEN,
             Stage::Header(length) => length,
@@ -189,17 +234,19 @@ impl Reader {
             Stage::Refused(refusal) => return Err(refusal.reason),
         };
         let missing = need.saturating_sub(self.buffer.len());
-        let (part, rest) = bytes.split_at(missing.min(bytes.len()));
+        let part = bytes.get(..missing).unwrap_or(bytes);
         self.buffer
             .extend_from_slice(part, GFP_KERNEL)
             .map_err(|error| Reason::Transport(error.into()))?;
-        *bytes = rest;
         if part.len() < missing {
-            return Ok(());
+            return Ok(part.len());
         }
 
         match self.stage {
-            Stage::Prefix => return self.prefix(),
+            Stage::Prefix => {
+                self.prefix()?;
+                return Ok(part.len());
+            }
             Stage::Header(_) => self.header(sink)?,
             Stage::Head => self.head()?,
             Stage::Payload(frame) => self.payload(frame, sink)?,
@@ -207,7 +254,7 @@ impl Reader {
         }
         self.offset = self.position();
         self.buffer.clear();
-        Ok(())
+        Ok(part.len())
     }
 
     /// Takes the start of the header, which stays in the buffer.

@@ -28,7 +28,10 @@ use crate::{
         PAGE_SIZE, //
     },
     state::State,
-    window::Side, //
+    window::{
+        Progress,
+        Side, //
+    }, //
 };
 
 /// What a write asks for, every value checked.
@@ -53,7 +56,7 @@ impl Kabi2018 {
         mut side: Side<'_, D>,
         access: Access,
         bytes: &[u8],
-    ) -> Result {
+    ) -> Result<Progress> {
         let mut request = Request::default();
         let mut half = Half::None;
         match access {
@@ -78,8 +81,13 @@ impl Kabi2018 {
             }
         }
         side.engine.admit(Self::PROTOCOL)?;
-        self.half = half;
-        self.apply(&mut side, request)
+        let before = core::mem::replace(&mut self.half, half);
+        let result = self.apply(&mut side, request);
+        // The same access comes again, so what it began with is still to be there.
+        if !matches!(result, Ok(Progress::Done)) {
+            self.half = before;
+        }
+        result
     }
 
     /// Takes `value` for `field` into `request`; `EINVAL` when it does not fit.
@@ -148,14 +156,16 @@ impl Kabi2018 {
     }
 
     /// Does what `request` asks for.
-    fn apply<D: Device>(&mut self, side: &mut Side<'_, D>, request: Request) -> Result {
+    fn apply<D: Device>(&mut self, side: &mut Side<'_, D>, request: Request) -> Result<Progress> {
         if let Some((to, action)) = request.state {
             self.done(side);
             self.enter(side, to, action)?;
         }
         // The only one that can still fail comes before those that cannot.
         if let Some(size) = request.size {
-            side.load(size)?;
+            if side.load(size)? == Progress::More {
+                return Ok(Progress::More);
+            }
             self.took(size);
         }
         if let Some(threshold) = request.threshold {
@@ -168,7 +178,7 @@ impl Kabi2018 {
             self.total = total;
             self.arm(side, range);
         }
-        Ok(())
+        Ok(Progress::Done)
     }
 
     /// Moves the device to state `to` by `action`.

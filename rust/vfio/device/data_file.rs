@@ -159,7 +159,7 @@ impl<F: Flavour> DataFile<F> {
         let mut moved = 0;
         while !to.is_empty() {
             let staged = self.with(|device| {
-                let mut state = device.state();
+                let mut state = device.state()?;
                 match v2::stage(state.engine_mut(), device.host(), self.session) {
                     Ok(Found::Bytes(bytes)) => {
                         let count = bytes.len().min(bounce.len()).min(to.len());
@@ -179,7 +179,7 @@ impl<F: Flavour> DataFile<F> {
                     .and_then(|()| {
                         self.with(|device| {
                             v2::consume(
-                                device.state().engine_mut(),
+                                device.state()?.engine_mut(),
                                 device.host(),
                                 self.session,
                                 count,
@@ -205,7 +205,8 @@ impl<F: Flavour> DataFile<F> {
     /// device work for 100 ms with each few kilobytes of it.
     ///
     /// An error of the image counts even where bytes were taken before: the session is over with it.
-    /// Memory that cannot be read ends nothing, so there the user is told how many were taken.
+    /// Memory that cannot be read and a signal end nothing, so there the user is told how many were
+    /// taken, and the others may come again.
     fn write(&self, buf: UserPtr, count: usize) -> Result<usize> {
         let mut bounce = lock_killable(&self.bounce)?;
         let mut from = UserSlice::new(buf, count).reader();
@@ -218,13 +219,25 @@ impl<F: Flavour> DataFile<F> {
                 Err(_) => break,
                 Ok(()) => {}
             }
-            self.with(|device| {
-                device
-                    .load(|state| v2::write(state.engine_mut(), device.host(), self.session, bytes))
-            })?;
-            taken += part;
-            if kernel::current!().signal_pending() {
-                break;
+            // One section at a time, so that others can have the device between two.
+            let mut rest = &*bytes;
+            while !rest.is_empty() {
+                let result = self.with(|device| {
+                    device.load(|state| {
+                        v2::write(state.engine_mut(), device.host(), self.session, rest)
+                    })
+                });
+                match result {
+                    Ok(count) => {
+                        taken += count;
+                        rest = rest.get(count..).ok_or(EIO)?;
+                    }
+                    Err(EINTR | ERESTARTSYS) if taken > 0 => return Ok(taken),
+                    Err(error) => return Err(error),
+                }
+                if kernel::current!().signal_pending() {
+                    return Ok(taken);
+                }
             }
         }
         Ok(taken)
@@ -234,7 +247,7 @@ impl<F: Flavour> DataFile<F> {
     fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
         table.register_wait(file, self.link.progress());
         let events = self.with(|device| {
-            let state = device.state();
+            let state = device.state()?;
             let engine = state.engine();
             if engine.session() != Some(self.session) {
                 return Err(ENODEV);
@@ -266,7 +279,7 @@ impl<F: Flavour> DataFile<F> {
 
         let left = self
             .link
-            .with(|device| v2::precopy_info(device.state().engine(), device.host(), self.session))
+            .with(|device| v2::precopy_info(device.state()?.engine(), device.host(), self.session))
             .unwrap_or(Err(EINVAL))?;
         info.initial_bytes = left.initial_bytes;
         info.dirty_bytes = left.dirty_bytes;

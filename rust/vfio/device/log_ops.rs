@@ -74,7 +74,7 @@ impl<F: Flavour> LogOps<F> {
         from_result(|| {
             // SAFETY: The caller vouches for the device.
             let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
-            let mut state = this.state();
+            let mut state = this.state()?;
             if state.engine().dirty_tracker().is_some() {
                 return Err(EBUSY);
             }
@@ -92,10 +92,12 @@ impl<F: Flavour> LogOps<F> {
     ///
     /// Called by the VFIO core with an open device of this driver.
     unsafe extern "C" fn stop(vdev: *mut bindings::vfio_device) -> c_int {
-        // SAFETY: The caller vouches for the device.
-        let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
-        this.state().engine_mut().dirty_stop(Protocol::V2);
-        0
+        from_result(|| {
+            // SAFETY: The caller vouches for the device.
+            let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
+            this.state()?.engine_mut().dirty_stop(Protocol::V2);
+            Ok(0)
+        })
     }
 
     /// Reports what was written in a range, and forgets it.
@@ -116,7 +118,7 @@ impl<F: Flavour> LogOps<F> {
             // SAFETY: The caller vouches for the device.
             let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
             let asked = IovaRange::new(u64::try_from(iova)?, u64::try_from(length)?)?;
-            let mut state = this.state();
+            let mut state = this.state()?;
             if state.engine().dirty_tracker() != Some(Protocol::V2) {
                 return Err(EINVAL);
             }

@@ -97,12 +97,15 @@ impl<F: Flavour> MigrationOps<F> {
         vdev: *mut bindings::vfio_device,
         current: *mut bindings::vfio_device_mig_state,
     ) -> c_int {
-        // SAFETY: The caller vouches for the device.
-        let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
-        // CAST: The enum's values are those of the uAPI.
-        // SAFETY: The caller vouches for the place.
-        unsafe { *current = this.state().engine().state() as u32 };
-        0
+        from_result(|| {
+            // SAFETY: The caller vouches for the device.
+            let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
+            let state = this.state()?.engine().state();
+            // CAST: The enum's values are those of the uAPI.
+            // SAFETY: The caller vouches for the place.
+            unsafe { *current = state as u32 };
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -115,7 +118,7 @@ impl<F: Flavour> MigrationOps<F> {
         from_result(|| {
             // SAFETY: The caller vouches for the device.
             let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
-            let bytes = this.state().engine().data_size(this.host());
+            let bytes = this.state()?.engine().data_size(this.host());
             // SAFETY: The caller vouches for the place.
             unsafe { *size = usize::try_from(bytes)? };
             Ok(0)

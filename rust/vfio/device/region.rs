@@ -23,7 +23,10 @@ use migration::{
     kabi2018,
     region::Region,
     region_v1,
-    window::DataWindow, //
+    window::{
+        DataWindow,
+        Progress, //
+    }, //
 };
 
 use super::{
@@ -77,7 +80,7 @@ impl<F: Flavour> VfioDevice<F> {
                 // A read of several fields may be done with what it stages, if it is repeated. So
                 // memory that cannot be written is found before the read has an effect.
                 call.writer().write_slice(fields)?;
-                self.state()
+                self.state()?
                     .region_read(region, self.host(), self.section(), offset, fields)?;
                 call.writer().write_slice(fields)?;
                 Ok(call.len())
@@ -100,9 +103,7 @@ impl<F: Flavour> VfioDevice<F> {
                 let mut header = [0; MAX_HEADER];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
                 call.reader().read_slice(fields)?;
-                self.load(|state| {
-                    state.region_write(region, self.host(), self.section(), offset, fields)
-                })?;
+                self.header_write(region, offset, fields)?;
                 Ok(call.len())
             }
             Part::Data(offset) => {
@@ -114,6 +115,26 @@ impl<F: Flavour> VfioDevice<F> {
             }
         });
         finish(call, result)
+    }
+
+    /// Writes to the header, one section of an image at a time: others can have the device between
+    /// two.
+    ///
+    /// `EINVAL` where another one has ended the load meanwhile.
+    fn header_write(&self, region: Region, offset: usize, fields: &[u8]) -> Result {
+        let mut session = None;
+        loop {
+            let progress = self.load(|state| {
+                let now = state.engine().session();
+                if *session.get_or_insert(now) != now {
+                    return Err(EINVAL);
+                }
+                state.region_write(region, self.host(), self.section(), offset, fields)
+            })?;
+            if progress == Progress::Done {
+                return Ok(());
+            }
+        }
     }
 
     /// Finds what a call is about, and shortens one that goes beyond the end of the region.

@@ -58,7 +58,7 @@ impl<F: Flavour> Show for View<F> {
     fn show(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let device = self.0.get();
         let host = device.host();
-        let state = device.peek();
+        let state = device.peek_killable().map_err(|_| fmt::Error)?;
         let engine = state.engine();
         let status = engine.status();
 
@@ -111,7 +111,7 @@ impl<F: Flavour> Show for Dirty<F> {
 
     fn show(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The text goes to memory of the kernel's, under one hold of the lock; the user gets it later.
-        let state = self.0.get().peek();
+        let state = self.0.get().peek_killable().map_err(|_| fmt::Error)?;
         let pages = Snapshot(state.engine().log());
         write!(to, "{}", format_args!("{}", pages))
     }

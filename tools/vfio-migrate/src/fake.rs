@@ -11,7 +11,7 @@ use migration::image::{Identity, Payload, Section, SectionHead};
 use migration::iova::IovaRange;
 use migration::migratable::Migratable;
 use migration::region::Region as Header;
-use migration::window::DataWindow;
+use migration::window::{DataWindow, Progress};
 use rustix::io::Errno;
 
 use crate::edu::{self, factorial, DmaPage, Registers, Width, BUFFER_SIZE};
@@ -171,9 +171,11 @@ impl Region for FakeEdu {
 
     fn write_header(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
         let Shared { window, host, .. } = &*self.shared;
-        self.machine()
-            .region_write(Header::Kabi2018, host, window, offset as usize, bytes)
-            .map_err(errno)
+        let mut machine = self.machine();
+        let mut write =
+            || machine.region_write(Header::Kabi2018, host, window, offset as usize, bytes);
+        while write().map_err(errno)? == Progress::More {}
+        Ok(())
     }
 
     fn read_data(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {

@@ -239,9 +239,7 @@ fn write(side: &mut Side, region: Region, offset: usize, bytes: &[u8], kind: Kin
     follow(side, region);
     let (before, essence_before) = (snapshot(side), essence(side));
     side.host.called();
-    let result: Result =
-        side.object
-            .region_write(region.header(), &side.host, &side.window, offset, bytes);
+    let result: Result = side.write_to(region.header(), offset, bytes);
     match kind {
         Kind::Wrong | Kind::Half { writable: false } | Kind::Whole { writable: false } => {
             // Of several fields the first one that is refused gives the error: the state before a

@@ -3,6 +3,8 @@
 
 import random
 import struct
+import threading
+import time
 
 import pytest
 
@@ -129,6 +131,30 @@ def test_nothing_is_pending_while_resuming(guest, saved):
     assert region.pending() == (0, 0, 0)
     region.set_buffer(saved[0])
     assert region.pending() == (0, 0, 0)
+
+
+@pytest.mark.physical
+def test_others_have_the_device_between_two_sections(guest, saved):
+    """Each buffer section takes the device 100 ms, and one write may bring any number of them."""
+    region = guest.region
+    hostile = Image.parse(saved[0]).delay(30).build()
+    region.state = m.RESUME
+    region.data_write(hostile)
+    loader = threading.Thread(target=region.set, args=(m.DATA_SIZE, len(hostile)))
+    begin = time.monotonic()
+    loader.start()
+    waits = []
+    while loader.is_alive():
+        for look in (lambda: guest.edu.read64(DMA_COMMAND), lambda: region.state):
+            before = time.monotonic()
+            look()
+            waits.append(time.monotonic() - before)
+        time.sleep(0.01)
+    loader.join()
+    took = time.monotonic() - begin
+    assert took > 2, "the device had nothing to do"
+    assert max(waits) < took / 4, f"one waited {max(waits)} s of {took} s"
+    finish(guest, saved[1])
 
 
 def is_refused(guest, data, before=b""):

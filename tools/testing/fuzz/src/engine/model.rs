@@ -19,10 +19,13 @@ use super::{
     step::{Session, Step},
     CHUNK, MEMORY, WINDOW,
 };
-use crate::common::{register, Fake, Host, Side, DATA_OFFSET, DMA, OPS};
+use crate::common::{register, write_all, Fake, Host, Side, DATA_OFFSET, DMA, OPS};
 
 /// Offsets and widths of the v1 region's fields.
 const FIELDS_V1: [(usize, usize); 5] = [(0, 4), (4, 4), (8, 8), (16, 8), (24, 8)];
+
+/// Bit of a fault that makes it a signal.
+const INTERRUPT: u8 = 1 << 6;
 
 /// What the engine says of the migration under way.
 type Migration = (State, Option<Protocol>, Option<u64>, u64);
@@ -173,7 +176,7 @@ impl Model {
         target
             .set_state(&host, Protocol::V2, State::Resuming)
             .unwrap();
-        target.write(&host, &self.saved.image).unwrap();
+        write_all(&mut target, &host, &self.saved.image).unwrap();
         assert!(target.is_loaded());
         assert_eq!(target.device().contents(), engine.device().contents());
         if armed {
@@ -233,7 +236,10 @@ impl Model {
                 let (session, bytes) = (self.session(session), self.next_bytes(count));
                 let Side { object, host, .. } = &mut self.side;
                 let result = v2::write(object.engine_mut(), host, session, bytes);
-                self.gave(bytes, result);
+                let taken = result.unwrap_or(0);
+                assert!(taken <= bytes.len());
+                assert!(result.is_err() || bytes.is_empty() || taken > 0);
+                self.gave(&bytes[..taken], result.map(drop));
             }
             Step::WriteWrong(session, mask) => {
                 let (session, bytes) = (self.session(session), self.next_bytes(1));
@@ -339,10 +345,11 @@ impl Model {
             Step::Reset(way) => self.reset(way),
             Step::Fault(op, skip, lose) => {
                 let op = OPS[usize::from(op) % OPS.len()];
+                let error = if skip & INTERRUPT == 0 { EIO } else { EINTR };
                 self.side
                     .host
                     .fail
-                    .set(Some((op, u32::from(skip % 4), EIO)));
+                    .set(Some((op, u32::from(skip % 4), error)));
                 self.side.host.lose.set(lose);
                 self.healthy = false;
             }
@@ -446,12 +453,7 @@ impl Model {
     }
 
     fn set_v1(&mut self, offset: usize, bytes: &[u8]) -> Result {
-        let Side {
-            object,
-            host,
-            window,
-        } = &mut self.side;
-        object.region_write(Region::V1, host, window, offset, bytes)
+        self.side.write_to(Region::V1, offset, bytes)
     }
 
     fn take_v1(&mut self) -> Result<Vec<u8>> {

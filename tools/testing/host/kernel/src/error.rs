@@ -57,6 +57,7 @@ pub mod code {
         ETIMEDOUT = 110, "Connection timed out.";
         ESTALE = 116, "Stale file handle.";
         ECANCELED = 125, "Operation Canceled.";
+        ERESTARTSYS = 512, "Restart the system call.";
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{register, Fake, Host, Op, DMA, IDENTITY, OPS};
+use common::{register, write_all, Fake, Host, Op, DMA, IDENTITY, OPS};
 use kernel::{
     alloc,
     error::{code::*, Result},
@@ -117,7 +117,7 @@ fn one_failure(lose: bool, op: Op, skip: u32, from: State, to: State) {
     let (mut engine, host) = engine(Fake::filled(100, 30));
     engine.set_state(&host, V2, from).unwrap();
     if from == State::Resuming {
-        engine.write(&host, &image(100, 30)).unwrap();
+        write_all(&mut engine, &host, &image(100, 30)).unwrap();
     }
     host.called();
     host.fail.set(Some((op, skip, ETIMEDOUT)));
@@ -211,10 +211,10 @@ fn saved_and_loaded_in_pieces_of_every_size() {
         target.set_state(&there, V2, State::Resuming).unwrap();
         let (last, most) = bytes.split_last().unwrap();
         for chunk in most.chunks(piece) {
-            target.write(&there, chunk).unwrap();
+            write_all(&mut target, &there, chunk).unwrap();
             assert!(!target.is_loaded());
         }
-        assert_eq!(target.write(&there, &[*last]), Ok(()));
+        assert_eq!(write_all(&mut target, &there, &[*last]), Ok(()));
         assert!(target.is_loaded());
         assert_eq!(there.called().last(), Some(&Op::LoadEnd));
         target.set_state(&there, V2, State::Running).unwrap();
@@ -326,7 +326,7 @@ fn wrong_images_are_refused_and_the_device_is_reset_at_once() {
         let (mut engine, host) = engine(Fake::filled(memory, 64));
         engine.set_state(&host, V2, State::Resuming).unwrap();
         host.called();
-        assert_eq!(engine.write(&host, &bytes), Err(EINVAL));
+        assert_eq!(write_all(&mut engine, &host, &bytes), Err(EINVAL));
         assert_eq!(engine.last_refusal().unwrap().reason, reason);
         let calls = host.called();
         assert_eq!(calls[calls.len() - 2..], [Op::Reset, Op::Quiesce]);
@@ -334,7 +334,7 @@ fn wrong_images_are_refused_and_the_device_is_reset_at_once() {
         assert!(!engine.device().running);
 
         // It stays refused, without touching the device again.
-        assert_eq!(engine.write(&host, &good), Err(EINVAL));
+        assert_eq!(write_all(&mut engine, &host, &good), Err(EINVAL));
         assert_eq!(engine.set_state(&host, V2, State::Running), Err(EINVAL));
         assert_eq!(engine.state(), State::Resuming);
         assert!(host.called().is_empty());
@@ -358,7 +358,7 @@ fn a_device_that_refuses_says_so_with_the_byte() {
         let mut result = Ok(());
         for byte in &good {
             assert_eq!(result, Ok(()));
-            result = engine.write(&host, &[*byte]);
+            result = write_all(&mut engine, &host, &[*byte]);
             if result.is_err() {
                 break;
             }
@@ -369,20 +369,85 @@ fn a_device_that_refuses_says_so_with_the_byte() {
 }
 
 #[test]
+fn an_interrupted_load_takes_nothing_of_its_piece() {
+    let good = image(200, 64);
+    for op in [Op::Load, Op::LoadEnd] {
+        for skip in 0..if op == Op::Load { 5 } else { 1 } {
+            for error in [EINTR, ERESTARTSYS] {
+                for piece in [1, 5, 24, 64, 150, good.len()] {
+                    let (mut engine, host) = engine(Fake::new(200, 64));
+                    engine.set_state(&host, V2, State::Resuming).unwrap();
+                    host.called();
+                    host.fail.set(Some((op, skip, error)));
+                    let (mut given, mut interrupted) = (0, 0);
+                    while given < good.len() {
+                        let end = good.len().min(given + piece);
+                        let loaded = engine.counters().bytes_loaded;
+                        assert_eq!(loaded, given as u64);
+                        match engine.write(&host, &good[given..end]) {
+                            Ok(taken) => given += taken.bytes,
+                            Err(found) => {
+                                assert_eq!(found, error);
+                                interrupted += 1;
+                                assert_eq!(engine.state(), State::Resuming);
+                                assert_eq!(engine.last_refusal(), None);
+                                assert_eq!(engine.counters().bytes_loaded, given as u64);
+                                let result = engine.set_state(&host, V2, State::Running);
+                                assert_eq!(result, Err(EINVAL), "bytes are missing");
+                            }
+                        }
+                    }
+                    // Where other bytes of the call were taken before, the call says so instead.
+                    assert!(interrupted <= 1 && (piece > 1 || interrupted == 1));
+                    assert!(engine.is_loaded());
+                    assert!(!host.called().contains(&Op::Reset));
+                    engine.set_state(&host, V2, State::Running).unwrap();
+                    assert_eq!(
+                        engine.device().contents(),
+                        Fake::filled(200, 64).contents(),
+                        "{op:?} {skip} {piece}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_gives_the_device_one_section() {
+    let good = image(200, 64);
+    let (mut engine, host) = engine(Fake::new(200, 64));
+    engine.set_state(&host, V2, State::Resuming).unwrap();
+    host.called();
+    let (mut given, mut calls) = (0, Vec::new());
+    while given < good.len() {
+        let taken = engine.write(&host, &good[given..]).unwrap();
+        given += taken.bytes;
+        let called = host.called();
+        assert_eq!(called.len(), 1);
+        assert!(taken.section);
+        calls.extend(called);
+    }
+    let mut expected = vec![Op::Load; 5];
+    expected.push(Op::LoadEnd);
+    assert_eq!(calls, expected);
+}
+
+#[test]
 fn a_refusal_whose_reset_fails() {
     let (mut engine, host) = engine(Fake::new(200, 64));
     engine.set_state(&host, V2, State::Resuming).unwrap();
     host.fail(Op::Reset, EIO);
-    assert_eq!(engine.write(&host, &[0; 16]), Err(EINVAL));
+    assert_eq!(write_all(&mut engine, &host, &[0; 16]), Err(EINVAL));
     assert_eq!(engine.state(), State::Resuming);
     engine.reset(&host).unwrap();
 
     engine.set_state(&host, V2, State::Resuming).unwrap();
     host.fail(Op::Reset, EIO);
     host.lose.set(true);
-    assert_eq!(engine.write(&host, &[0; 16]), Err(EINVAL));
+    assert_eq!(write_all(&mut engine, &host, &[0; 16]), Err(EINVAL));
     assert_eq!(engine.state(), State::Error);
-    assert_eq!(engine.write(&host, &[0; 16]), Err(EINVAL));
+    assert_eq!(write_all(&mut engine, &host, &[0; 16]), Err(EINVAL));
     host.lose.set(false);
     engine.reset(&host).unwrap();
     assert_eq!(engine.state(), State::Running);
@@ -400,7 +465,7 @@ fn close_ends_every_session_even_where_the_reset_fails() {
         assert_eq!(engine.owner(), None);
         assert!(!engine.log().is_tracking());
         assert_eq!(engine.stage(&host).err(), Some(EINVAL));
-        assert_eq!(engine.write(&host, &[0]), Err(EINVAL));
+        assert_eq!(write_all(&mut engine, &host, &[0]), Err(EINVAL));
         engine.open(&host).unwrap();
         assert_eq!(engine.state(), State::Running);
     }
@@ -495,13 +560,7 @@ fn transfers_in_the_wrong_state() {
         engine.set_state(&host, V2, *state).unwrap();
         assert_eq!(engine.read(&host, &mut [0; 9]).is_ok(), state.is_saving());
         let writes = *state == State::Resuming;
-        assert_eq!(engine.write(&host, b"RVFIO").is_ok(), writes);
-        if writes {
-            assert_eq!(engine.interrupt(&host, EFAULT), Err(EFAULT));
-            let reason = engine.last_refusal().unwrap().reason;
-            assert_eq!(reason, Reason::Transport(EFAULT));
-        }
-        assert_eq!(engine.interrupt(&host, EFAULT), Err(EFAULT));
+        assert_eq!(write_all(&mut engine, &host, b"RVFIO").is_ok(), writes);
     }
 }
 
@@ -673,7 +732,7 @@ fn allocation_failures_leave_a_sane_state() {
             assert_eq!(there.called(), [Op::Quiesce]);
             target.set_state(&there, V2, State::Resuming).unwrap();
         }
-        target.write(&there, &bytes).unwrap();
+        write_all(&mut target, &there, &bytes).unwrap();
         alloc::succeed();
         target.set_state(&there, V2, State::Running).unwrap();
         assert_eq!(target.device().contents(), source.device().contents());
@@ -696,9 +755,9 @@ fn an_open_device_migrates_without_more_memory() {
         engine.set_state(&host, V2, State::Resuming).unwrap();
         if end == 0 {
             // Refused: the reset below drops it.
-            engine.write(&host, &[0; 16]).unwrap_err();
+            write_all(&mut engine, &host, &[0; 16]).unwrap_err();
         } else {
-            engine.write(&host, &good).unwrap();
+            write_all(&mut engine, &host, &good).unwrap();
             engine.set_state(&host, V2, State::Running).unwrap();
         }
         if end < 2 {

@@ -9,7 +9,6 @@ use common::{register, Fake, Op, Side, DATA_OFFSET, OPS};
 use kernel::error::{code::*, Result};
 use migration::{
     engine::Protocol,
-    image::Reason,
     kabi2018::state::DeviceState,
     region::Region,
     region_v1::HEADER_LEN,
@@ -62,9 +61,7 @@ impl V1 {
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) -> Result {
-        let side = &mut self.0;
-        side.object
-            .region_write(Region::V1, &side.host, &side.window, offset, bytes)
+        self.0.write_to(Region::V1, offset, bytes)
     }
 
     fn get(&mut self, field: (usize, usize)) -> Result<u64> {
@@ -469,18 +466,45 @@ fn a_damaged_stream_is_refused_by_the_write() {
 }
 
 #[test]
-fn a_section_that_cannot_be_read_ends_the_load() {
-    let mut v1 = V1::new(Fake::new(2000, 500), 4096);
+fn an_interrupted_buffer_is_given_again_and_goes_on() {
     let mut source = V1::new(Fake::filled(2000, 500), 4096);
     source.set(STATE, STOP_COPY).unwrap();
     let image = source.drain().unwrap();
-    v1.set(STATE, RESUMING).unwrap();
-    v1.0.window.fail.set(Some(2));
-    assert_eq!(v1.give(&image), Err(EFAULT));
-    let refusal = v1.0.object.engine().last_refusal().unwrap();
-    assert_eq!(refusal.reason, Reason::Transport(EFAULT));
-    assert_eq!(v1.state(), RESUMING);
-    assert!(v1.set(STATE, RUNNING).is_err());
+    for (op, skip, error) in [
+        (Some(Op::Load), 0, EINTR),
+        (Some(Op::Load), 3, ERESTARTSYS),
+        (Some(Op::LoadEnd), 0, EINTR),
+        (None, 0, EFAULT),
+        (None, 4, EFAULT),
+    ] {
+        let mut v1 = V1::new(Fake::new(2000, 500), 4096);
+        v1.set(STATE, RESUMING).unwrap();
+        v1.0.host.called();
+        match op {
+            Some(op) => {
+                v1.0.host.fail.set(Some((op, skip, error)));
+                // A signal stays until the call returns.
+                v1.0.host.again.set(1);
+            }
+            None => v1.0.window.fail.set(Some(skip)),
+        }
+        assert_eq!(v1.give(&image), Err(error));
+        v1.0.host.fail.set(None);
+        v1.0.host.again.set(0);
+        assert_eq!(v1.state(), RESUMING);
+        assert_eq!(v1.set(STATE, RUNNING), Err(EINVAL), "bytes are missing");
+        if v1.0.object.engine().counters().bytes_loaded != 0 {
+            assert_eq!(
+                v1.set(SIZE, 7),
+                Err(EINVAL),
+                "the rest of this one comes next"
+            );
+        }
+        v1.give(&image).unwrap();
+        assert!(!v1.0.host.called().contains(&Op::Reset));
+        v1.set(STATE, RUNNING).unwrap();
+        assert_eq!(v1.0.device().contents(), Fake::filled(2000, 500).contents());
+    }
 }
 
 #[test]

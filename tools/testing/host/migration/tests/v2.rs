@@ -69,8 +69,12 @@ impl User {
         }
     }
 
-    fn write(&mut self, session: u64, bytes: &[u8]) -> Result {
-        v2::write(&mut self.engine, &self.host, session, bytes)
+    /// Writes as the file does.
+    fn write(&mut self, session: u64, mut bytes: &[u8]) -> Result {
+        while !bytes.is_empty() {
+            bytes = &bytes[v2::write(&mut self.engine, &self.host, session, bytes)?..];
+        }
+        Ok(())
     }
 
     fn info(&self, session: u64) -> Result<PrecopyInfo> {
@@ -307,6 +311,37 @@ fn a_refused_image_is_refused_for_good() {
             user.engine.device().contents(),
             Fake::filled(MEMORY, CHUNK).contents()
         );
+    }
+}
+
+#[test]
+fn an_interrupted_write_is_no_refusal() {
+    let image = image();
+    for op in [Op::Load, Op::LoadEnd] {
+        for error in [EINTR, ERESTARTSYS] {
+            let (mut user, session) = User::at(State::Resuming, None);
+            let session = session.unwrap();
+            user.host.fail(op, error);
+            let mut given = 0;
+            let mut interrupted = 0;
+            while given < image.len() {
+                match v2::write(&mut user.engine, &user.host, session, &image[given..]) {
+                    Ok(count) => given += count,
+                    Err(found) => {
+                        assert_eq!(found, error);
+                        interrupted += 1;
+                    }
+                }
+            }
+            assert!(interrupted <= 1);
+            assert_eq!(user.host.fail.get(), None, "it was interrupted");
+            assert_eq!(user.engine.last_refusal(), None);
+            user.set(State::Running).unwrap();
+            assert_eq!(
+                user.engine.device().contents(),
+                Fake::filled(MEMORY, CHUNK).contents()
+            );
+        }
     }
 }
 
@@ -562,8 +597,7 @@ fn v1_get(side: &mut Side, offset: usize) -> u64 {
 fn v1_set(side: &mut Side, offset: usize, value: u64) -> Result {
     let width = if offset == V1_STATE { 4 } else { 8 };
     let bytes = &value.to_le_bytes()[..width];
-    side.object
-        .region_write(Region::V1, &side.host, &side.window, offset, bytes)
+    side.write_to(Region::V1, offset, bytes)
 }
 
 fn v2_set(side: &mut Side, target: State) -> Result {
@@ -630,7 +664,11 @@ fn load(side: &mut Side, protocol: Protocol, image: &[u8]) {
         Protocol::V2 => {
             v2_set(side, State::Resuming).unwrap();
             let session = side.object.engine().session().unwrap();
-            v2::write(side.object.engine_mut(), &side.host, session, image).unwrap();
+            let mut rest = image;
+            while !rest.is_empty() {
+                let engine = side.object.engine_mut();
+                rest = &rest[v2::write(engine, &side.host, session, rest).unwrap()..];
+            }
         }
     }
     leave(side, protocol).unwrap();

@@ -12,6 +12,7 @@ use kernel::error::{code::*, Error, Result};
 use migration::{
     device::{Access, Amount, Device, Phase, Remaining, Width},
     dirty::DirtyLog,
+    engine::Engine,
     image::{Fields, Identity, Payload, Section, SectionHead},
     iova::{IovaRange, PAGE_SIZE},
 };
@@ -64,6 +65,8 @@ pub const OPS: [Op; 9] = [
 pub struct Host {
     /// The operation that fails, after how many of its kind, and how.
     pub fail: Cell<Option<(Op, u32, Error)>>,
+    /// How often it fails again when it is repeated.
+    pub again: Cell<u32>,
     /// The device is gone with the failing operation.
     pub lose: Cell<bool>,
     /// What was called.
@@ -85,7 +88,10 @@ impl Host {
         self.calls.borrow_mut().push(op);
         match self.fail.get() {
             Some((which, 0, error)) if which == op => {
-                self.fail.set(None);
+                match self.again.get() {
+                    0 => self.fail.set(None),
+                    left => self.again.set(left - 1),
+                }
                 Err(error)
             }
             Some((which, left, error)) if which == op => {
@@ -355,4 +361,14 @@ pub fn register(offset: u64) -> Access {
         offset,
         width: Width::B4,
     }
+}
+
+/// Gives all of `bytes` to a device that takes an image.
+pub fn write_all(engine: &mut Engine<Fake>, host: &Host, mut bytes: &[u8]) -> Result {
+    while !bytes.is_empty() {
+        let taken = engine.write(host, bytes)?;
+        assert!(taken.bytes > 0, "a call that takes nothing fails");
+        bytes = &bytes[taken.bytes..];
+    }
+    Ok(())
 }

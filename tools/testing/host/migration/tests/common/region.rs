@@ -9,7 +9,7 @@ use migration::{
     kabi2018::{layout::Field, state::DeviceState},
     migratable::Migratable,
     region::Region,
-    window::DataWindow,
+    window::{DataWindow, Progress},
 };
 
 use super::{Fake, Host};
@@ -93,8 +93,19 @@ impl Side {
     }
 
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result {
+        self.write_to(Region::Kabi2018, offset, bytes)
+    }
+
+    /// Writes a region's header as the kernel does: on and on, until there is no more to do.
+    pub fn write_to(&mut self, region: Region, offset: usize, bytes: &[u8]) -> Result {
+        while self.step(region, offset, bytes)? == Progress::More {}
+        Ok(())
+    }
+
+    /// Writes a region's header, as far as it goes at once.
+    pub fn step(&mut self, region: Region, offset: usize, bytes: &[u8]) -> Result<Progress> {
         self.object
-            .region_write(Region::Kabi2018, &self.host, &self.window, offset, bytes)
+            .region_write(region, &self.host, &self.window, offset, bytes)
     }
 
     pub fn get(&mut self, field: Field) -> Result<u64> {
