@@ -237,8 +237,11 @@ impl Device for EduDevice {
         Ok(())
     }
 
-    fn remaining(&self, _core: &CoreDevice) -> Remaining {
-        self.saved.remaining()
+    fn remaining(&self, core: &CoreDevice) -> Remaining {
+        // Whatever cannot be found out `save` meets as well, and tells.
+        let runs = || hardware::is_transferring(&core.registers(BAR)?);
+        let is_busy = !self.saved.buffer && self.transfer.is_some() && runs() == Ok(true);
+        self.saved.remaining(is_busy)
     }
 
     fn save(

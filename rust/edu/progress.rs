@@ -36,8 +36,8 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Returns what is left to save.
-    pub(crate) fn remaining(&self) -> Remaining {
+    /// Returns what is left to save; the buffer has to wait where `is_busy`.
+    pub(crate) fn remaining(&self, is_busy: bool) -> Remaining {
         let once = |bytes, saved: bool| {
             let count = u64::from(!saved);
             Amount {
@@ -46,9 +46,15 @@ impl Saved {
                 sections: count,
             }
         };
+        // CAST: A small constant.
+        let buffer = once(BUFFER_SIZE as u64, self.buffer);
+        let (running, later) = match is_busy {
+            false => (buffer, Amount::default()),
+            true => (Amount::default(), buffer),
+        };
         Remaining {
-            // CAST: A small constant.
-            running: once(BUFFER_SIZE as u64, self.buffer),
+            running,
+            later,
             stopped: once(RegisterState::SIZE, self.registers),
         }
     }

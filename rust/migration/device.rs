@@ -29,6 +29,11 @@ pub struct Amount {
 pub struct Remaining {
     /// What can go now, while the device runs.
     pub running: Amount,
+    /// What can go while the device runs, but not now: the device is at work on it.
+    ///
+    /// [`Device::save`] returns `None` when nothing but this is left. It becomes `running` without
+    /// anyone being told.
+    pub later: Amount,
     /// What can go only once the device is stopped.
     pub stopped: Amount,
 }
@@ -117,7 +122,9 @@ pub trait Device {
     /// Begins a save: all of the state is to be sent.
     fn save_begin(&mut self, host: &Self::Host) -> Result;
 
-    /// Returns what is left to save. Has no side effects.
+    /// Returns what is left to save. Has no side effects, and does not wait.
+    ///
+    /// An error that [`Device::save`] would meet does not make it less.
     fn remaining(&self, host: &Self::Host) -> Remaining;
 
     /// Writes the next section's payload into the empty `payload` and returns its head.

@@ -126,6 +126,16 @@ impl Mode {
         }
     }
 
+    /// As [`Self::saving`].
+    fn saving_mut(&mut self) -> Option<&mut Saving> {
+        match self {
+            Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) | Mode::StopCopy(saving) => {
+                Some(saving)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the memory that the image under way had.
     fn into_buffer(self) -> Option<Buffer> {
         match self {

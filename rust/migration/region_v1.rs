@@ -211,14 +211,14 @@ impl RegionV1 {
             && matches!(engine.state(), State::PreCopy | State::StopCopy)
     }
 
-    /// Returns `pending_bytes`: what can go now.
+    /// Returns `pending_bytes`: what can go now, so that a client which finds some gets some.
     fn pending<D: Device>(engine: &Engine<D>, host: &D::Host) -> u64 {
         if !Self::is_saving(engine) {
             return 0;
         }
         let pending = engine.pending(host);
         match engine.state() {
-            State::PreCopy => pending.precopy_only,
+            State::PreCopy => pending.available,
             _ => pending.total(),
         }
     }

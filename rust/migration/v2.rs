@@ -101,20 +101,38 @@ pub fn write<D: Device>(
     Ok(engine.write(host, bytes)?.bytes)
 }
 
-/// Returns whether a read of the data file returns at once: bytes, the end or an error.
-pub fn is_readable<D: Device>(engine: &Engine<D>, host: &D::Host, session: u64) -> bool {
-    admit(engine, session).is_err()
-        || engine.state() == State::StopCopy
-        || engine.pending(host).precopy_only != 0
+/// Whether the data file can be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Readiness {
+    /// A read finds bytes, the end or an error.
+    Now,
+    /// A read finds nothing now, `ENOMSG`. The device is at work on what comes next; nobody tells
+    /// when it has ended, so one has to look again.
+    Later,
+    /// A read finds nothing now, `ENOMSG`, until the guest or the client does something.
+    Nothing,
 }
 
-/// Returns what is left to go while the device runs.
+/// Returns whether a read of the data file finds something, as [`stage`] would.
+pub fn readiness<D: Device>(engine: &Engine<D>, host: &D::Host, session: u64) -> Readiness {
+    if admit(engine, session).is_err() || engine.state() == State::StopCopy {
+        return Readiness::Now;
+    }
+    let pending = engine.pending(host);
+    match (pending.available, pending.precopy_only) {
+        (1.., _) => Readiness::Now,
+        (0, 1..) => Readiness::Later,
+        (0, 0) => Readiness::Nothing,
+    }
+}
+
+/// Returns what can go now, while the device runs: nothing if a read finds nothing.
 ///
 /// There is never new initial data, so `VFIO_PRECOPY_INFO_REINIT` is not for this protocol's flags.
 /// `EINVAL` outside of the pre-copy states, as the uAPI wants it for any other state; `ENODEV` when
 /// the session has ended and the pre-copy is another's.
 pub fn precopy_info<D: Device>(
-    engine: &Engine<D>,
+    engine: &mut Engine<D>,
     host: &D::Host,
     session: u64,
 ) -> Result<PrecopyInfo> {
@@ -122,10 +140,10 @@ pub fn precopy_info<D: Device>(
         return Err(EINVAL);
     }
     admit(engine, session)?;
-    let left = engine.pending(host).precopy_only;
-    let initial_bytes = engine.initial().min(left);
+    let available = engine.pending(host).available;
+    let initial_bytes = engine.initial(host).min(available);
     Ok(PrecopyInfo {
         initial_bytes,
-        dirty_bytes: left - initial_bytes,
+        dirty_bytes: available - initial_bytes,
     })
 }

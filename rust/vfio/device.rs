@@ -10,6 +10,7 @@ mod link;
 mod log_ops;
 mod migration_ops;
 mod region;
+mod reminder;
 mod status;
 pub(crate) mod trace;
 mod trap;

@@ -160,7 +160,8 @@ impl Device for VirtualEdu {
     }
 
     fn remaining(&self, _host: &VirtualDevice) -> Remaining {
-        self.saved.remaining()
+        let is_busy = self.slot.lock().transfer() == Some(Transfer::FromMemory);
+        self.saved.remaining(is_busy)
     }
 
     fn save(

@@ -154,7 +154,7 @@ impl<D: Device> Engine<D> {
             staged_stopped: false,
             initial: 0,
         };
-        saving.initial = Pending::of(&saving, &self.device, host).precopy_only;
+        saving.initial = Pending::of(&saving, &self.device, host).available;
         Ok(saving)
     }
 

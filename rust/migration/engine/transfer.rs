@@ -36,8 +36,10 @@ use crate::{
 /// The counts are exact as far as the device's own are: they hold the image's framing.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Pending {
-    /// What can go now, while the device runs: it must be there before the target starts.
+    /// What can go while the device runs: it must be there before the target starts.
     pub precopy_only: u64,
+    /// How much of that can go now. The rest has to wait until the device has done what it does.
+    pub available: u64,
     /// What can go at any time, even after the target has started.
     ///
     /// Always 0: a device is whole before it starts, no part of its state can come later.
@@ -55,13 +57,15 @@ impl Pending {
         if saving.staged_stopped {
             pending.postcopy_only = staged;
         } else {
+            pending.available = staged;
             pending.precopy_only = staged;
         }
         if saving.writer.ended() {
             return pending;
         }
         let left = device.remaining(host);
-        pending.precopy_only = pending.precopy_only.saturating_add(framed(left.running));
+        pending.available = pending.available.saturating_add(framed(left.running));
+        pending.precopy_only = pending.available.saturating_add(framed(left.later));
         pending.postcopy_only = pending
             .postcopy_only
             .saturating_add(framed(left.stopped))
@@ -85,6 +89,16 @@ pub struct Taken {
     pub bytes: usize,
     /// They ended a section, or the image, and the device was given it.
     pub section: bool,
+}
+
+impl Saving {
+    /// Returns [`Engine::initial`].
+    fn initial<D: Device>(&mut self, device: &D, host: &D::Host) -> u64 {
+        if self.initial != 0 {
+            self.initial = self.initial.min(Pending::of(self, device, host).available);
+        }
+        self.initial
+    }
 }
 
 /// Returns the bytes of the image that carry `amount`.
@@ -127,10 +141,13 @@ impl<D: Device> Engine<D> {
 
     /// Returns how much of what could go when the image began did not go yet, in bytes.
     ///
-    /// It only ever goes down, by what goes out in pre-copy, and to 0 when nothing is left for now.
-    /// 0 where no image is being produced.
-    pub fn initial(&self) -> u64 {
-        self.mode.saving().map_or(0, |saving| saving.initial)
+    /// It only ever goes down: by what goes out in pre-copy, and to what can go now. So what the
+    /// device worked on since counts as changed. 0 where no image is being produced.
+    pub fn initial(&mut self, host: &D::Host) -> u64 {
+        match self.mode.saving_mut() {
+            Some(saving) => saving.initial(&self.device, host),
+            None => 0,
+        }
     }
 
     /// Returns the next bytes of the image, at least one; none means nothing now while the device
@@ -173,9 +190,7 @@ impl<D: Device> Engine<D> {
 
     /// Says that the first `count` bytes of [`Engine::stage`] went out.
     pub fn consume(&mut self, host: &D::Host, count: usize) {
-        let (Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) | Mode::StopCopy(saving)) =
-            &mut self.mode
-        else {
+        let Some(saving) = self.mode.saving_mut() else {
             return;
         };
         let count = count.min(saving.writer.staged().len());
@@ -183,9 +198,7 @@ impl<D: Device> Engine<D> {
         saving.writer.drain(count);
         // CAST: a section's length.
         saving.initial = saving.initial.saturating_sub(count as u64);
-        if saving.initial != 0 && Pending::of(saving, &self.device, host).precopy_only == 0 {
-            saving.initial = 0;
-        }
+        saving.initial(&self.device, host);
         if !before && saving.writer.finished() {
             self.counters.images_saved = self.counters.images_saved.saturating_add(1);
         }

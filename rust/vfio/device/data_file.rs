@@ -44,12 +44,14 @@ use migration::{
     state::State,
     v2::{
         self,
-        Found, //
+        Found,
+        Readiness, //
     }, //
 };
 
 use super::{
     link::Link,
+    reminder::Reminder,
     Flavour,
     Host,
     VfioDevice, //
@@ -76,6 +78,9 @@ pub(super) enum Direction {
 struct DataFile<F: Flavour> {
     link: Arc<Link<F>>,
     session: u64,
+    /// For those who wait for what the device is at work on.
+    #[pin]
+    reminder: Reminder,
     /// Serialises reads and writes. User memory is copied while it is held, which the state lock
     /// must never be; nothing that a page fault takes is ever waited for with this one. That may take
     /// for ever, so whoever waits for it can be killed.
@@ -93,6 +98,7 @@ impl<F: Flavour> VfioDevice<F> {
             try_pin_init!(DataFile {
                 link: self.inner.link.clone(),
                 session,
+                reminder <- Reminder::new(self.inner.link.progress().clone()),
                 bounce <- Mutex::new(
                     KBox::init(pin_init::init_zeroed(), GFP_KERNEL)?,
                     lock_name!("rvfio_data"),
@@ -255,9 +261,13 @@ impl<F: Flavour> DataFile<F> {
             if engine.state() == State::Resuming {
                 return Ok(POLLOUT | POLLWRNORM);
             }
-            Ok(match v2::is_readable(engine, device.host(), self.session) {
-                true => POLLIN | POLLRDNORM,
-                false => 0,
+            Ok(match v2::readiness(engine, device.host(), self.session) {
+                Readiness::Now => POLLIN | POLLRDNORM,
+                Readiness::Later => {
+                    self.reminder.set();
+                    0
+                }
+                Readiness::Nothing => 0,
             })
         });
         events.unwrap_or(POLLERR | POLLIN | POLLRDNORM)
@@ -279,7 +289,10 @@ impl<F: Flavour> DataFile<F> {
 
         let left = self
             .link
-            .with(|device| v2::precopy_info(device.state()?.engine(), device.host(), self.session))
+            .with(|device| {
+                let mut state = device.state()?;
+                v2::precopy_info(state.engine_mut(), device.host(), self.session)
+            })
             .unwrap_or(Err(EINVAL))?;
         info.initial_bytes = left.initial_bytes;
         info.dirty_bytes = left.dirty_bytes;

@@ -13,6 +13,7 @@ use kernel::{
     sync::{
         poll::PollCondVar,
         static_lock_class,
+        Arc,
         Mutex, //
     }, //
 };
@@ -32,8 +33,7 @@ pub(super) struct Link<F: Flavour> {
     device: Mutex<Option<Pointer<F>>>,
     /// Notified when a data file may have become readable. Here, since those who poll a file wait
     /// for it even when the device is gone.
-    #[pin]
-    progress: PollCondVar,
+    progress: Arc<PollCondVar>,
 }
 
 /// A device.
@@ -47,11 +47,14 @@ struct Pointer<F: Flavour>(NonNull<VfioDevice<F>>);
 unsafe impl<F: Flavour> Send for Pointer<F> {}
 
 impl<F: Flavour> Link<F> {
-    /// Returns an initialiser of a link that leads nowhere.
-    pub(super) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
+    /// Returns an initialiser of a link that leads nowhere; `ENOMEM` without memory.
+    pub(super) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
             device <- Mutex::new(None, lock_name!("rvfio_link"), static_lock_class!()),
-            progress <- PollCondVar::new(lock_name!("rvfio_progress"), static_lock_class!()),
+            progress: Arc::pin_init(
+                PollCondVar::new(lock_name!("rvfio_progress"), static_lock_class!()),
+                GFP_KERNEL
+            )?,
         })
     }
 
@@ -82,7 +85,7 @@ impl<F: Flavour> Link<F> {
     }
 
     /// Returns what is notified when a data file may have become readable.
-    pub(super) fn progress(&self) -> &PollCondVar {
+    pub(super) fn progress(&self) -> &Arc<PollCondVar> {
         &self.progress
     }
 }

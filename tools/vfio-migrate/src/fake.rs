@@ -319,6 +319,7 @@ impl Device for Model {
         };
         Remaining {
             running: amount(self.buffer_unsent, BUFFER_SIZE as u64),
+            later: Amount::default(),
             stopped: amount(self.registers_unsent, 56),
         }
     }

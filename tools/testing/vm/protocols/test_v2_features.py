@@ -163,19 +163,18 @@ def test_initial_bytes_reach_0_while_the_guest_keeps_the_device_dirty(guest, rng
             assert initial + dirty >= 28 + 4096
 
 
-@pytest.mark.physical
-def test_initial_bytes_wait_for_a_transfer(guest):
-    guest.edu.start(edu.BUFFER, guest.IOVA, 4096, edu.TO_MEMORY)
+def test_what_waits_for_a_transfer_is_dirty_when_it_can_go(guest):
+    guest.memory.bytes[:4096] = b"\x77" * 4096
+    guest.edu.start(guest.IOVA, edu.BUFFER, 4096, 0)
     with guest.v2.set(v2.PRE_COPY) as file:
-        while True:
-            try:
-                file.read()
-            except OSError:
-                break
-        assert guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
+        first = file.precopy_info()
+        file.drain()
         info = file.precopy_info()
+        assert guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
         guest.edu.wait_transfer()
-        assert info == (0, 28 + 4096, 0)
+        assert (first, info) == ((0, 64, 0), (0, 0, 0))
+        assert file.precopy_info() == (0, 0, 28 + 4096)
+        assert b"\x77" * 4096 in file.drain()
 
 
 def test_precopy_info_only_in_the_precopy_states(guest, blank):

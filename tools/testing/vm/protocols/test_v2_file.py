@@ -487,19 +487,65 @@ def test_select_and_epoll(guest, drained, rng):
 
 
 def test_while_a_transfer_runs_there_is_nothing(guest, drained, rng):
-    """The buffer cannot be read then: ENOMSG, though the estimate knows of it."""
+    """The buffer cannot be read then, and estimate, poll and read say the same of it."""
+    for _ in range(3):
+        guest.memory.bytes[:4096] = rng.randbytes(4096)
+        guest.edu.start(guest.IOVA, edu.BUFFER, 4096, 0)
+        looks = 0
+        while True:
+            # Each may come after the end of the transfer, where the one before came before it.
+            dirty = drained.precopy_info()[1:] != (0, 0)
+            ready = drained.poll() == READABLE
+            try:
+                data = drained.read()
+                break
+            except OSError as error:
+                assert error.errno == errno.ENOMSG
+            assert not dirty and not ready, "there is something, and nothing to read"
+            looks += 1
+        assert looks > 1
+        assert not guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
+        assert guest.memory.bytes[:4096] in data
+        assert drained.precopy_info() == (0, 0, 0) and drained.poll() == 0
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_poll_wakes_up_when_a_transfer_ends(guest, drained, rng, late):
+    """Whoever waits is told, though nobody touches the device then."""
+    waiter = None if late else Waiter(drained)
     guest.memory.bytes[:4096] = rng.randbytes(4096)
     guest.edu.start(guest.IOVA, edu.BUFFER, 4096, 0)
-    while True:
-        info = drained.precopy_info()
-        try:
-            data = drained.read()
-            break
-        except OSError as error:
-            assert error.errno == errno.ENOMSG
-        assert info == (0, 0, 28 + 4096)
-    assert not guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
-    assert guest.memory.bytes[:4096] in data
+    if late:
+        assert drained.poll() == 0
+        assert drained.poll(10) == READABLE
+    else:
+        assert waiter.woken() == READABLE
+    assert guest.memory.bytes[:4096] in drained.read()
+
+
+def test_a_poller_that_keeps_looking_does_not_delay_another(guest, drained):
+    with select.epoll() as epoll:
+        epoll.register(drained.fd, select.EPOLLIN | select.EPOLLET)
+        for _ in range(3):
+            assert epoll.poll(0) == []
+            waiter = Waiter(drained)
+            guest.edu.start(guest.IOVA, edu.BUFFER, 4096, 0)
+            while waiter.thread.is_alive():
+                drained.poll()
+            assert waiter.woken() == READABLE
+            assert epoll.poll(10) == [(drained.fd, select.EPOLLIN)]
+            drained.drain()
+
+
+def test_a_file_is_closed_while_a_transfer_runs(guest):
+    """Nothing is left of who waited for its end."""
+    for _ in range(20):
+        with guest.v2.set(v2.PRE_COPY) as file:
+            file.drain()
+            guest.edu.start(guest.IOVA, edu.BUFFER, 64, 0)
+            file.poll()
+        guest.v2.set(v2.RUNNING)
+        guest.edu.wait_transfer()
 
 
 def test_no_blocking(guest, drained):

@@ -11,7 +11,7 @@ use migration::{
     kabi2018::layout::Field,
     region::Region,
     state::{next, State},
-    v2::{self, Found},
+    v2::{self, Found, Readiness},
 };
 
 use super::{
@@ -143,7 +143,6 @@ impl Model {
         assert_eq!(engine.dirty_tracker().is_some(), engine.log().is_tracking());
         assert!(!engine.is_loaded() || state == State::Resuming);
         assert!(!engine.is_saved() || state.is_saving());
-        assert!(engine.initial() == 0 || state.is_saving());
         assert!(engine.data_size(&self.side.host) > 0);
         let pending = engine.pending(&self.side.host);
         assert!(state.is_saving() || pending.total() == 0);
@@ -252,16 +251,22 @@ impl Model {
             }
             Step::Poll(session) => {
                 let session = self.session(session);
-                let (engine, host) = (self.side.object.engine(), &self.side.host);
-                let _readable: bool = v2::is_readable(engine, host, session);
+                let healthy = self.healthy;
+                let (engine, host) = (self.side.object.engine_mut(), &self.side.host);
+                let readiness = v2::readiness(engine, host, session);
                 let info = v2::precopy_info(engine, host, session);
                 let precopy = matches!(engine.state(), State::PreCopy | State::PreCopyP2p);
                 assert!(precopy || info == Err(EINVAL));
                 if let Ok(info) = info {
-                    let left = info.initial_bytes + info.dirty_bytes;
-                    assert_eq!(left, engine.pending(host).precopy_only);
+                    let now = info.initial_bytes + info.dirty_bytes;
+                    assert_eq!(now, engine.pending(host).available);
+                    assert_eq!(now != 0, readiness == Readiness::Now);
                     assert!(info.initial_bytes <= self.initial.1 || self.initial.0 != session);
                     self.initial = (session, info.initial_bytes);
+                    if healthy {
+                        let found = v2::stage(engine, host, session).unwrap();
+                        assert_eq!(now == 0, found == Found::NothingNow);
+                    }
                 }
             }
             Step::Get2018(field) => {
@@ -329,7 +334,10 @@ impl Model {
             Step::Poke(at, value) => {
                 let device = self.side.device();
                 if device.running && !device.lost {
-                    device.poke(usize::from(at) % MEMORY, value);
+                    match usize::from(at) {
+                        at if at < MEMORY => device.poke(at, value),
+                        _ => device.busy = value & 1 != 0,
+                    }
                 }
             }
             Step::Land => {

@@ -37,7 +37,7 @@ pub(super) enum Step {
     TakeV1,
     /// The guest writes a register, or starts a transfer.
     Guest(u8, u32),
-    /// The device changes its memory by itself.
+    /// The device changes its memory by itself, or begins or ends to work on it.
     Poke(u8, u8),
     /// The oldest transfer lands.
     Land,

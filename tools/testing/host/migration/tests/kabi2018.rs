@@ -307,6 +307,27 @@ fn a_refused_image_leaves_by_giving_up() {
     }
 }
 
+#[test]
+fn what_the_device_is_at_work_on_is_pending_and_goes_later() {
+    let mut side = Side::new(Fake::filled(200, 64), 4096);
+    side.enter(Setup).unwrap();
+    side.enter(Precopy).unwrap();
+    let all = side.get(Field::PrecopyOnly).unwrap();
+    side.device().busy = true;
+    assert_eq!(
+        side.get(Field::PrecopyOnly),
+        Ok(all),
+        "nothing of it has gone"
+    );
+    let first = side.take().unwrap().len() as u64;
+    assert!(first < all);
+    assert_eq!(side.take().unwrap(), [0; 0], "nothing now");
+    assert_eq!(side.get(Field::PrecopyOnly), Ok(all - first));
+    side.device().busy = false;
+    assert_eq!(side.take_all().unwrap().len() as u64, all - first);
+    assert_eq!(side.get(Field::PrecopyOnly), Ok(0));
+}
+
 /// An image of several sections and buffers.
 fn long_image() -> Vec<u8> {
     let mut source = Side::new(Fake::filled(2000, 640), 4096);

@@ -508,6 +508,31 @@ fn an_interrupted_buffer_is_given_again_and_goes_on() {
 }
 
 #[test]
+fn pending_bytes_of_a_running_device_are_those_that_can_go_now() {
+    let mut v1 = V1::new(Fake::filled(200, 64), 4096);
+    v1.set(STATE, PRE_COPY).unwrap();
+    v1.0.device().busy = true;
+    assert_eq!(v1.get(PENDING), Ok(64), "the header");
+    assert_eq!(v1.get(SIZE), Ok(64));
+    assert_eq!(v1.get(PENDING), Ok(0));
+    assert_eq!(v1.get(SIZE), Ok(0));
+    v1.0.device().busy = false;
+    let now = v1.get(PENDING).unwrap();
+    assert!(now > 200);
+    assert_eq!(v1.get(SIZE), Ok(now));
+    v1.get(PENDING).unwrap();
+
+    // A device that is stopped is at work no more: all that is left can go.
+    v1.0.device().poke(3, 1);
+    v1.0.device().busy = true;
+    assert_eq!(v1.get(PENDING), Ok(0));
+    v1.set(STATE, STOP_COPY).unwrap();
+    let left = v1.get(PENDING).unwrap();
+    assert!(left > 64);
+    assert_eq!(v1.drain().unwrap().len() as u64, left);
+}
+
+#[test]
 fn data_size_is_written_only_while_resuming_and_within_the_section() {
     for (state, _) in STATES {
         for size in [0, 1, 4096, 4097, 1 << 32, u64::MAX] {

@@ -11,7 +11,7 @@ use migration::{
     kabi2018::{layout::Field, state::DeviceState},
     region::Region,
     state::{next, State},
-    v2::{self, Found, PrecopyInfo},
+    v2::{self, Found, PrecopyInfo, Readiness},
 };
 
 const MEMORY: usize = 200;
@@ -77,12 +77,35 @@ impl User {
         Ok(())
     }
 
-    fn info(&self, session: u64) -> Result<PrecopyInfo> {
-        v2::precopy_info(&self.engine, &self.host, session)
+    fn info(&mut self, session: u64) -> Result<PrecopyInfo> {
+        v2::precopy_info(&mut self.engine, &self.host, session)
+    }
+
+    fn readiness(&self, session: u64) -> Readiness {
+        v2::readiness(&self.engine, &self.host, session)
     }
 
     fn is_readable(&self, session: u64) -> bool {
-        v2::is_readable(&self.engine, &self.host, session)
+        self.readiness(session) == Readiness::Now
+    }
+
+    /// Estimate, poll and read tell the same in pre-copy; returns what they tell.
+    fn agrees(&mut self, session: u64) -> (PrecopyInfo, Readiness) {
+        let info = self.info(session).unwrap();
+        let readiness = self.readiness(session);
+        let has_bytes = match v2::stage(&mut self.engine, &self.host, session).unwrap() {
+            Found::Bytes(bytes) => !bytes.is_empty(),
+            Found::NothingNow => false,
+            Found::End => panic!("no end while the device runs"),
+        };
+        assert_eq!(info != PrecopyInfo::default(), has_bytes, "{info:?}");
+        assert_eq!(readiness == Readiness::Now, has_bytes, "{readiness:?}");
+        assert_eq!(
+            self.info(session).unwrap(),
+            info,
+            "reading nothing changes nothing"
+        );
+        (info, readiness)
     }
 
     fn data_size(&self) -> u64 {
@@ -459,7 +482,7 @@ fn a_failing_save_loses_no_bytes() {
 #[test]
 fn precopy_info_only_in_the_precopy_states() {
     for state in &State::ALL[1..] {
-        let (user, session) = User::at(*state, None);
+        let (mut user, session) = User::at(*state, None);
         let session = session.unwrap_or(0);
         match state {
             State::PreCopy | State::PreCopyP2p => {
@@ -539,6 +562,87 @@ fn initial_bytes_reach_nothing_while_the_guest_keeps_the_device_dirty() {
             }
         }
     }
+}
+
+#[test]
+fn while_the_device_is_at_work_there_is_nothing_now() {
+    for state in [State::PreCopy, State::PreCopyP2p] {
+        for busy_after in 0..4 {
+            let (mut user, session) = User::at(state, None);
+            let session = session.unwrap();
+            // The header, then sections of the memory.
+            for _ in 0..busy_after {
+                user.agrees(session);
+                user.read(session, 1000).unwrap();
+            }
+            let before = user.agrees(session).0;
+            user.engine.device_mut().busy = true;
+            let left = user.engine.pending(&user.host);
+            assert_eq!(left.precopy_only, before.initial_bytes, "all of it is left");
+
+            // What is staged still goes; then nothing does, though not all is gone.
+            let taken = user.drain(session, 10).len() as u64;
+            assert!(taken < before.initial_bytes);
+            let (info, readiness) = user.agrees(session);
+            assert_eq!(
+                (info, readiness),
+                (PrecopyInfo::default(), Readiness::Later)
+            );
+            let left = user.engine.pending(&user.host);
+            assert_eq!(left.precopy_only, before.initial_bytes - taken);
+            assert_eq!(left.available, 0);
+
+            // What could not go is no longer what was there at the beginning.
+            user.engine.device_mut().busy = false;
+            let (info, readiness) = user.agrees(session);
+            assert_eq!((info.initial_bytes, readiness), (0, Readiness::Now));
+            assert_eq!(info.dirty_bytes, before.initial_bytes - taken);
+            user.drain(session, 99);
+            let (info, readiness) = user.agrees(session);
+            assert_eq!(
+                (info, readiness),
+                (PrecopyInfo::default(), Readiness::Nothing)
+            );
+
+            // In STOP_COPY there is an end and no waiting.
+            user.set(State::StopCopy).unwrap();
+            assert_eq!(user.readiness(session), Readiness::Now);
+        }
+    }
+}
+
+#[test]
+fn an_image_begun_while_the_device_is_at_work() {
+    let mut user = User::new(Fake::filled(MEMORY, CHUNK));
+    user.engine.device_mut().busy = true;
+    let session = user.begin(State::PreCopy);
+    // Nothing but the header can go, and it is there at the beginning.
+    let (info, readiness) = user.agrees(session);
+    assert_eq!((info.initial_bytes, info.dirty_bytes), (64, 0));
+    assert_eq!(readiness, Readiness::Now);
+    user.drain(session, 99);
+    assert_eq!(user.agrees(session).1, Readiness::Later);
+    user.set(State::StopCopy).unwrap();
+    let rest = user.drain(session, 99);
+    assert_eq!(64 + rest.len(), image().len());
+}
+
+#[test]
+fn initial_bytes_never_go_up() {
+    let (mut user, session) = User::at(State::PreCopy, None);
+    let session = session.unwrap();
+    let mut last = u64::MAX;
+    for step in 0..100usize {
+        user.engine.device_mut().busy = step % 3 == 1;
+        if step % 7 == 0 {
+            user.engine.device_mut().poke(step, 1);
+        }
+        let (info, _) = user.agrees(session);
+        assert!(info.initial_bytes <= last);
+        last = info.initial_bytes;
+        let _ = user.read(session, 11);
+    }
+    assert_eq!(last, 0);
 }
 
 #[test]

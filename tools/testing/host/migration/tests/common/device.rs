@@ -115,6 +115,8 @@ pub struct Fake {
     pub note: bool,
     pub running: bool,
     pub lost: bool,
+    /// Works on its memory, which cannot be read meanwhile. Ends when it is stopped.
+    pub busy: bool,
     /// Transfers under way.
     pub transfers: VecDeque<u64>,
     /// Chunks of memory that are to be sent.
@@ -135,6 +137,7 @@ impl Fake {
             note: false,
             running: true,
             lost: false,
+            busy: false,
             transfers: VecDeque::new(),
             unsent: Vec::new(),
             registers_unsent: false,
@@ -203,6 +206,7 @@ impl Device for Fake {
             self.land(host);
         }
         self.running = false;
+        self.busy = false;
         Ok(())
     }
 
@@ -244,11 +248,20 @@ impl Device for Fake {
         let bytes: usize = self.unsent.iter().map(|c| self.chunk_bytes(*c).len()).sum();
         let note = u64::from(self.note_unsent);
         let registers = u64::from(self.registers_unsent);
+        let memory = Amount {
+            bytes: bytes as u64,
+            sections: self.unsent.len() as u64,
+        };
+        let (now, later) = match self.busy {
+            false => (memory, Amount::default()),
+            true => (Amount::default(), memory),
+        };
         Remaining {
             running: Amount {
-                bytes: bytes as u64 + 3 * note,
-                sections: self.unsent.len() as u64 + note,
+                bytes: now.bytes + 3 * note,
+                sections: now.sections + note,
             },
+            later,
             stopped: Amount {
                 bytes: registers * 4 * REGISTER_COUNT as u64,
                 sections: registers,
@@ -270,7 +283,7 @@ impl Device for Fake {
             self.note_unsent = false;
             return Ok(Some(SectionHead::optional(NOTE, 0)));
         }
-        if let Some(chunk) = self.unsent.first().copied() {
+        if let Some(chunk) = self.unsent.first().copied().filter(|_| !self.busy) {
             payload.put_slice(self.chunk_bytes(chunk))?;
             self.unsent.remove(0);
             let offset = (chunk * self.chunk) as u64;
