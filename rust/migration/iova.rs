@@ -72,6 +72,26 @@ impl IovaRange {
         // INVARIANT: both are at most `u64::MAX >> PAGE_SHIFT`, the last page, and in order.
         PageRange { first, last }
     }
+
+    /// Returns the pages that lie in the range as a whole, if there are any.
+    pub fn whole_pages(&self) -> Option<PageRange> {
+        let first = self.first.div_ceil(PAGE_SIZE);
+        // The last page ends with the last address: there is no address after it to count by.
+        let end = match self.last.checked_add(1) {
+            Some(end) => end / PAGE_SIZE,
+            None => PAGES,
+        };
+        PageRange::new(first, end.checked_sub(first)?).ok()
+    }
+
+    /// Returns what of the range lies in `pages`, if anything does.
+    pub fn part_in(&self, pages: PageRange) -> Option<Self> {
+        let first = self.first.max(pages.start());
+        // No overflow: the last page is below `PAGES`.
+        let last = self.last.min((pages.last << PAGE_SHIFT) | (PAGE_SIZE - 1));
+        // INVARIANT: In order where they are returned.
+        (first <= last).then_some(Self { first, last })
+    }
 }
 
 /// Neighbouring pages of [`PAGE_SIZE`] bytes, at least one.

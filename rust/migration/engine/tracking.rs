@@ -117,6 +117,38 @@ impl<D: Device> Engine<D> {
         window: PageRange,
         report: impl FnOnce(&DirtyTable) -> Result,
     ) -> Result<bool> {
+        self.look(host, range, window, Some(window), report)
+    }
+
+    /// Has `report` report each part of `range` that is dirty, in ascending order, and forgets the
+    /// pages that lie in `range` as a whole.
+    ///
+    /// A page at an end of `range` that is only partly in it is reported, as far as it is in it, and
+    /// stays dirty: of its other part nobody was told. Otherwise as [`Engine::dirty_look`].
+    pub fn dirty_report(
+        &mut self,
+        host: &D::Host,
+        range: IovaRange,
+        mut report: impl FnMut(IovaRange) -> Result,
+    ) -> Result<bool> {
+        let pages = range.pages();
+        self.look(host, pages, pages, range.whole_pages(), |table| {
+            table
+                .ranges_in(pages)
+                .filter_map(|dirty| range.part_in(dirty))
+                .try_for_each(&mut report)
+        })
+    }
+
+    /// Does [`Engine::dirty_look`]; what is forgotten is `told`, if anything is.
+    fn look(
+        &mut self,
+        host: &D::Host,
+        range: PageRange,
+        window: PageRange,
+        told: Option<PageRange>,
+        report: impl FnOnce(&DirtyTable) -> Result,
+    ) -> Result<bool> {
         self.log.table()?;
         let marked = InFlight::mark(&mut self.device, host, &mut self.log);
         let in_flight = self.check(marked)?;
@@ -131,9 +163,9 @@ impl<D: Device> Engine<D> {
         self.counters.dirty_queries = self.counters.dirty_queries.wrapping_add(1);
         self.counters.pages_reported = self.counters.pages_reported.wrapping_add(reported);
         // Where there are too many in flight to tell apart, all that was reported stays dirty.
-        if any && !in_flight.more {
+        if let Some(told) = told.filter(|_| any && !in_flight.more) {
             self.log
-                .clear(window, in_flight.ranges.iter().flatten().copied())?;
+                .clear(told, in_flight.ranges.iter().flatten().copied())?;
         }
         Ok(any)
     }

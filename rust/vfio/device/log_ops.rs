@@ -21,7 +21,6 @@ use kernel::{
     prelude::*, //
 };
 use migration::{
-    dirty::table::DirtyTable,
     engine::Protocol,
     iova::{
         IovaRange,
@@ -100,14 +99,17 @@ impl<F: Flavour> LogOps<F> {
         })
     }
 
-    /// Reports what was written in a range, and forgets it.
+    /// Reports what was written in a range, and forgets it; see [`Engine::dirty_report`].
     ///
-    /// `EINVAL` where logging is off or the range is empty.
+    /// A bit of the bitmap stands for one of the client's pages, counted from the start of the range,
+    /// which need not be one of ours. `EINVAL` where logging is off or the range is empty.
     ///
     /// # Safety
     ///
     /// Called by the VFIO core with an open device of this driver and the user's bitmap, which
     /// covers the range.
+    ///
+    /// [`Engine::dirty_report`]: migration::engine::Engine::dirty_report
     unsafe extern "C" fn read_and_clear(
         vdev: *mut bindings::vfio_device,
         iova: c_ulong,
@@ -122,22 +124,13 @@ impl<F: Flavour> LogOps<F> {
             if state.engine().dirty_tracker() != Some(Protocol::V2) {
                 return Err(EINVAL);
             }
-            let pages = asked.pages();
-            let report = |table: &DirtyTable| {
-                for dirty in table.ranges_in(pages) {
-                    // The range of the bitmap need not begin or end with a page.
-                    let first = dirty.start().max(asked.start());
-                    let end = dirty.start() + (dirty.count() - 1) * PAGE_SIZE + (PAGE_SIZE - 1);
-                    let length = end.min(asked.last()) - first + 1;
-                    let (first, length) = (usize::try_from(first)?, usize::try_from(length)?);
-                    // SAFETY: The caller vouches for the bitmap, and the range lies in it.
-                    unsafe { bindings::rvfio_iova_bitmap_set(dirty_bitmap, first, length) };
-                }
+            let host = this.host();
+            state.engine_mut().dirty_report(host, asked, |part| {
+                let (first, length) = (usize::try_from(part.start())?, usize::try_from(part.len())?);
+                // SAFETY: The caller vouches for the bitmap, and the range lies in it.
+                unsafe { bindings::rvfio_iova_bitmap_set(dirty_bitmap, first, length) };
                 Ok(())
-            };
-            state
-                .engine_mut()
-                .dirty_look(this.host(), pages, pages, report)?;
+            })?;
             Ok(0)
         })
     }

@@ -72,6 +72,26 @@ def test_a_part_is_told_and_the_rest_is_kept(logged):
     assert report(logged) == {logged.IOVA + PAGE, logged.IOVA + 3 * PAGE}
 
 
+@pytest.mark.parametrize("page_size", [PAGE, 16 * PAGE])
+@pytest.mark.parametrize("begin, size, kept", [
+    (0x800, PAGE, {0, 1, 2}),
+    (0, PAGE + 0x800, {1, 2}),
+    (0x800, 2 * PAGE, {0, 2}),
+    (0x400, 0x400, {0, 1, 2}),
+    (PAGE - 1, 2, {0, 1, 2}),
+    (PAGE, PAGE, {0, 2}),
+])
+def test_a_page_of_which_a_part_is_told_is_kept(logged, page_size, begin, size, kept):
+    """Nobody was told of its other part. The client's pages may be larger, and begin anywhere."""
+    for page in range(3):
+        logged.edu.to_memory(logged.IOVA + page * PAGE, 8)
+    bitmap = bytearray(8)
+    logged.log.report(logged.IOVA + begin, size, page_size, bitmap=bitmap)
+    assert int.from_bytes(bitmap, "little") == (1 << -(-size // page_size)) - 1
+    assert report(logged) == {logged.IOVA + page * PAGE for page in kept}
+    assert report(logged) == set()
+
+
 def test_a_bitmap_gets_bits_and_loses_none(logged):
     logged.edu.to_memory(logged.IOVA + 5 * PAGE, 8)
     bitmap = bytearray(b"\x01" + bytes(39))

@@ -13,7 +13,7 @@ use migration::{
     dirty::granule::Granule,
     engine::{Engine, Pending, Protocol},
     image::{format::END_LEN, Reason},
-    iova::{PageRange, PAGES},
+    iova::{IovaRange, PageRange, PAGES},
     state::{next, State},
 };
 use proptest::prelude::*;
@@ -563,6 +563,104 @@ fn transfers_in_the_wrong_state() {
         let writes = *state == State::Resuming;
         assert_eq!(write_all(&mut engine, &host, b"RVFIO").is_ok(), writes);
     }
+}
+
+/// The parts of a range that a report tells of, as first and last address.
+fn report(engine: &mut Engine<Fake>, host: &Host, start: u64, len: u64) -> Vec<(u64, u64)> {
+    let mut parts = Vec::new();
+    let range = IovaRange::new(start, len).unwrap();
+    let any = engine.dirty_report(host, range, |part| {
+        parts.push((part.start(), part.last()));
+        Ok(())
+    });
+    assert_eq!(any, Ok(!parts.is_empty()));
+    parts
+}
+
+/// Has the device write pages, and be done.
+fn write_pages(engine: &mut Engine<Fake>, host: &Host, pages: &[u32]) {
+    for page in pages {
+        let result = engine.write_register(host, register(DMA), u64::from(*page));
+        result.unwrap();
+        engine.device_mut().land(host);
+    }
+}
+
+#[test]
+fn a_report_keeps_the_pages_of_which_it_tells_a_part() {
+    let (mut engine, host) = engine(Fake::new(100, 30));
+    engine.dirty_start(&host, V2).unwrap();
+    for (start, len, told, kept) in [
+        // From page to page.
+        (0x1000, 0x3000, vec![(0x1000, 0x3fff)], vec![4]),
+        (0x1000, 0x1000, vec![(0x1000, 0x1fff)], vec![2, 3, 4]),
+        // Beginning, ending, or both, within a page.
+        (0x1800, 0x1800, vec![(0x1800, 0x2fff)], vec![1, 3, 4]),
+        (0x1000, 0x2800, vec![(0x1000, 0x37ff)], vec![3, 4]),
+        (0x1800, 0x2000, vec![(0x1800, 0x37ff)], vec![1, 3, 4]),
+        (0x1001, 0x1ffe, vec![(0x1001, 0x2ffe)], vec![1, 2, 3, 4]),
+        // Within one page, or one of the client's that is larger than ours.
+        (0x1400, 0x400, vec![(0x1400, 0x17ff)], vec![1, 2, 3, 4]),
+        (0x1000, 0xfff, vec![(0x1000, 0x1ffe)], vec![1, 2, 3, 4]),
+        (0x1fff, 2, vec![(0x1fff, 0x2000)], vec![1, 2, 3, 4]),
+        (0x5000, 0x800, vec![], vec![1, 2, 3, 4]),
+        (0, 0x1800, vec![(0x1000, 0x17ff)], vec![1, 2, 3, 4]),
+    ] {
+        engine.dirty_start(&host, V2).unwrap();
+        write_pages(&mut engine, &host, &[1, 2, 3, 4]);
+        let what = format!("{start:#x}, {len:#x}");
+        assert_eq!(report(&mut engine, &host, start, len), told, "{what}");
+        assert_eq!(query(&mut engine, &host, page(0, 10)).unwrap(), kept, "{what}");
+    }
+    // What fails is not forgotten.
+    write_pages(&mut engine, &host, &[7]);
+    let range = IovaRange::new(0, 0x10000).unwrap();
+    let result = engine.dirty_report(&host, range, |_| Err(EFAULT));
+    assert_eq!(result, Err(EFAULT));
+    assert_eq!(query(&mut engine, &host, page(0, 10)).unwrap(), [7]);
+}
+
+proptest! {
+    #[test]
+    fn no_page_is_lost_whatever_the_reports_ask_for(
+        pages in proptest::collection::btree_set(0u32..12, 0..12),
+        asked in proptest::collection::vec((0u64..0xd000, 1u64..0x5000), 0..8),
+    ) {
+        let (mut engine, host) = engine(Fake::new(100, 30));
+        engine.dirty_start(&host, V2).unwrap();
+        write_pages(&mut engine, &host, &pages.iter().copied().collect::<Vec<_>>());
+        // What the client knows, byte by byte.
+        let mut told = vec![false; 0x20000];
+        for (start, len) in asked {
+            for (first, last) in report(&mut engine, &host, start, len) {
+                assert!(first >= start && last < start + len);
+                told[first as usize..=last as usize].fill(true);
+            }
+        }
+        for (first, last) in report(&mut engine, &host, 0, 0x20000) {
+            told[first as usize..=last as usize].fill(true);
+        }
+        for (address, told) in told.iter().enumerate() {
+            assert_eq!(*told, pages.contains(&(address as u32 >> 12)), "{address:#x}");
+        }
+        assert!(report(&mut engine, &host, 0, 0x20000).is_empty());
+    }
+}
+
+#[test]
+fn the_pages_at_the_ends_of_the_space() {
+    let whole = |start, len| {
+        let pages = IovaRange::new(start, len).unwrap().whole_pages();
+        pages.map(|pages| (pages.first(), pages.count()))
+    };
+    let end = u64::MAX;
+    assert_eq!(whole(end - 0xfff, 0x1000), Some((PAGES - 1, 1)));
+    assert_eq!(whole(end - 0x1fff, 0x1fff), Some((PAGES - 2, 1)));
+    assert_eq!(whole(end - 0xffe, 0xfff), None);
+    assert_eq!(whole(end, 1), None);
+    assert_eq!(whole(0, 0xfff), None);
+    assert_eq!(whole(0, end), Some((0, PAGES - 1)));
+    assert_eq!(whole(1, end), Some((1, PAGES - 1)));
 }
 
 #[test]
