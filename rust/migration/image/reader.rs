@@ -321,6 +321,9 @@ impl Reader {
         if !fits || frame.head.offset.checked_add(frame.length.into()).is_none() {
             return Err(Reason::Length(frame.length));
         }
+        if is_end && !(frame.head.mandatory && frame.head.offset == 0) {
+            return Err(Reason::End);
+        }
         if !is_end {
             self.crc.update(&seal);
         }

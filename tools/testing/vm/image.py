@@ -81,10 +81,11 @@ class Image:
         struct.pack_into(fmt, payload, offset, value)
         registers.payload = bytes(payload)
 
-    def build(self, end=None):
+    def build(self, end=None, flags=MANDATORY, offset=0):
         """Returns the bytes; sections without a sequence number get the next.
 
-        `end` may change total length, number of sections and checksum.
+        `end` may change total length, number of sections and checksum; flags and offset are the end
+        section's.
         """
         data = _sealed(self.header)
         sums = data[-CRC:]
@@ -107,7 +108,7 @@ class Image:
         fields = (total, len(self.sections), crc32c(sums))
         if end is not None:
             fields = end(*fields)
-        head = struct.pack("<HHIQI", END, MANDATORY, len(self.sections), 0, 16)
+        head = struct.pack("<HHIQI", END, flags, len(self.sections), offset, 16)
         return data + _sealed(head) + _sealed(struct.pack("<QII", *fields))
 
     def delay(self, number):

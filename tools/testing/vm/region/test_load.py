@@ -257,6 +257,8 @@ WRONG = {
     "length at the end": (lambda i: i.build(lambda a, b, c: (a + 1, b, c)), "end section"),
     "count at the end": (lambda i: i.build(lambda a, b, c: (a, b + 1, c)), "end section"),
     "sum at the end": (lambda i: i.build(lambda a, b, c: (a, b, c ^ 1)), "end section"),
+    "optional end": (lambda i: i.build(flags=0), "end section"),
+    "end at an offset": (lambda i: i.build(offset=8), "end section"),
     "trailing byte": (lambda i: i.build() + b"\0", "after the end"),
     "repeated": (lambda i: i.build() * 2, "after the end"),
 }

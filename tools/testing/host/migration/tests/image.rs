@@ -483,6 +483,29 @@ fn lengths_out_of_range() {
 }
 
 #[test]
+fn an_end_section_is_mandatory_and_at_the_beginning() {
+    let change = |flags: u16, offset: u64| {
+        let mut image = write(&sample());
+        let at = image.len() - END_LEN;
+        let head = &mut image[at..at + HEAD_LEN];
+        head[2..4].copy_from_slice(&flags.to_le_bytes());
+        head[8..16].copy_from_slice(&offset.to_le_bytes());
+        reseal(head);
+        image
+    };
+    // Flags that are not known are ignored.
+    for flags in [1, 3, 0xffff] {
+        let mut reader = Reader::new(None).unwrap();
+        assert_eq!(reader.feed(&change(flags, 0), &mut Keep::default()), Ok(()));
+        assert_eq!(reader.finish(), Ok(()));
+    }
+    for (flags, offset) in [(0, 0), (0xfffe, 0), (1, 1), (1, 1 << 40), (0, 16)] {
+        assert_eq!(reason(&change(flags, offset)), Reason::End, "{flags} {offset}");
+    }
+    assert_eq!(reason(&change(1, u64::MAX)), Reason::Length(16));
+}
+
+#[test]
 fn refusals_in_words() {
     let reasons = [
         Reason::Magic,
