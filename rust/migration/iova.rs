@@ -170,6 +170,28 @@ impl PageRange {
         Self::new(self.first, count.min(self.count()))
     }
 
+    /// Returns the pages that are in `other` too, if there are any.
+    pub fn part_in(&self, other: PageRange) -> Option<Self> {
+        let first = self.first.max(other.first);
+        let last = self.last.min(other.last);
+        // INVARIANT: In order where they are returned, and within both.
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// Returns the pages of the range before page number `page`, if there are any.
+    pub fn before(&self, page: u64) -> Option<Self> {
+        let last = self.last.min(page.checked_sub(1)?);
+        // INVARIANT: In order where they are returned, and within the range.
+        (self.first <= last).then_some(Self { last, ..*self })
+    }
+
+    /// Returns the pages of the range after page number `page`, if there are any.
+    pub fn after(&self, page: u64) -> Option<Self> {
+        let first = self.first.max(page.checked_add(1)?);
+        // INVARIANT: In order where they are returned, and within the range.
+        (first <= self.last).then_some(Self { first, ..*self })
+    }
+
     /// Returns the numbers of the pages in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         self.first..=self.last

@@ -5,10 +5,7 @@
 use core::fmt;
 
 use super::DirtyLog;
-use crate::iova::{
-    PAGES,
-    PAGE_SIZE, //
-};
+use crate::iova::PAGE_SIZE;
 
 /// Most ranges that a [`Snapshot`] lists, the bound of its length: 4096 lines of at most 38 bytes.
 pub const MAX_RANGES: usize = 4096;
@@ -16,8 +13,9 @@ pub const MAX_RANGES: usize = 4096;
 /// The dirty pages of a log, none of which it clears.
 ///
 /// The first line is `dirty_pages:` and their number, `not tracked`, or `everything` where the table
-/// gave up telling pages apart. A number is followed by one line for each range of neighbouring dirty
-/// pages, in ascending order, `0xFIRST-0xLAST`: IOVA of the range's first byte and of its last one.
+/// gave up telling pages apart and not all of them were reported since. A number is followed by one
+/// line for each range of neighbouring dirty pages, in ascending order, `0xFIRST-0xLAST`: IOVA of the
+/// range's first byte and of its last one.
 /// Where there are more ranges than [`MAX_RANGES`], `left_out:` and the number of pages in those that
 /// are not listed is the last line.
 ///
@@ -30,10 +28,10 @@ impl fmt::Display for Snapshot<'_> {
         let Ok(table) = self.0.table() else {
             return writeln!(f, "dirty_pages: not tracked");
         };
-        let pages = table.count();
-        if pages >= PAGES {
+        if table.is_uncertain() {
             return writeln!(f, "dirty_pages: everything");
         }
+        let pages = table.count();
         writeln!(f, "dirty_pages: {}", pages)?;
 
         let mut listed = 0u64;

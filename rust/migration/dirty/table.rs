@@ -12,6 +12,7 @@
 //! guarded by a mutex and never used with a spinlock held or in an interrupt.
 
 mod bitmap;
+mod blanket;
 mod budget;
 mod directory;
 mod few;
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::iova::PageRange;
 use bitmap::Bitmap;
+use blanket::Blanket;
 use budget::Budget;
 use directory::{
     Directory,
@@ -43,15 +45,17 @@ pub use {
 /// A set of dirty pages.
 ///
 /// Never loses a page: where memory is short or [`MAX_BYTES`] is reached, every page of the address
-/// space counts as dirty from then on, whatever is cleared. Only a new table ends that.
+/// space counts as dirty, until it is cleared: so it is reported once. Pages that are cleared are told
+/// apart again from then on. Where the ranges that were cleared leave more than 32 pieces, those that
+/// would make more stay dirty.
 #[derive(Debug, Default)]
 pub struct DirtyTable {
     /// The stretches that have dirty pages.
     directory: Directory,
     /// What they take.
     budget: Budget,
-    /// Every page counts as dirty; then there are no stretches.
-    everything: bool,
+    /// Pages that count as dirty without being told apart. None of them is in a stretch.
+    blanket: Blanket,
 }
 
 impl DirtyTable {
@@ -60,13 +64,18 @@ impl DirtyTable {
         Self {
             directory: Directory::new(),
             budget: Budget::new(),
-            everything: false,
+            blanket: Blanket::new(),
         }
     }
 
     /// Returns whether the table gave up telling pages apart and calls all of them dirty.
     pub fn is_everything(&self) -> bool {
-        self.everything
+        self.blanket.is_whole()
+    }
+
+    /// Returns whether there are pages that count as dirty without being told apart.
+    pub fn is_uncertain(&self) -> bool {
+        !self.blanket.is_empty()
     }
 
     /// Returns the number of dirty pages; looks at each stretch that has some.
@@ -83,7 +92,7 @@ impl DirtyTable {
     #[inline]
     pub fn mark(&mut self, range: PageRange) {
         // Devices write pages in order, so most marks are in the bitmap of the one before.
-        if range.first() == range.last() {
+        if range.first() == range.last() && self.blanket.is_empty() {
             let (page, _) = within(range.first() / STRETCH_PAGES, range);
             if let Some(bitmap) = self.directory.near_bitmap(range.first() / STRETCH_PAGES) {
                 return bitmap.mark_one(page);
@@ -95,11 +104,16 @@ impl DirtyTable {
     /// Marks the pages of `range`, wherever they are.
     #[inline(never)]
     fn mark_any(&mut self, range: PageRange) {
-        if !self.everything && self.try_mark(range).is_err() {
-            *self = Self {
-                everything: true,
-                ..Self::new()
-            };
+        let mut rest = Some(range);
+        while let Some(gap) = rest.and_then(|rest| self.blanket.gap(rest)) {
+            if self.try_mark(gap).is_err() {
+                *self = Self {
+                    blanket: Blanket::whole(),
+                    ..Self::new()
+                };
+                return;
+            }
+            rest = range.after(gap.last());
         }
     }
 
@@ -118,17 +132,16 @@ impl DirtyTable {
         Ok(())
     }
 
-    /// Marks the pages of `range` as clean, unless every page counts as dirty.
+    /// Marks the pages of `range` as clean.
     pub fn clear(&mut self, range: PageRange) {
-        if self.everything {
-            return;
-        }
+        self.blanket.clear(range);
         let (low, high) = stretches_of(range);
         if within(low, range).0 == 0
             && within(high, range).1 == u16::MAX
             && self.directory.lies_in(low, high)
         {
-            *self = Self::new();
+            self.directory = Directory::new();
+            self.budget = Budget::new();
             return;
         }
         self.directory
@@ -159,16 +172,15 @@ impl DirtyTable {
 
     /// Returns the number of dirty pages in `range`.
     pub fn count_in(&self, range: PageRange) -> u64 {
-        if self.everything {
-            return range.count();
-        }
         let count = |(stretch, slot): (u64, &slot::Slot)| match within(stretch, range) {
             (0, u16::MAX) => u64::from(slot.count()),
             _ => Words::new(self.directory.stretches(stretch, stretch), range)
                 .map(|(_, bits)| u64::from(bits.count_ones()))
                 .sum(),
         };
-        self.stretches(range).map(count).sum()
+        let blanket = self.blanket.within(range).map(|piece| piece.count());
+        let told_apart: u64 = self.stretches(range).map(count).sum();
+        told_apart + blanket.sum::<u64>()
     }
 
     /// Returns the dirty pages in ascending order, as ranges that do not touch.
@@ -178,10 +190,8 @@ impl DirtyTable {
 
     /// Returns the dirty pages of `range` in ascending order, as ranges that do not touch.
     pub fn ranges_in(&self, range: PageRange) -> Ranges<'_> {
-        if self.everything {
-            return Ranges::all(range);
-        }
-        Ranges::of(Words::new(self.stretches(range), range))
+        let words = Words::new(self.stretches(range), range);
+        Ranges::of(words, self.blanket.within(range))
     }
 
     /// Returns the stretches with dirty pages that `range` touches.

@@ -126,7 +126,8 @@ impl<F: Flavour> LogOps<F> {
             }
             let host = this.host();
             state.engine_mut().dirty_report(host, asked, |part| {
-                let (first, length) = (usize::try_from(part.start())?, usize::try_from(part.len())?);
+                let (first, length) =
+                    (usize::try_from(part.start())?, usize::try_from(part.len())?);
                 // SAFETY: The caller vouches for the bitmap, and the range lies in it.
                 unsafe { bindings::rvfio_iova_bitmap_set(dirty_bitmap, first, length) };
                 Ok(())

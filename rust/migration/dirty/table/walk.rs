@@ -4,6 +4,7 @@
 
 use super::{
     bitmap::WORDS,
+    blanket::Pieces,
     directory::Stretches,
     slot::Slot, //
 };
@@ -75,49 +76,22 @@ impl Iterator for Words<'_> {
     }
 }
 
-/// Dirty pages as ranges that do not touch, in ascending order; see
-/// [`DirtyTable::ranges`](super::DirtyTable::ranges).
+/// The dirty pages in words as ranges that do not touch, in ascending order.
 #[derive(Clone, Debug)]
-pub struct Ranges<'a> {
-    /// The words after the current one; none where the range stands for itself.
-    words: Option<Words<'a>>,
+struct Runs<'a> {
+    /// The words after the current one.
+    words: Words<'a>,
     /// Number of the current word.
     word: u64,
     /// Its bits that were not told yet.
     bits: u64,
-    /// The whole range, where all its pages are dirty.
-    all: Option<PageRange>,
 }
 
-impl<'a> Ranges<'a> {
-    /// Returns the ranges in `words`.
-    pub(super) fn of(words: Words<'a>) -> Self {
-        Self {
-            words: Some(words),
-            word: 0,
-            bits: 0,
-            all: None,
-        }
-    }
-
-    /// Returns the whole of `range`.
-    pub(super) fn all(range: PageRange) -> Self {
-        Self {
-            words: None,
-            word: 0,
-            bits: 0,
-            all: Some(range),
-        }
-    }
-}
-
-impl Iterator for Ranges<'_> {
+impl Iterator for Runs<'_> {
     type Item = PageRange;
 
     fn next(&mut self) -> Option<PageRange> {
-        let Some(words) = &mut self.words else {
-            return self.all.take();
-        };
+        let words = &mut self.words;
         if self.bits == 0 {
             (self.word, self.bits) = words.next()?;
         }
@@ -142,5 +116,68 @@ impl Iterator for Ranges<'_> {
         }
         self.bits &= u64::MAX << ones;
         PageRange::new(first, self.word * 64 + u64::from(ones) - first).ok()
+    }
+}
+
+/// Dirty pages as ranges that do not touch, in ascending order; see
+/// [`DirtyTable::ranges`](super::DirtyTable::ranges).
+#[derive(Clone, Debug)]
+pub struct Ranges<'a> {
+    /// Those that are told apart.
+    runs: Runs<'a>,
+    /// The first of them that was not told yet.
+    run: Option<PageRange>,
+    /// Those that are not, none of which is among the others.
+    pieces: Pieces<'a>,
+    /// The first of them that was not told yet.
+    piece: Option<PageRange>,
+}
+
+impl<'a> Ranges<'a> {
+    /// Returns the ranges in `words` and in `pieces`.
+    pub(super) fn of(words: Words<'a>, mut pieces: Pieces<'a>) -> Self {
+        let mut runs = Runs {
+            words,
+            word: 0,
+            bits: 0,
+        };
+        Self {
+            run: runs.next(),
+            runs,
+            piece: pieces.next(),
+            pieces,
+        }
+    }
+
+    /// Takes the next range of either kind, whether or not it touches the one before; where that is
+    /// given, only one that does.
+    #[inline]
+    fn take(&mut self, before: Option<PageRange>) -> Option<PageRange> {
+        let fits = |range: &PageRange| before.is_none_or(|it| it.last() + 1 == range.first());
+        let is_run = match (self.run, self.piece) {
+            (Some(run), Some(piece)) => run.first() < piece.first(),
+            (run, _) => run.is_some(),
+        };
+        if is_run {
+            let run = self.run.filter(fits)?;
+            self.run = self.runs.next();
+            return Some(run);
+        }
+        let piece = self.piece.filter(fits)?;
+        self.piece = self.pieces.next();
+        Some(piece)
+    }
+}
+
+impl Iterator for Ranges<'_> {
+    type Item = PageRange;
+
+    #[inline]
+    fn next(&mut self) -> Option<PageRange> {
+        let mut range = self.take(None)?;
+        while let Some(more) = self.take(Some(range)) {
+            range = PageRange::new(range.first(), more.last() - range.first() + 1).ok()?;
+        }
+        Some(range)
     }
 }

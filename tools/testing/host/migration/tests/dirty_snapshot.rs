@@ -5,9 +5,10 @@
 use migration::{
     dirty::{
         snapshot::{Snapshot, MAX_RANGES},
+        table::DirtyTable,
         DirtyLog,
     },
-    iova::{IovaRange, PAGE_SIZE},
+    iova::{IovaRange, PageRange, PAGE_SIZE},
 };
 
 /// A log that tracks and in which those bytes were marked.
@@ -59,6 +60,12 @@ dirty_pages: 6
 #[test]
 fn everything_is_one_line() {
     assert_eq!(text(&log(&[(0, u64::MAX)])), "dirty_pages: everything\n");
+    let mut table = DirtyTable::new();
+    table.mark(PageRange::EVERYTHING);
+    table.clear(PageRange::new(5, 7).unwrap());
+    assert!(table.is_uncertain() && !table.is_everything());
+    table.clear(PageRange::EVERYTHING);
+    assert!(!table.is_uncertain());
 }
 
 #[test]

@@ -212,22 +212,16 @@ proptest! {
                     Step::Mark(range)
                 }
             };
-            if let (Step::Take(range, _), true) = (&step, table.is_everything()) {
-                let all = bitmap(&table, *range, 1);
-                let pages: u64 = all.iter().map(|byte| u64::from(byte.count_ones())).sum();
-                prop_assert_eq!(pages, range.count());
-                continue;
-            }
             run(step, &mut table, &mut set);
+            if table.is_everything() {
+                // All is told, and from then on only what comes.
+                assert_everything(&mut table);
+                table.clear(PageRange::EVERYTHING);
+                set.clear();
+            }
         }
-        let unused = alloc::succeed();
-        if table.is_everything() {
-            prop_assert!(!unused);
-            assert_everything(&mut table);
-            prop_assert_eq!(table.memory(), 0);
-        } else {
-            compare(&table, &set);
-        }
+        alloc::succeed();
+        compare(&table, &set);
     }
 
 }
@@ -413,10 +407,10 @@ fn a_cleared_bitmap_shrinks() {
     assert_eq!((table.count(), table.memory()), (13, large));
 }
 
-/// Everything is dirty, whatever is cleared.
+/// Everything is dirty, and takes no memory.
 fn assert_everything(table: &mut DirtyTable) {
     assert!(table.is_everything());
-    table.clear(PageRange::EVERYTHING);
+    assert_eq!(table.memory(), 0);
     assert_eq!(table.count(), PAGES);
     let one = PageRange::new(12345, 1).unwrap();
     assert!(table.any_in(one));
@@ -475,6 +469,125 @@ fn the_bound_of_scattered_pages() {
     }
     assert!(number > 60_000, "{number}");
     assert_everything(&mut table);
+}
+
+/// What a table is to tell after a shortage: pages, and what nobody was told of.
+struct Fallen {
+    table: DirtyTable,
+    set: BTreeSet<u64>,
+    /// In ascending order, not touching.
+    untold: Vec<(u64, u64)>,
+}
+
+impl Fallen {
+    fn new() -> Self {
+        let mut table = DirtyTable::new();
+        table.mark(PageRange::EVERYTHING);
+        Self {
+            table,
+            set: BTreeSet::new(),
+            untold: vec![(0, PAGES - 1)],
+        }
+    }
+
+    fn mark(&mut self, range: PageRange) {
+        self.table.mark(range);
+        self.set.extend(range.iter());
+    }
+
+    fn clear(&mut self, range: PageRange) {
+        self.table.clear(range);
+        self.set
+            .retain(|page| !(range.first()..=range.last()).contains(page));
+        let mut left = Vec::new();
+        for (first, last) in &self.untold {
+            if *first < range.first() {
+                left.push((*first, (*last).min(range.first() - 1)));
+            }
+            if *last > range.last() {
+                left.push(((*first).max(range.last() + 1), *last));
+            }
+        }
+        left.dedup();
+        if left.len() <= 32 {
+            self.untold = left;
+        }
+    }
+
+    fn is_dirty(&self, page: u64) -> bool {
+        let untold = |(first, last): &(u64, u64)| (*first..=*last).contains(&page);
+        self.set.contains(&page) || self.untold.iter().any(untold)
+    }
+
+    /// Compares a part of the space, page by page and as a whole.
+    fn compare(&self, range: PageRange) {
+        let expected: Vec<u64> = range.iter().filter(|page| self.is_dirty(*page)).collect();
+        let ranges: Vec<PageRange> = self.table.ranges_in(range).collect();
+        let mut two = ranges.windows(2);
+        assert!(two.all(|two| two[0].last() + 1 < two[1].first()));
+        let listed: Vec<u64> = ranges.iter().flat_map(PageRange::iter).collect();
+        assert_eq!(listed, expected);
+        assert_eq!(self.table.count_in(range), expected.len() as u64);
+        assert_eq!(self.table.any_in(range), !expected.is_empty());
+        let mut bits = vec![0u8; range.count().div_ceil(8) as usize];
+        for page in expected {
+            let bit = (page - range.first()) as usize;
+            bits[bit / 8] |= 1 << (bit % 8);
+        }
+        assert_eq!(bitmap(&self.table, range, 1), bits);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is cleared was told; what was not is still dirty.
+    #[test]
+    fn after_a_shortage_each_page_is_told_once(
+        steps in prop::collection::vec((0u64..600, 1u64..80, any::<bool>()), 1..120),
+    ) {
+        let mut fallen = Fallen::new();
+        for (first, count, mark) in steps {
+            let range = PageRange::new(first, count).unwrap();
+            match mark {
+                true => fallen.mark(range),
+                false => fallen.clear(range),
+            }
+            fallen.compare(PageRange::new(0, 700).unwrap());
+            assert!(fallen.table.any_in(PageRange::new(PAGES - 1, 1).unwrap()));
+        }
+        fallen.clear(PageRange::EVERYTHING);
+        assert_eq!((fallen.table.count(), fallen.table.memory()), (0, 0));
+    }
+}
+
+#[test]
+fn a_client_that_asks_in_pieces_is_told_of_everything_once() {
+    let mut fallen = Fallen::new();
+    // Two parts of the space, as a guest's memory below and above 4 GiB.
+    for base in [0, 1 << 20] {
+        for piece in 0..100 {
+            let range = PageRange::new(base + piece * 512, 512).unwrap();
+            assert_eq!(fallen.table.count_in(range), 512);
+            fallen.clear(range);
+            assert!(!fallen.table.any_in(range));
+        }
+    }
+    // Pages are told apart again there, and nowhere else.
+    fallen.mark(PageRange::new(700, 3).unwrap());
+    fallen.mark(PageRange::new((1 << 20) + 9, 1).unwrap());
+    fallen.compare(PageRange::new(0, 60_000).unwrap());
+    fallen.compare(PageRange::new((1 << 20) - 100, 60_000).unwrap());
+    // Every other page: more pieces than it keeps. None is lost for it.
+    for page in 0..100 {
+        fallen.clear(PageRange::new((1 << 30) + 2 * page, 1).unwrap());
+    }
+    fallen.compare(PageRange::new((1 << 30) - 10, 300).unwrap());
+    // A second shortage: all is untold again.
+    alloc::fail_from(0);
+    fallen.table.mark(PageRange::new(2000, 512).unwrap());
+    alloc::succeed();
+    assert_everything(&mut fallen.table);
 }
 
 #[test]

@@ -500,7 +500,11 @@ fn an_end_section_is_mandatory_and_at_the_beginning() {
         assert_eq!(reader.finish(), Ok(()));
     }
     for (flags, offset) in [(0, 0), (0xfffe, 0), (1, 1), (1, 1 << 40), (0, 16)] {
-        assert_eq!(reason(&change(flags, offset)), Reason::End, "{flags} {offset}");
+        assert_eq!(
+            reason(&change(flags, offset)),
+            Reason::End,
+            "{flags} {offset}"
+        );
     }
     assert_eq!(reason(&change(1, u64::MAX)), Reason::Length(16));
 }

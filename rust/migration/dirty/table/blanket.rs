@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Stretches of the address space all of whose pages count as dirty.
+//!
+//! What a table falls back to when it cannot tell pages apart any more: at first the whole space,
+//! then what of it nobody was told of.
+
+use crate::iova::PageRange;
+
+/// Most pieces that what is left may be in. A range that would make one more is not cleared.
+const MOST: usize = 32;
+
+/// Pages that count as dirty, in ascending pieces that do not touch.
+#[derive(Debug)]
+pub(super) struct Blanket {
+    pieces: [Option<PageRange>; MOST],
+    /// How many of them there are; the others are `None`.
+    len: usize,
+}
+
+impl Default for Blanket {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Blanket {
+    /// Returns a blanket over no page.
+    pub(super) const fn new() -> Self {
+        Self {
+            pieces: [None; MOST],
+            len: 0,
+        }
+    }
+
+    /// Returns a blanket over all pages.
+    pub(super) fn whole() -> Self {
+        let mut whole = Self::new();
+        whole.pieces[0] = Some(PageRange::EVERYTHING);
+        whole.len = 1;
+        whole
+    }
+
+    /// Returns whether there is no page under it.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns whether all pages are under it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.pieces[0] == Some(PageRange::EVERYTHING)
+    }
+
+    /// Returns what of `range` is under it, in ascending order.
+    pub(super) fn within(&self, range: PageRange) -> Pieces<'_> {
+        Pieces {
+            pieces: self.pieces.get(..self.len).unwrap_or_default(),
+            range,
+        }
+    }
+
+    /// Returns the first pages of `range` that are not under it, up to the next that is.
+    pub(super) fn gap(&self, range: PageRange) -> Option<PageRange> {
+        let mut first = range.first();
+        for piece in self.within(range) {
+            if piece.first() > first {
+                return PageRange::new(first, piece.first() - first).ok();
+            }
+            // No overflow: a page's number is far below the largest.
+            first = piece.last() + 1;
+        }
+        PageRange::new(first, (range.last() + 1).checked_sub(first)?).ok()
+    }
+
+    /// Takes `range` out, unless what is left would be in too many pieces.
+    pub(super) fn clear(&mut self, range: PageRange) {
+        let mut left = Self::new();
+        for piece in self.pieces.iter().take(self.len).flatten() {
+            let parts = [piece.before(range.first()), piece.after(range.last())];
+            for part in parts.into_iter().flatten() {
+                let Some(place) = left.pieces.get_mut(left.len) else {
+                    return;
+                };
+                *place = Some(part);
+                left.len += 1;
+            }
+        }
+        *self = left;
+    }
+}
+
+/// What of a range is under a blanket; see [`Blanket::within`].
+#[derive(Clone, Debug)]
+pub(super) struct Pieces<'a> {
+    pieces: &'a [Option<PageRange>],
+    range: PageRange,
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = PageRange;
+
+    fn next(&mut self) -> Option<PageRange> {
+        loop {
+            let (piece, rest) = self.pieces.split_first()?;
+            self.pieces = rest;
+            if let Some(part) = piece.and_then(|piece| piece.part_in(self.range)) {
+                return Some(part);
+            }
+        }
+    }
+}
