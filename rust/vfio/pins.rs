@@ -240,7 +240,7 @@ fn leave(thread: usize) {
 }
 
 /// The calling thread has unmapped: it is on its way to user mode, or to its end.
-unsafe extern "C" fn leave_current() {
+extern "C" fn leave_current() {
     leave(current_thread());
 }
 
