@@ -68,6 +68,8 @@ void rvfio_pins_init(void);
 /* rust/vfio/sleep.c */
 int rvfio_sleep_exclude(void);
 void rvfio_sleep_allow(void);
+int rvfio_sleep_watch(void);
+void rvfio_sleep_unwatch(void);
 
 int rvfio_pm_get(struct vfio_pci_core_device *vdev);
 void rvfio_pm_put(struct vfio_pci_core_device *vdev);

@@ -7,7 +7,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/atomic.h>
-#include <linux/export.h>
 #include <linux/module.h>
 #include <linux/notifier.h>
 #include <linux/printk.h>
@@ -22,13 +21,11 @@ int rvfio_sleep_exclude(void)
 {
 	return atomic_inc_unless_negative(&in_use) ? 0 : -EBUSY;
 }
-EXPORT_SYMBOL_GPL(rvfio_sleep_exclude);
 
 void rvfio_sleep_allow(void)
 {
 	atomic_dec(&in_use);
 }
-EXPORT_SYMBOL_GPL(rvfio_sleep_allow);
 
 static int sleep_notify(struct notifier_block *nb, unsigned long event,
 			void *data)
@@ -59,26 +56,12 @@ static struct notifier_block sleep_notifier = {
 	.notifier_call = sleep_notify,
 };
 
-/* Begin and end of rvfio.ko, whose crates have no module!. */
-static int __init rvfio_init(void)
+int rvfio_sleep_watch(void)
 {
-	int ret;
-
-	rvfio_pins_init();
-	ret = rvfio_leaks_watch();
-	if (ret)
-		return ret;
-	ret = register_pm_notifier(&sleep_notifier);
-	if (ret)
-		rvfio_leaks_unwatch();
-	return ret;
+	return register_pm_notifier(&sleep_notifier);
 }
-module_init(rvfio_init);
 
-static void __exit rvfio_exit(void)
+void rvfio_sleep_unwatch(void)
 {
 	unregister_pm_notifier(&sleep_notifier);
-	rvfio_leaks_unwatch();
-	rvfio_at_return_synchronize();
 }
-module_exit(rvfio_exit);

@@ -121,8 +121,9 @@ impl CoreDevice {
             })
         });
         // If no pin may begin, nothing was looked at, and the next call looks.
-        let found = found.ok().flatten();
-        self.scope().set(found.unwrap_or(DirtyScope::Everything));
+        if let Ok(found) = found {
+            self.scope().set(found.unwrap_or(DirtyScope::Everything));
+        }
     }
 
     /// Says in the kernel log, once for each user, if no page was found.
