@@ -158,3 +158,4 @@ def test_the_parent_of_virtual_devices(bdf, inject, rng):
     finally:
         mediated.clear(bdf)
         modules.rebind(bdf, modules.VARIANT)
+        modules.unload(mediated.DRIVER)
