@@ -20,6 +20,9 @@ from vfio import THROUGH_IOMMUFD
 
 CLONE = pathlib.Path(__file__).resolve().parents[3]
 
+# Whether the kernel recovers from errors of the bus (CONFIG_PCIEAER).
+HAS_AER = any(pathlib.Path("/sys/bus/pci/devices").glob("*/aer_dev_fatal"))
+
 # No test takes half as long but those that say so by the mark 'hang'.
 HANG_SECONDS = 300
 STDERR = pytest.StashKey()
@@ -52,6 +55,7 @@ def pytest_collection_modifyitems(config, items):
         "physical": modules.DRIVER == mediated.DRIVER,
         "container": THROUGH_IOMMUFD,
         "no_dma_logging": HAS_IOMMUFD,
+        "aer": not HAS_AER,
     }
     marks = [mark for mark, is_other in others.items() if is_other]
     theirs = [item for item in items if any(map(item.get_closest_marker, marks))]
@@ -135,7 +139,11 @@ def vfio_migrate():
 
 
 def pytest_configure(config):
-    """Keeps standard error, which pytest replaces while a test runs."""
+    """Keeps standard error, which pytest replaces while a test runs.
+
+    And has the client open devices in the way in which the tests do.
+    """
+    os.environ["VFIO_MIGRATE_IOMMU"] = "iommufd" if THROUGH_IOMMUFD else "container"
     config.stash[STDERR] = os.dup(sys.stderr.fileno())
     config.stash[COUNTS] = []
 

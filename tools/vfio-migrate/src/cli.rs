@@ -5,6 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands;
+use crate::vfio::Way;
 
 /// Exit codes, and what to know before anything else; below `--help`.
 const AFTER: &str = "\
@@ -55,6 +56,11 @@ pub struct Cli {
     /// Print nothing but results and errors.
     #[arg(long, short, global = true)]
     pub quiet: bool,
+
+    /// The kernel's interface through which devices are opened; without it an iommufd if the kernel
+    /// has one and a file for the device, else a container.
+    #[arg(long, global = true, value_name = "WAY", env = "VFIO_MIGRATE_IOMMU")]
+    pub iommu: Option<Way>,
 
     /// What to do.
     #[command(subcommand)]
@@ -132,6 +138,8 @@ mod tests {
             "vfio-migrate check --list",
             "vfio-migrate check 00:04.0 --time-limit 10",
             "vfio-migrate check 00:04.0 --alone v2-stream.end",
+            "vfio-migrate check 00:04.0 --iommu iommufd",
+            "vfio-migrate --iommu container list",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }
@@ -155,6 +163,7 @@ mod tests {
             "vfio-migrate check 00:04.0 --tap --list",
             "vfio-migrate check 00:04.0 --tap --json",
             "vfio-migrate check 00:04.0 --time-limit 0",
+            "vfio-migrate check 00:04.0 --iommu type1",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

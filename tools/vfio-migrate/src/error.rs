@@ -45,6 +45,11 @@ pub enum Error {
     /// The machine or its kernel has no IOMMU in use.
     #[error("{0} is in no IOMMU group: there is no IOMMU, or the kernel does not use it")]
     NoIommu(Address),
+    /// The kernel has no iommufd, or no file for this device.
+    #[error(
+        "{0} cannot be opened through an iommufd: the kernel has none, or no file for the device"
+    )]
+    NoIommufd(Address),
     /// Another device of the group is in a driver's hands.
     #[error("IOMMU group {group} is not viable: {}", group_in_words(others))]
     GroupNotViable {
@@ -247,6 +252,7 @@ impl Error {
             | Self::NotBound { .. }
             | Self::NoVfio(_)
             | Self::NoIommu(_)
+            | Self::NoIommufd(_)
             | Self::GroupNotViable { .. }
             | Self::Busy { .. }
             | Self::NoType1

@@ -60,11 +60,15 @@ fn main() -> ExitCode {
     let Cli {
         json,
         quiet,
+        iommu,
         command,
     } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_run(&error),
     };
+    if let Some(way) = iommu {
+        way.choose();
+    }
     let report = match command.takes_stdout() {
         true => Report::Stderr,
         false => Report::Stdout,

@@ -109,6 +109,12 @@ impl Function {
         self.path.join("vfio-dev").is_dir()
     }
 
+    /// The name that VFIO has for the device, which is that of its own file in `/dev/vfio/devices`.
+    pub fn vfio_name(&self) -> Option<String> {
+        let mut names = fs::read_dir(self.path.join("vfio-dev")).ok()?;
+        names.next()?.ok()?.file_name().into_string().ok()
+    }
+
     /// Number of the IOMMU group.
     pub fn group(&self) -> Option<u32> {
         link_name(&self.path.join("iommu_group"))?.parse().ok()

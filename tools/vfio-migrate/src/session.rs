@@ -14,7 +14,7 @@ use crate::migration::{Migration, Protocol};
 use crate::pci::{Bus, Identity};
 use crate::region2018::{self, Region2018};
 use crate::target::Owner;
-use crate::vfio::{Bar0, Container, Device, Interrupt, IrqKind, MappedRegion};
+use crate::vfio::{AddressSpace, Bar0, Device, Interrupt, IrqKind, MappedRegion};
 
 /// An open device.
 ///
@@ -23,7 +23,7 @@ use crate::vfio::{Bar0, Container, Device, Interrupt, IrqKind, MappedRegion};
 pub struct Session {
     device: Device,
     registers: Option<Bar0>,
-    container: Container,
+    memory: AddressSpace,
     identity: Option<Identity>,
     page: OnceCell<DmaPage>,
 }
@@ -35,12 +35,12 @@ impl Session {
         let identity = bus
             .function(address)
             .and_then(|function| function.identity());
-        let (container, device) = Container::open(&bus, address)?;
+        let (memory, device) = AddressSpace::open(&bus, address)?;
         device.enable()?;
         Ok(Self {
             registers: device.bar0().ok(),
             device,
-            container,
+            memory,
             identity,
             page: OnceCell::new(),
         })
@@ -92,7 +92,7 @@ impl Session {
 
     /// Makes guest memory reachable for the device.
     pub fn map_memory(&self, memory: &GuestMemory) -> Result<()> {
-        self.container.map(memory.mapping(), GuestMemory::IOVA)
+        self.memory.map(memory.mapping(), GuestMemory::IOVA)
     }
 
     /// A page that the device reaches and through which its internal buffer can pass.
@@ -101,7 +101,7 @@ impl Session {
             return Ok(page);
         }
         let page = DmaPage::new()?;
-        self.container.map(&page.memory, page.iova)?;
+        self.memory.map(&page.memory, page.iova)?;
         Ok(self.page.get_or_init(|| page))
     }
 

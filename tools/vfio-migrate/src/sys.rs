@@ -35,7 +35,7 @@ pub use signal::{before_signals_end, catch_interruptions, end_requests, interrup
 pub use stream::{do_not_block, poll_within, pread_some, pwrite_some, read, seek, write, Polled};
 pub use torn::Torn;
 
-/// An ioctl of VFIO, by its number above `VFIO_BASE`.
+/// An ioctl of VFIO or of an iommufd, which counts on in VFIO's type, by its number above `VFIO_BASE`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Request {
@@ -65,8 +65,16 @@ pub enum Request {
     IommuMapDma = 13,
     /// `VFIO_DEVICE_FEATURE`
     DeviceFeature = 17,
+    /// `VFIO_DEVICE_BIND_IOMMUFD`
+    DeviceBindIommufd = 18,
+    /// `VFIO_DEVICE_ATTACH_IOMMUFD_PT`
+    DeviceAttachIommufdPt = 19,
     /// `VFIO_MIG_GET_PRECOPY_INFO`
     MigGetPrecopyInfo = 21,
+    /// `IOMMU_IOAS_ALLOC`
+    IoasAlloc = 0x81 - 100,
+    /// `IOMMU_IOAS_MAP`
+    IoasMap = 0x85 - 100,
 }
 
 impl Request {
@@ -132,6 +140,9 @@ pub fn ioctl_bytes(fd: BorrowedFd<'_>, request: Request, bytes: &mut [u8]) -> Re
             | Request::DeviceGetIrqInfo
             | Request::DeviceSetIrqs
             | Request::DeviceFeature
+            | Request::DeviceBindIommufd
+            | Request::DeviceAttachIommufdPt
+            | Request::IoasAlloc
     ));
     let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     assert!(word(0) as usize <= bytes.len());
@@ -148,7 +159,8 @@ pub fn ioctl_bytes(fd: BorrowedFd<'_>, request: Request, bytes: &mut [u8]) -> Re
     };
     // SAFETY: these requests write at most `argsz` bytes at the pointer, and `argsz` was just seen to
     // lie within the slice; an `argsz` smaller than their own structure they refuse. None of their
-    // structures, and none of the two features, holds an address that the kernel would follow.
+    // structures, as long as they are here, and none of the two features, holds an address that the
+    // kernel would follow: that of a token comes behind the 16 bytes of a binding.
     unsafe { ioctl::ioctl(fd, call) }?;
     Ok(())
 }
@@ -197,6 +209,49 @@ pub fn iommu_map(container: BorrowedFd<'_>, memory: &Mapping, iova: u64) -> Resu
     // SAFETY: the request reads this structure. What it maps is memory of a `Mapping`, into which no
     // reference exists, so that a device may change it at any time.
     unsafe { ioctl::ioctl(container, call) }?;
+    Ok(())
+}
+
+/// `struct iommu_ioas_map` of `<linux/iommufd.h>`.
+#[repr(C)]
+struct IoasMap {
+    size: u32,
+    flags: u32,
+    ioas_id: u32,
+    reserved: u32,
+    user_va: u64,
+    length: u64,
+    iova: u64,
+}
+
+/// Maps memory for the devices of an iommufd's address space, from an I/O virtual address on.
+///
+/// The pages stay pinned until the iommufd is closed, as with [`iommu_map`].
+pub fn ioas_map(
+    iommufd: BorrowedFd<'_>,
+    ioas: u32,
+    memory: &Mapping,
+    iova: u64,
+) -> Result<(), Errno> {
+    /// `IOMMU_IOAS_MAP_FIXED_IOVA`, `_WRITEABLE` and `_READABLE`.
+    const FLAGS: u32 = 1 | 1 << 1 | 1 << 2;
+    let mut map = IoasMap {
+        // CAST: the size of a small structure.
+        size: size_of::<IoasMap>() as u32,
+        flags: FLAGS,
+        ioas_id: ioas,
+        reserved: 0,
+        user_va: memory.address(),
+        length: memory.len() as u64,
+        iova,
+    };
+    let call = Call {
+        request: Request::IoasMap,
+        argument: (&raw mut map).cast(),
+    };
+    // SAFETY: the request reads and writes this structure. What it maps is memory of a `Mapping`, as
+    // above.
+    unsafe { ioctl::ioctl(iommufd, call) }?;
     Ok(())
 }
 

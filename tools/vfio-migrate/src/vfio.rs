@@ -1,119 +1,95 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! VFIO's group and container interface: from a PCI address to an open device.
+//! From the address of a device to an open one, through a container or an iommufd.
 
+mod container;
 mod device;
 mod info;
+mod iommufd;
 mod irq;
 mod raw;
 mod region;
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::sync::OnceLock;
 
+use clap::ValueEnum;
 use rustix::io::Errno;
-use vfio_bindings::bindings::vfio as uapi;
 
 pub use device::{Bar0, Device};
 pub use info::{Area, IrqInfo, RegionInfo};
 pub use irq::{Interrupt, IrqKind};
 pub use region::MappedRegion;
 
+use self::container::Container;
+use self::iommufd::Iommufd;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::pci::{Bus, Function};
-use crate::sys::{self, Mapping, Request};
+use crate::sys::{self, Mapping};
 
-/// A container with the one group that is attached to it: an address space for a device's DMA.
-#[derive(Debug)]
-pub struct Container {
-    fd: OwnedFd,
-    group: OwnedFd,
+/// The way by which this process opens devices.
+static WAY: OnceLock<Way> = OnceLock::new();
+
+/// The kernel's interface through which a device is opened and reaches memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Way {
+    /// The device's group and a container.
+    Container,
+    /// The device's own file and an iommufd.
+    Iommufd,
 }
 
-impl Container {
-    /// Opens a device: finds it in sysfs, opens its group, makes a container and opens the device.
+impl Way {
+    /// Has this process open devices in this way from now on; without it, each in the way that the
+    /// kernel has for it, an iommufd first.
+    ///
+    /// Only the first call counts.
+    pub fn choose(self) {
+        let _ = WAY.set(self);
+    }
+
+    /// The way that was chosen.
+    pub fn chosen() -> Option<Self> {
+        WAY.get().copied()
+    }
+
+    /// The way for a device.
+    fn of(function: &Function) -> Self {
+        Self::chosen().unwrap_or(match Iommufd::is_for(function) {
+            true => Self::Iommufd,
+            false => Self::Container,
+        })
+    }
+}
+
+/// What a device reaches by DMA. The device stays open as long as it and this are there.
+#[derive(Debug)]
+pub struct AddressSpace(Backend);
+
+/// Who translates the device's addresses.
+#[derive(Debug)]
+enum Backend {
+    Container(Container),
+    Iommufd(Iommufd),
+}
+
+impl AddressSpace {
+    /// Finds a device in sysfs and opens it, with an address space of its own.
     ///
     /// A driver that migrates scrubs the device here; no other process can open it meanwhile.
     pub fn open(bus: &Bus, address: Address) -> Result<(Self, Device)> {
         let function = find(bus, address)?;
-        let number = function.group().ok_or(Error::NoIommu(address))?;
-        let container = Self::with_group(&function, number)?;
-        let name = CString::new(address.to_string()).expect("an address holds no zero byte");
-        let fd =
-            sys::group_device(container.group.as_fd(), &name).map_err(|errno| match errno {
-                Errno::BUSY => Error::Busy {
-                    address,
-                    group: number,
-                },
-                errno => Error::Step {
-                    step: format!("opening {address} in its group"),
-                    errno,
-                },
-            })?;
-        Ok((container, Device::new(fd, address)?))
-    }
-
-    /// Opens a group and attaches it to a new container with the type1 backend.
-    fn with_group(function: &Function, number: u32) -> Result<Self> {
-        let address = function.address;
-        let path = PathBuf::from(format!("/dev/vfio/{number}"));
-        let group = sys::open(&path).map_err(|errno| match errno {
-            Errno::BUSY => Error::Busy {
-                address,
-                group: number,
-            },
-            Errno::ACCESS | Errno::PERM => Error::NotRoot {
-                path: path.clone(),
-                errno,
-            },
-            errno => Error::Step {
-                step: format!("opening {}", path.display()),
-                errno,
-            },
-        })?;
-
-        let mut status = [0; 8];
-        status[0] = 8;
-        sys::ioctl_bytes(group.as_fd(), Request::GroupGetStatus, &mut status)
-            .map_err(Error::step("asking for the group's status"))?;
-        if info::word(&status, 4) & uapi::VFIO_GROUP_FLAGS_VIABLE == 0 {
-            return Err(Error::GroupNotViable {
-                group: number,
-                others: function.strangers_in_group(),
-            });
-        }
-
-        let path = PathBuf::from("/dev/vfio/vfio");
-        let fd = sys::open(&path).map_err(|errno| match errno {
-            Errno::ACCESS | Errno::PERM => Error::NotRoot { path, errno },
-            errno => Error::NoVfio(errno),
-        })?;
-        let version = sys::ioctl_value(fd.as_fd(), Request::GetApiVersion, 0)
-            .map_err(Error::step("asking for VFIO's version"))?;
-        if version != uapi::VFIO_API_VERSION {
-            return Err(Error::Protocol(format!("VFIO has version {version}")));
-        }
-        let type1 = uapi::VFIO_TYPE1v2_IOMMU as usize;
-        if sys::ioctl_value(fd.as_fd(), Request::CheckExtension, type1)
-            .map_err(Error::step("asking for the type1 IOMMU"))?
-            == 0
-        {
-            return Err(Error::NoType1);
-        }
-        sys::group_set_container(group.as_fd(), fd.as_fd()).map_err(|errno| match errno {
-            Errno::BUSY => Error::Busy {
-                address,
-                group: number,
-            },
-            errno => Error::Step {
-                step: "attaching the group to a container".into(),
-                errno,
-            },
-        })?;
-        sys::ioctl_value(fd.as_fd(), Request::SetIommu, type1).map_err(Error::IommuRefused)?;
-        Ok(Self { fd, group })
+        let (backend, fd) = match Way::of(&function) {
+            Way::Container => {
+                let (container, fd) = Container::open(&function)?;
+                (Backend::Container(container), fd)
+            }
+            Way::Iommufd => {
+                let (iommufd, fd) = Iommufd::open(&function)?;
+                (Backend::Iommufd(iommufd), fd)
+            }
+        };
+        Ok((Self(backend), Device::new(fd, address)?))
     }
 
     /// Makes memory reachable for the device from an I/O virtual address on.
@@ -122,7 +98,11 @@ impl Container {
             "mapping {} KiB for the device at {iova:#x}",
             memory.len() / 1024
         );
-        sys::iommu_map(self.fd.as_fd(), memory, iova).map_err(|errno| match errno {
+        let mapped = match &self.0 {
+            Backend::Container(container) => container.map(memory, iova),
+            Backend::Iommufd(iommufd) => iommufd.map(memory, iova),
+        };
+        mapped.map_err(|errno| match errno {
             Errno::NOMEM => Error::Memlock {
                 step,
                 needed: memory.len() as u64,
@@ -156,7 +136,7 @@ mod tests {
         std::fs::create_dir(root.path().join("0000:00:01.0")).unwrap();
         std::fs::create_dir_all(root.path().join("0000:00:02.0/vfio-dev")).unwrap();
         let bus = Bus::new(root.path());
-        let open = |text: &str| Container::open(&bus, text.parse().unwrap()).unwrap_err();
+        let open = |text: &str| AddressSpace::open(&bus, text.parse().unwrap()).unwrap_err();
         assert!(matches!(open("00:00.0"), Error::NoDevice(_)));
         assert!(matches!(
             open("00:01.0"),

@@ -196,9 +196,11 @@ def child_with_device(parent):
 
 
 def has_device(pid):
+    """Whether a process has a device open: out of its group, or by its own file."""
+    names = "vfio-device", "/dev/vfio/devices/"
     try:
-        files = pathlib.Path(f"/proc/{pid}/fd").iterdir()
-        return any("vfio-device" in os.readlink(file) for file in files)
+        files = map(os.readlink, pathlib.Path(f"/proc/{pid}/fd").iterdir())
+        return any(name in file for file in files for name in names)
     except OSError:
         return False
 

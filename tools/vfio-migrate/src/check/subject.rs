@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::pci::Bus;
 use crate::session;
 use crate::sys::Mapping;
-use crate::vfio::{Container, Device};
+use crate::vfio::{AddressSpace, Device};
 
 /// A device that checks open.
 pub struct Subject {
@@ -28,19 +28,19 @@ pub struct Subject {
     second: Option<Address>,
 }
 
-/// An open device with a container of its own; dropping it closes both.
+/// An open device with an address space of its own; dropping it closes both.
 #[derive(Debug)]
 pub struct Open {
     /// The device.
     pub device: Device,
     /// Kept open as long as the device is.
-    container: Container,
+    memory: AddressSpace,
 }
 
 impl Open {
     /// Lets the device reach memory.
     pub fn map(&self, memory: &Mapping, iova: u64) -> Verdict {
-        Ok(self.container.map(memory, iova)?)
+        Ok(self.memory.map(memory, iova)?)
     }
 }
 
@@ -79,7 +79,7 @@ impl Subject {
 
     /// Opens the device as it comes, and lets it do DMA where it is a PCI function.
     pub fn open(&self) -> Result<Open> {
-        let (container, device) = Container::open(&self.bus, self.address)?;
+        let (memory, device) = AddressSpace::open(&self.bus, self.address)?;
         let config = uapi::VFIO_PCI_CONFIG_REGION_INDEX;
         if device
             .regions()
@@ -88,7 +88,7 @@ impl Subject {
         {
             device.enable()?;
         }
-        Ok(Open { device, container })
+        Ok(Open { device, memory })
     }
 
     /// Opens the device and says whether it offers a protocol at all.

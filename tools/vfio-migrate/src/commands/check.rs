@@ -5,13 +5,14 @@
 use std::process::Command;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::address::Address;
 use crate::check::{self, List, Report, Runner, Subject};
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::sys;
+use crate::vfio::Way;
 
 /// Check whether a device keeps to the rules of the migration protocols that it offers.
 ///
@@ -126,6 +127,9 @@ fn in_a_child(check: &check::Check, address: Address, second: Option<Address>) -
     command.args(["check", &address.to_string(), "--alone", &check.name]);
     if let Some(second) = second {
         command.args(["--to", &second.to_string()]);
+    }
+    if let Some(way) = Way::chosen().and_then(|way| way.to_possible_value()) {
+        command.args(["--iommu", way.get_name()]);
     }
     Ok(command)
 }

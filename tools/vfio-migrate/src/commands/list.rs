@@ -15,7 +15,7 @@ use crate::output::Output;
 use crate::pci::{Bus, Function, Identity};
 use crate::region2018::{self, Region2018};
 use crate::session;
-use crate::vfio::{Container, MappedRegion};
+use crate::vfio::{AddressSpace, MappedRegion};
 
 /// List VFIO devices, the migration protocols each offers, and its state.
 ///
@@ -104,7 +104,7 @@ impl List {
 }
 
 fn ask(bus: &Bus, address: Address) -> Result<Answer> {
-    let (_container, device) = Container::open(bus, address)?;
+    let (_memory, device) = AddressSpace::open(bus, address)?;
     let state = match device.region_of(region2018::REGION) {
         Some(info) => {
             let region = MappedRegion::new(&device, info, region2018::HEADER, false)?;

@@ -36,6 +36,9 @@ impl Error {
             Self::NoIommu(_) => "add intel_iommu=on (or amd_iommu=on) to the kernel's command \
                 line, enable the IOMMU in the firmware, or give the virtual machine one"
                 .into(),
+            Self::NoIommufd(_) => "it needs CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV; \
+                '--iommu container' goes without"
+                .into(),
             Self::GroupNotViable { .. } => {
                 "bind every device of the group to a VFIO driver, or unbind it from its own".into()
             }
