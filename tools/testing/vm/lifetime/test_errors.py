@@ -18,7 +18,7 @@ from clients import IMAGE, Client, is_dead, reach
 from edu import BUFFER, BUFFER_SIZE
 from vfio import COMMAND_MASTER, COMMAND_MEMORY
 
-pytestmark = pytest.mark.physical
+pytestmark = [pytest.mark.physical, pytest.mark.aer]
 
 STATES = (v2.RUNNING, v2.PRE_COPY, v2.PRE_COPY_P2P, v2.STOP_COPY, v2.STOP, v2.RESUMING)
 # A fatal error by QEMU's name, and one that is not.
