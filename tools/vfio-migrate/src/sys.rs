@@ -234,7 +234,7 @@ pub fn ioas_map(
     iova: u64,
 ) -> Result<(), Errno> {
     /// `IOMMU_IOAS_MAP_FIXED_IOVA`, `_WRITEABLE` and `_READABLE`.
-    const FLAGS: u32 = 1 | 1 << 1 | 1 << 2;
+    const FLAGS: u32 = 1 | (1 << 1) | (1 << 2);
     let mut map = IoasMap {
         // CAST: the size of a small structure.
         size: size_of::<IoasMap>() as u32,

@@ -218,6 +218,7 @@ def group(bdfs):
     os.chown(path, owner.st_uid, owner.st_gid)
 
 
+@pytest.mark.container
 def test_a_plain_user_is_told_how_to_get_a_device(cli, bdfs, group):
     text = cli("info", bdfs[0], status=ENVIRONMENT, user="nobody")
     assert f"chown USER {group}" in text and "udev" in text, text
@@ -227,6 +228,7 @@ def test_a_plain_user_is_told_how_to_get_a_device(cli, bdfs, group):
 
 # A virtual device reaches memory by copies, for which none is locked.
 @pytest.mark.physical
+@pytest.mark.container
 def test_a_plain_user_is_told_of_locked_memory(cli, bdfs, group):
     shutil.chown(group, "nobody")
     text = cli(

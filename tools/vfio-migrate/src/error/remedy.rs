@@ -15,12 +15,14 @@ impl Error {
     /// What the user can do about it.
     pub fn remedy(&self) -> Option<String> {
         Some(match self {
-            Self::NotRoot { path, .. } if path.starts_with("/dev/vfio") => format!(
-                "run as root, or have root give you the file: 'chown USER {}' until the device is \
-                 bound anew, or for good by a udev rule, SUBSYSTEM==\"vfio\", OWNER=\"USER\"",
-                path.display()
-            ),
-            Self::NotRoot { .. } => "run as root".into(),
+            Self::NotRoot { path, .. } => match udev_match(path) {
+                Some(rule) => format!(
+                    "run as root, or have root give you the file: 'chown USER {}' until the device \
+                     is bound anew, or for good by a udev rule, {rule}, OWNER=\"USER\"",
+                    path.display()
+                ),
+                None => "run as root".into(),
+            },
             Self::NoDevice(_) => "'vfio-migrate list' and 'lspci -D' show the addresses".into(),
             Self::NotBound {
                 address, identity, ..
@@ -172,6 +174,17 @@ fn of_network(error: &io::Error) -> Option<String> {
     })
 }
 
+/// What a udev rule for a file of VFIO's or of iommufd's matches.
+fn udev_match(path: &Path) -> Option<&'static str> {
+    if path.starts_with("/dev/vfio/devices") {
+        Some("SUBSYSTEM==\"vfio-dev\"")
+    } else if path.starts_with("/dev/vfio") {
+        Some("SUBSYSTEM==\"vfio\"")
+    } else {
+        (path == Path::new("/dev/iommu")).then_some("KERNEL==\"iommu\"")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,13 +241,19 @@ mod tests {
 
     #[test]
     fn what_a_plain_user_lacks_is_named() {
-        let error = Error::NotRoot {
-            path: "/dev/vfio/7".into(),
-            errno: Errno::ACCESS,
-        };
-        let remedy = error.remedy().unwrap();
-        for word in ["root", "chown USER /dev/vfio/7", "udev"] {
-            assert!(remedy.contains(word), "{remedy}");
+        for (path, rule) in [
+            ("/dev/vfio/7", "SUBSYSTEM==\"vfio\","),
+            ("/dev/vfio/devices/vfio0", "SUBSYSTEM==\"vfio-dev\","),
+            ("/dev/iommu", "KERNEL==\"iommu\","),
+        ] {
+            let error = Error::NotRoot {
+                path: path.into(),
+                errno: Errno::ACCESS,
+            };
+            let remedy = error.remedy().unwrap();
+            for word in ["root", &format!("chown USER {path}'"), "udev", rule] {
+                assert!(remedy.contains(word), "{remedy}");
+            }
         }
         let error = Error::Memlock {
             step: "mapping 16384 KiB for the device at 0x1000000".into(),

@@ -49,7 +49,8 @@ impl Iommufd {
         let mut bind = words([16, 0, fd.as_raw_fd() as u32, 0]);
         sys::ioctl_bytes(device.as_fd(), Request::DeviceBindIommufd, &mut bind).map_err(
             |errno| match errno {
-                Errno::BUSY => Error::Busy {
+                // The kernel calls a second user of the file invalid.
+                Errno::BUSY | Errno::INVAL => Error::Busy {
                     address,
                     group: function.group().unwrap_or_default(),
                 },
