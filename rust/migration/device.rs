@@ -29,7 +29,7 @@ pub struct Amount {
 pub struct Remaining {
     /// What can go now, while the device runs.
     pub running: Amount,
-    /// What can go while the device runs, but not now: the device is at work on it.
+    /// The part that can go while the device runs, but not now: the device is at work on it.
     ///
     /// [`Device::save`] returns `None` when nothing but this is left. It becomes `running` without
     /// anyone being told.

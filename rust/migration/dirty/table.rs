@@ -46,7 +46,7 @@ pub use {
 ///
 /// Never loses a page: where memory is short or [`MAX_BYTES`] is reached, every page of the address
 /// space counts as dirty, until it is cleared: so it is reported once. Pages that are cleared are told
-/// apart again from then on. Where the ranges that were cleared leave more than 32 pieces, those that
+/// apart again from then on. If the ranges that were cleared leave more than 32 pieces, those that
 /// would make more stay dirty.
 #[derive(Debug, Default)]
 pub struct DirtyTable {

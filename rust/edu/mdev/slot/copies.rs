@@ -83,7 +83,7 @@ impl Slot {
         let bytes = staging.get(part).ok_or(EINVAL)?;
         host.with(|host| {
             if host.is_master() {
-                // What is not mapped is not written.
+                // The device writes nothing that its user has not mapped, and tells of no error.
                 let _ = host.write_memory(dma.destination, bytes);
             }
         });

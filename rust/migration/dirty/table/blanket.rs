@@ -2,8 +2,8 @@
 
 //! Stretches of the address space all of whose pages count as dirty.
 //!
-//! What a table falls back to when it cannot tell pages apart any more: at first the whole space,
-//! then what of it nobody was told of.
+//! The pages that a table takes for dirty because it could not tell them apart: at first the whole
+//! space, then those of it that no query has reported yet.
 
 use crate::iova::PageRange;
 
@@ -90,7 +90,7 @@ impl Blanket {
     }
 }
 
-/// What of a range is under a blanket; see [`Blanket::within`].
+/// The parts of a range that a blanket covers; see [`Blanket::within`].
 #[derive(Clone, Debug)]
 pub(super) struct Pieces<'a> {
     pieces: &'a [Option<PageRange>],
