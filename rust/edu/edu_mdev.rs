@@ -21,7 +21,7 @@ use vfio::{
         Driver,
         DriverRegistration,
         Function,
-        Mediated,
+        Operations,
         Registration,
         Type, //
     },
@@ -62,7 +62,7 @@ struct EduMdev;
 static DRIVER: Driver<EduMdev> = Driver::new();
 
 #[vtable]
-impl Mediated for EduMdev {
+impl Operations for EduMdev {
     type Device = VirtualEdu;
     type Parent = EduParent;
 

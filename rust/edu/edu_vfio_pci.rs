@@ -21,23 +21,19 @@ use vfio::{
         CoreDevice,
         DeviceId,
         IdTable,
+        Operations, //
         Registration,
-        Variant, //
     },
     Protocols, //
 };
 
 #[forbid(unsafe_code)]
-mod buffer;
-#[forbid(unsafe_code)]
 #[macro_use]
 mod config;
 #[forbid(unsafe_code)]
-mod device;
-#[forbid(unsafe_code)]
-mod hardware;
-#[forbid(unsafe_code)]
 mod image;
+#[forbid(unsafe_code)]
+mod pci;
 #[forbid(unsafe_code)]
 mod progress;
 #[forbid(unsafe_code)]
@@ -48,7 +44,7 @@ mod transfer;
 
 use self::{
     config::Parameters,
-    device::EduDevice, //
+    pci::EduDevice, //
 };
 
 vfio::pci_device_table!(ID_TABLE, [DeviceId::new(0x1234, 0x11e8)]);
@@ -57,7 +53,7 @@ vfio::pci_device_table!(ID_TABLE, [DeviceId::new(0x1234, 0x11e8)]);
 struct EduVfioPci;
 
 #[vtable]
-impl Variant for EduVfioPci {
+impl Operations for EduVfioPci {
     type Device = EduDevice;
 
     const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);

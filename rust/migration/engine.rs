@@ -44,7 +44,7 @@ pub use transfer::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {
     /// The migration region of November 2018.
-    Kabi2018,
+    Region2018,
     /// The migration region of Linux 5.8 to 5.17.
     RegionV1,
     /// The migration features and the data file descriptor of Linux 5.18 and later.

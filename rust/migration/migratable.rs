@@ -10,14 +10,12 @@ use crate::{
         Device, //
     },
     engine::Engine,
-    kabi2018::Kabi2018,
-    region::Region,
-    region_v1::RegionV1,
-    window::{
-        DataWindow,
-        Progress,
-        Side, //
-    }, //
+    protocols::{
+        region_2018::Region2018,
+        region_v1::RegionV1,
+        window::{DataWindow, Progress, Side},
+        MigrationRegion,
+    },
 };
 
 /// The one object that a driver keeps for each device, under the device's state lock.
@@ -26,7 +24,7 @@ pub struct Migratable<D: Device> {
     /// What all protocols share.
     engine: Engine<D>,
     /// The migration region of November 2018.
-    kabi2018: Kabi2018,
+    region_2018: Region2018,
     /// The migration region of Linux 5.8.
     region_v1: RegionV1,
 }
@@ -36,7 +34,7 @@ impl<D: Device> Migratable<D> {
     pub fn new(device: D) -> Self {
         let engine = Engine::new(device);
         Self {
-            kabi2018: Kabi2018::new(engine.epoch()),
+            region_2018: Region2018::new(engine.epoch()),
             region_v1: RegionV1::new(),
             engine,
         }
@@ -88,11 +86,11 @@ impl<D: Device> Migratable<D> {
         self.engine.write_register(host, access, value)
     }
 
-    /// The client reads the header of a migration region; see [`Kabi2018::read`] and
+    /// The client reads the header of a migration region; see [`Region2018::read`] and
     /// [`RegionV1::read`].
     pub fn region_read(
         &mut self,
-        region: Region,
+        region: MigrationRegion,
         host: &D::Host,
         window: &dyn DataWindow,
         offset: usize,
@@ -104,18 +102,18 @@ impl<D: Device> Migratable<D> {
             window,
         };
         match region {
-            Region::Kabi2018 => self.kabi2018.read(side, offset, out),
-            Region::V1 => self.region_v1.read(side, offset, out),
+            MigrationRegion::Region2018 => self.region_2018.read(side, offset, out),
+            MigrationRegion::RegionV1 => self.region_v1.read(side, offset, out),
         }
     }
 
-    /// The client writes the header of a migration region; see [`Kabi2018::write`] and
+    /// The client writes the header of a migration region; see [`Region2018::write`] and
     /// [`RegionV1::write`].
     ///
     /// After [`Progress::More`] the write is to be repeated, as often as it takes.
     pub fn region_write(
         &mut self,
-        region: Region,
+        region: MigrationRegion,
         host: &D::Host,
         window: &dyn DataWindow,
         offset: usize,
@@ -127,8 +125,8 @@ impl<D: Device> Migratable<D> {
             window,
         };
         match region {
-            Region::Kabi2018 => self.kabi2018.write(side, offset, bytes),
-            Region::V1 => self.region_v1.write(side, offset, bytes),
+            MigrationRegion::Region2018 => self.region_2018.write(side, offset, bytes),
+            MigrationRegion::RegionV1 => self.region_v1.write(side, offset, bytes),
         }
     }
 }

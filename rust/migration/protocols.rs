@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Which protocols have a migration region.
+//! Front ends, one for each migration protocol, and which of them have a migration region.
 
-use crate::{
-    kabi2018,
-    region_v1, //
-};
+pub mod region_2018;
+pub mod region_v1;
+pub mod v2;
+pub mod window;
 
 /// A migration region: a header, which is the protocol's, and the data section.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Region {
+pub enum MigrationRegion {
     /// The region of November 2018.
-    Kabi2018,
+    Region2018,
     /// The region of Linux 5.8 to 5.17.
-    V1,
+    RegionV1,
 }
 
-impl Region {
+impl MigrationRegion {
     /// Returns the bytes of the header.
     pub const fn header_len(self) -> usize {
         match self {
-            Self::Kabi2018 => kabi2018::layout::HEADER_LEN,
-            Self::V1 => region_v1::HEADER_LEN,
+            Self::Region2018 => region_2018::layout::HEADER_LEN,
+            Self::RegionV1 => region_v1::HEADER_LEN,
         }
     }
 }

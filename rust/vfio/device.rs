@@ -3,6 +3,7 @@
 //! A migratable VFIO device of any flavour: what its flavour keeps, and the migration state beside it.
 
 mod data_file;
+mod data_section;
 mod device_ref;
 mod flavour;
 mod link;
@@ -44,6 +45,12 @@ use migration::{
     state, //
 };
 
+use self::{
+    data_section::DataSection,
+    link::Link,
+    status::Status,
+    trace::Snapshot, //
+};
 pub(crate) use self::{
     flavour::{
         DirtyScope,
@@ -57,14 +64,8 @@ pub(crate) use self::{
         VTable, //
     }, //
 };
-use self::{
-    link::Link,
-    status::Status,
-    trace::Snapshot, //
-};
 use crate::{
     bindings,
-    data_section::DataSection,
     debugfs::Directory,
     dev_warn_ratelimited,
     lock::{

@@ -7,12 +7,13 @@
 mod config_space;
 mod copies;
 mod driver;
+mod eventfd;
 mod flavour;
 mod handle;
 mod interrupts;
 mod ioctl;
-mod mediated;
 mod memory;
+mod operations;
 mod parent;
 mod regions;
 mod virtual_device;
@@ -25,8 +26,8 @@ pub use self::{
         DriverRegistration, //
     },
     handle::Handle,
-    mediated::{
-        Mediated,
+    operations::{
+        Operations,
         Type, //
     },
     parent::Registration,

@@ -7,13 +7,15 @@ mod core_device;
 mod flavour;
 mod id;
 mod migration_region;
+mod operations;
 mod passes;
+mod pins;
 mod power;
 mod private_dma;
 mod registers;
 mod registration;
 mod scope;
-mod variant;
+mod scratch;
 mod vtable;
 
 pub use self::{
@@ -22,8 +24,9 @@ pub use self::{
         DeviceId,
         IdTable, //
     },
+    operations::Operations,
     private_dma::PassError,
     registers::Registers,
     registration::Registration,
-    variant::Variant, //
+    scratch::ScratchPage, //
 };

@@ -3,17 +3,15 @@
 //! Safe abstractions over VFIO for drivers that make a device live-migratable.
 //!
 //! The only crate of the project with `unsafe` code and raw bindings. A driver implements
-//! [`pci::Variant`] or [`mdev::Mediated`] and the migration core's `Device` trait and needs neither.
+//! [`pci::Operations`] or [`mdev::Operations`] and the migration core's `Device` trait and needs neither.
 //!
 //! C headers: [`include/linux/vfio.h`](srctree/include/linux/vfio.h),
 //! [`include/linux/vfio_pci_core.h`](srctree/include/linux/vfio_pci_core.h),
 //! [`include/linux/mdev.h`](srctree/include/linux/mdev.h)
 
 mod bindings;
-mod data_section;
 mod debugfs;
 mod device;
-mod eventfd;
 mod layout;
 mod leaks;
 mod lock;
@@ -21,8 +19,6 @@ pub mod log;
 pub mod mdev;
 pub mod pci;
 pub mod physical;
-mod pins;
-pub mod scratch;
 mod sleep;
 mod user;
 pub mod wait;

@@ -7,21 +7,17 @@
 //! into the buffer.
 
 use kernel::prelude::*;
-use vfio::{
-    pci::{
-        CoreDevice,
-        PassError, //
-    },
-    scratch::ScratchPage, //
+use vfio::pci::{
+    CoreDevice,
+    PassError,
+    ScratchPage, //
 };
 
-use crate::{
-    hardware::{
-        self,
-        Direction, //
-    },
-    registers::BUFFER_SIZE, //
+use super::hardware::{
+    self,
+    Direction, //
 };
+use crate::registers::BUFFER_SIZE;
 
 /// The internal buffer of one device.
 pub(crate) struct InternalBuffer {

@@ -31,10 +31,12 @@ use vfio::{
     wait::Signals, //
 };
 
-use crate::{
+use super::{
     buffer::InternalBuffer,
+    hardware, //
+};
+use crate::{
     config::Config,
-    hardware,
     image::{
         self,
         RegisterState, //

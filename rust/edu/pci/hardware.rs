@@ -9,9 +9,9 @@ use kernel::{
 use vfio::{
     pci::{
         CoreDevice,
-        Registers, //
+        Registers,
+        ScratchPage, //
     },
-    scratch::ScratchPage,
     wait::{
         self,
         Signals, //

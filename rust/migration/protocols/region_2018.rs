@@ -24,11 +24,11 @@ use crate::{
         Engine,
         Protocol, //
     },
-    state::State,
-    window::{
+    protocols::window::{
         Progress,
         Side, //
     }, //
+    state::State,
 };
 use layout::{
     Field,
@@ -62,7 +62,7 @@ enum Query {
 
 /// What the region's header remembers between two accesses.
 #[derive(Debug)]
-pub struct Kabi2018 {
+pub struct Region2018 {
     /// The engine's epoch that the rest is good for.
     epoch: u64,
     /// The state that was reached last, where the engine's own does not tell.
@@ -81,9 +81,9 @@ pub struct Kabi2018 {
     query: Query,
 }
 
-impl Kabi2018 {
+impl Region2018 {
     /// The protocol of this front end.
-    const PROTOCOL: Protocol = Protocol::Kabi2018;
+    const PROTOCOL: Protocol = Protocol::Region2018;
 
     /// Returns the front end of an engine that was reset `epoch` times.
     pub const fn new(epoch: u64) -> Self {
@@ -112,7 +112,7 @@ impl Kabi2018 {
 
     /// The client writes `bytes` to the header at `offset`.
     ///
-    /// `EINVAL` as for [`Kabi2018::read`], for a field that is read-only, and for a value that is out
+    /// `EINVAL` as for [`Region2018::read`], for a field that is read-only, and for a value that is out
     /// of range or does not fit the state; nothing has changed then. `EBUSY` when another protocol
     /// owns the device. An action returns the device's errors. After [`Progress::More`], and where a
     /// signal interrupted it, the same write goes on.

@@ -27,11 +27,11 @@ use crate::{
         Engine,
         Protocol, //
     },
-    state::State,
-    window::{
+    protocols::window::{
         Progress,
         Side, //
     }, //
+    state::State,
 };
 
 /// Bytes of the header.

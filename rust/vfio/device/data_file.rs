@@ -41,12 +41,12 @@ use kernel::{
     }, //
 };
 use migration::{
-    state::State,
-    v2::{
+    protocols::v2::{
         self,
         Found,
         Readiness, //
     }, //
+    state::State,
 };
 
 use super::{

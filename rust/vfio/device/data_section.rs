@@ -15,7 +15,7 @@ use kernel::{
         Mutex, //
     }, //
 };
-use migration::window::DataWindow;
+use migration::protocols::window::DataWindow;
 
 use crate::{
     bindings,

@@ -9,7 +9,7 @@ use kernel::{
 };
 use migration::{
     device::Device,
-    region::Region, //
+    protocols::MigrationRegion, //
 };
 
 use super::VfioDevice;
@@ -182,10 +182,10 @@ impl Protocols {
     };
 
     /// Returns the migration regions that are offered, in the order of their indices.
-    pub(crate) fn regions(self) -> impl Iterator<Item = Region> {
+    pub(crate) fn regions(self) -> impl Iterator<Item = MigrationRegion> {
         [
-            self.region_2018.then_some(Region::Kabi2018),
-            self.region_v1.then_some(Region::V1),
+            self.region_2018.then_some(MigrationRegion::Region2018),
+            self.region_v1.then_some(MigrationRegion::RegionV1),
         ]
         .into_iter()
         .flatten()

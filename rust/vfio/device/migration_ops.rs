@@ -13,8 +13,8 @@ use kernel::{
     prelude::*, //
 };
 use migration::{
+    protocols::v2, //
     state::State,
-    v2, //
 };
 
 use super::{

@@ -2,7 +2,7 @@
 
 //! Migration regions: device-specific regions with a trapped header and a data section.
 //!
-//! The two region protocols differ in the header only, see [`Region`]. Their regions share the
+//! The two region protocols differ in the header only, see [`MigrationRegion`]. Their regions share the
 //! data section: one protocol at a time owns the device.
 //!
 //! uAPI: `include/uapi/linux/vfio_migration_region.h` and `struct vfio_device_migration_info` in
@@ -20,36 +20,38 @@ use kernel::{
     prelude::*, //
 };
 use migration::{
-    kabi2018,
-    region::Region,
-    region_v1,
-    window::{
-        DataWindow,
-        Progress, //
+    protocols::{
+        region_2018,
+        region_v1,
+        window::{
+            DataWindow,
+            Progress, //
+        },
+        MigrationRegion, //
     }, //
 };
 
 use super::{
+    data_section::DataSection,
     Flavour,
     VfioDevice, //
 };
 use crate::{
     bindings,
-    data_section::DataSection,
     user::Call, //
 };
 
 /// Bytes of the longest header.
-const MAX_HEADER: usize = kabi2018::layout::HEADER_LEN;
+const MAX_HEADER: usize = region_2018::layout::HEADER_LEN;
 
 /// Returns type and subtype in the type capability of a region.
-pub(crate) const fn type_of(region: Region) -> (u32, u32) {
+pub(crate) const fn type_of(region: MigrationRegion) -> (u32, u32) {
     match region {
-        Region::Kabi2018 => (
+        MigrationRegion::Region2018 => (
             bindings::VFIO_REGION_TYPE_MIGRATION_2018,
             bindings::VFIO_REGION_SUBTYPE_MIGRATION_2018,
         ),
-        Region::V1 => (
+        MigrationRegion::RegionV1 => (
             bindings::VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
             bindings::VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
         ),
@@ -61,7 +63,7 @@ impl<F: Flavour> VfioDevice<F> {
     ///
     /// They come right after the regions of vfio-pci.
     #[inline]
-    pub(crate) fn migration_region(index: u64) -> Result<Region> {
+    pub(crate) fn migration_region(index: u64) -> Result<MigrationRegion> {
         let number = index
             .checked_sub(bindings::VFIO_PCI_NUM_REGIONS.into())
             .ok_or(EINVAL)?;
@@ -72,7 +74,7 @@ impl<F: Flavour> VfioDevice<F> {
     }
 
     /// Reads from the region.
-    pub(crate) fn region_read(&self, region: Region, mut call: Call) -> isize {
+    pub(crate) fn region_read(&self, region: MigrationRegion, mut call: Call) -> isize {
         let result = self.locate(region, &mut call).and_then(|part| match part {
             Part::Header(offset) => {
                 let mut header = [0; MAX_HEADER];
@@ -97,7 +99,7 @@ impl<F: Flavour> VfioDevice<F> {
     }
 
     /// Writes to the region.
-    pub(crate) fn region_write(&self, region: Region, mut call: Call) -> isize {
+    pub(crate) fn region_write(&self, region: MigrationRegion, mut call: Call) -> isize {
         let result = self.locate(region, &mut call).and_then(|part| match part {
             Part::Header(offset) => {
                 let mut header = [0; MAX_HEADER];
@@ -121,7 +123,7 @@ impl<F: Flavour> VfioDevice<F> {
     /// two.
     ///
     /// `EINVAL` where another one has ended the load meanwhile.
-    fn header_write(&self, region: Region, offset: usize, fields: &[u8]) -> Result {
+    fn header_write(&self, region: MigrationRegion, offset: usize, fields: &[u8]) -> Result {
         let mut session = None;
         loop {
             let progress = self.load(|state| {
@@ -141,7 +143,7 @@ impl<F: Flavour> VfioDevice<F> {
     ///
     /// `EINVAL` for a call that begins beyond it, touches what lies between header and data section,
     /// or touches more than the header from within.
-    fn locate(&self, region: Region, call: &mut Call) -> Result<Part> {
+    fn locate(&self, region: MigrationRegion, call: &mut Call) -> Result<Part> {
         let offset = usize::try_from(call.offset())?;
         if let Some(offset) = offset.checked_sub(DataSection::OFFSET) {
             let room = self
@@ -278,7 +280,7 @@ const _: () = {
         "the capability is not laid out as in the uAPI"
     );
     assert!(
-        size_of::<bindings::vfio_migration_region_header>() == kabi2018::layout::HEADER_LEN,
+        size_of::<bindings::vfio_migration_region_header>() == region_2018::layout::HEADER_LEN,
         "the header of 2018 is not laid out as in the uAPI"
     );
     assert!(

@@ -64,7 +64,7 @@ impl<F: Flavour> Show for View<F> {
 
         let protocol = match status.owner {
             None => "none",
-            Some(Protocol::Kabi2018) => "region-2018",
+            Some(Protocol::Region2018) => "region-2018",
             Some(Protocol::RegionV1) => "region-v1",
             Some(Protocol::V2) => "v2",
         };

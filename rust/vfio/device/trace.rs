@@ -116,7 +116,7 @@ pub(crate) fn dirty(dev: &device::Device, range: IovaRange) {
 fn protocol(protocol: Option<Protocol>) -> u32 {
     match protocol {
         None => 0,
-        Some(Protocol::Kabi2018) => 1,
+        Some(Protocol::Region2018) => 1,
         Some(Protocol::RegionV1) => 2,
         Some(Protocol::V2) => 3,
     }

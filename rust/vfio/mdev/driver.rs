@@ -37,7 +37,7 @@ use super::{
         Mdev,
         MediatedDevice, //
     },
-    mediated::Mediated,
+    operations::Operations,
     parent::Parent, //
 };
 use crate::{
@@ -58,7 +58,7 @@ const CHANGING: i32 = -1;
 ///
 /// `uses` is [`UNREGISTERED`], [`CHANGING`], or how many [`Registered`] there are. In the last case
 /// `raw` is registered with the mdev bus and `directory` does not change.
-pub struct Driver<T: Mediated> {
+pub struct Driver<T: Operations> {
     raw: Opaque<bindings::mdev_driver>,
     /// The driver's directory in debugfs.
     directory: UnsafeCell<Option<Directory>>,
@@ -69,9 +69,9 @@ pub struct Driver<T: Mediated> {
 }
 
 // SAFETY: `directory` changes only as the type invariant says, `raw` is the mdev bus's own affair.
-unsafe impl<T: Mediated> Sync for Driver<T> {}
+unsafe impl<T: Operations> Sync for Driver<T> {}
 
-impl<T: Mediated> Driver<T> {
+impl<T: Operations> Driver<T> {
     /// Returns a driver that is not registered.
     #[expect(clippy::new_without_default, reason = "for a `static` only")]
     pub const fn new() -> Self {
@@ -269,7 +269,7 @@ impl<T: Mediated> Driver<T> {
 
 /// A registered driver; unregistered when it goes, or when its last parent does, whichever is
 /// later. If it is leaked, it is unregistered when its module goes.
-pub struct DriverRegistration<T: Mediated>(
+pub struct DriverRegistration<T: Operations>(
     #[expect(dead_code, reason = "dropped only")] Registered<T>,
 );
 
@@ -278,16 +278,16 @@ pub struct DriverRegistration<T: Mediated>(
 /// # Invariants
 ///
 /// It is counted in the driver's `uses`.
-pub(super) struct Registered<T: Mediated>(&'static Driver<T>);
+pub(super) struct Registered<T: Operations>(&'static Driver<T>);
 
-impl<T: Mediated> Registered<T> {
+impl<T: Operations> Registered<T> {
     /// Returns the C structure of the driver, which is registered as long as `self` is there.
     pub(super) fn as_raw(&self) -> *mut bindings::mdev_driver {
         self.0.raw.get()
     }
 }
 
-impl<T: Mediated> Drop for Registered<T> {
+impl<T: Operations> Drop for Registered<T> {
     fn drop(&mut self) {
         let driver = self.0;
         let mut uses = driver.uses.load(Relaxed);

@@ -10,7 +10,7 @@ use kernel::{
 };
 
 use super::{
-    mediated::Mediated,
+    operations::Operations,
     parent::Parent,
     vtable::VTable,
     VirtualDevice, //
@@ -31,7 +31,7 @@ pub(super) struct Mdev<T>(PhantomData<T>);
 /// A virtual device of a driver.
 pub(super) type MediatedDevice<T> = VfioDevice<Mdev<T>>;
 
-impl<T: Mediated> Flavour for Mdev<T> {
+impl<T: Operations> Flavour for Mdev<T> {
     type Host = VirtualDevice;
     type Device = T::Device;
     type OwnerModule = T::OwnerModule;
@@ -102,7 +102,7 @@ const _: () = assert!(core::mem::offset_of!(bindings::mdev_device, dev) == 0);
 /// # Safety
 ///
 /// `vdev` must be that of a mediated device of the driver that is being created.
-unsafe fn parent_of<'a, T: Mediated>(
+unsafe fn parent_of<'a, T: Operations>(
     vdev: *mut bindings::vfio_device,
 ) -> Result<(&'a T::Parent, usize)> {
     // SAFETY: The device is that of an `mdev_device`, whose parent is registered as long as

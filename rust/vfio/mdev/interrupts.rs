@@ -7,24 +7,22 @@
 
 use kernel::prelude::*;
 
-use crate::{
-    bindings::{
-        VFIO_IRQ_INFO_AUTOMASKED,
-        VFIO_IRQ_INFO_EVENTFD,
-        VFIO_IRQ_INFO_MASKABLE,
-        VFIO_IRQ_INFO_NORESIZE,
-        VFIO_IRQ_SET_ACTION_MASK,
-        VFIO_IRQ_SET_ACTION_TRIGGER,
-        VFIO_IRQ_SET_ACTION_UNMASK,
-        VFIO_IRQ_SET_DATA_BOOL,
-        VFIO_IRQ_SET_DATA_EVENTFD,
-        VFIO_IRQ_SET_DATA_NONE,
-        VFIO_PCI_INTX_IRQ_INDEX,
-        VFIO_PCI_MSIX_IRQ_INDEX,
-        VFIO_PCI_MSI_IRQ_INDEX,
-        VFIO_PCI_REQ_IRQ_INDEX, //
-    },
-    eventfd::EventFd, //
+use super::eventfd::EventFd;
+use crate::bindings::{
+    VFIO_IRQ_INFO_AUTOMASKED,
+    VFIO_IRQ_INFO_EVENTFD,
+    VFIO_IRQ_INFO_MASKABLE,
+    VFIO_IRQ_INFO_NORESIZE,
+    VFIO_IRQ_SET_ACTION_MASK,
+    VFIO_IRQ_SET_ACTION_TRIGGER,
+    VFIO_IRQ_SET_ACTION_UNMASK,
+    VFIO_IRQ_SET_DATA_BOOL,
+    VFIO_IRQ_SET_DATA_EVENTFD,
+    VFIO_IRQ_SET_DATA_NONE,
+    VFIO_PCI_INTX_IRQ_INDEX,
+    VFIO_PCI_MSIX_IRQ_INDEX,
+    VFIO_PCI_MSI_IRQ_INDEX,
+    VFIO_PCI_REQ_IRQ_INDEX, //
 };
 
 /// How the device's interrupts reach the user.

@@ -20,7 +20,7 @@ use super::{
         self,
         Data, //
     },
-    mediated::Mediated, //
+    operations::Operations, //
 };
 use crate::{
     bindings,
@@ -66,7 +66,7 @@ fn put<const N: usize>(arg: UserPtr, fields: [u32; N]) -> Result {
     Ok(())
 }
 
-impl<T: Mediated> MediatedDevice<T> {
+impl<T: Operations> MediatedDevice<T> {
     /// Answers an ioctl; `ENOTTY` for one that there is not.
     pub(super) fn user_ioctl(&self, cmd: u32, arg: UserPtr) -> Result {
         match cmd {

@@ -27,7 +27,7 @@ pub struct Type {
 ///
 /// The driver has the name of its module.
 #[vtable]
-pub trait Mediated: Sized + 'static {
+pub trait Operations: Sized + 'static {
     /// A virtual device's state and what it takes to save and load it.
     type Device: Device<Host = VirtualDevice> + Send + Unpin;
 

@@ -24,7 +24,7 @@ use kernel::{
 
 use super::{
     driver::Registered,
-    mediated::Mediated, //
+    operations::Operations, //
 };
 use crate::{
     bindings,
@@ -35,16 +35,16 @@ use crate::{
 ///
 /// It is at the latest when the device is unbound, whatever the driver does with this object: leaks
 /// it, or keeps it for longer.
-pub struct Registration<T: Mediated>(Arc<Parent<T>>);
+pub struct Registration<T: Operations>(Arc<Parent<T>>);
 
 /// What the mdev core knows of a parent, and the data of its driver.
 ///
 /// # Invariants
 ///
 /// `raw` is registered with the mdev core while `driver` is there; `types` are the types of it, in
-/// the order of [`Mediated::TYPES`], and do not move.
+/// the order of [`Operations::TYPES`], and do not move.
 #[pin_data]
-pub(super) struct Parent<T: Mediated> {
+pub(super) struct Parent<T: Operations> {
     data: T::Parent,
     types: KVec<Opaque<bindings::mdev_type>>,
     /// What the mdev core takes the types from.
@@ -58,12 +58,12 @@ pub(super) struct Parent<T: Mediated> {
 }
 
 // SAFETY: The mdev core may be called from any thread, and the data may be sent to others.
-unsafe impl<T: Mediated> Send for Parent<T> {}
+unsafe impl<T: Operations> Send for Parent<T> {}
 
 // SAFETY: There is nothing but the data to be done with a shared reference.
-unsafe impl<T: Mediated> Sync for Parent<T> {}
+unsafe impl<T: Operations> Sync for Parent<T> {}
 
-impl<T: Mediated> Registration<T> {
+impl<T: Operations> Registration<T> {
     /// Registers a device, bound to a driver of the same module, as a parent.
     ///
     /// `ENODEV` if the driver of the virtual devices is not registered, `EINVAL` if the device is
@@ -87,28 +87,28 @@ impl<T: Mediated> Registration<T> {
     ///
     /// To be called by [`pci::Driver::unbind`](kernel::pci::Driver::unbind): what comes after it,
     /// as the end of this object, finds a function that the bus no longer keeps awake. Not to be
-    /// called by what the parent waits for: a method of [`Mediated`] or of a virtual device.
+    /// called by what the parent waits for: a method of [`Operations`] or of a virtual device.
     pub fn unregister(&self) {
         self.0.unregister();
     }
 }
 
-impl<T: Mediated> Drop for Registration<T> {
+impl<T: Operations> Drop for Registration<T> {
     fn drop(&mut self) {
         self.unregister();
     }
 }
 
 /// What the device's end drops.
-struct Unregister<T: Mediated>(Arc<Parent<T>>);
+struct Unregister<T: Operations>(Arc<Parent<T>>);
 
-impl<T: Mediated> Drop for Unregister<T> {
+impl<T: Operations> Drop for Unregister<T> {
     fn drop(&mut self) {
         self.0.unregister();
     }
 }
 
-impl<T: Mediated> Parent<T> {
+impl<T: Operations> Parent<T> {
     /// Returns an initialiser of a parent that is not registered.
     fn new(data: T::Parent) -> Result<impl PinInit<Self, Error>> {
         let types = Self::types()?;

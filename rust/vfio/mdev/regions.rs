@@ -19,7 +19,7 @@ use super::{
         Mdev,
         MediatedDevice, //
     },
-    mediated::Mediated, //
+    operations::Operations, //
 };
 use crate::{
     bindings::{
@@ -51,12 +51,12 @@ enum Region {
     /// The configuration space.
     Config,
     /// A migration region.
-    Migration(migration::region::Region),
+    Migration(migration::protocols::MigrationRegion),
     /// A region of vfio-pci that the device does not have.
     Absent,
 }
 
-impl<T: Mediated> MediatedDevice<T> {
+impl<T: Operations> MediatedDevice<T> {
     /// Returns the number of regions.
     pub(super) fn regions() -> u32 {
         Mdev::<T>::protocols()

@@ -11,7 +11,7 @@ use kernel::{
 
 use super::{
     flavour::MediatedDevice,
-    mediated::Mediated, //
+    operations::Operations, //
 };
 use crate::{
     bindings,
@@ -21,7 +21,7 @@ use crate::{
 /// The vtable of a driver.
 pub(super) struct VTable<T>(PhantomData<T>);
 
-impl<T: Mediated> VTable<T> {
+impl<T: Operations> VTable<T> {
     /// What the VFIO core calls.
     ///
     /// Nothing of the user's is ever pinned, so there is no `dma_unmap`.

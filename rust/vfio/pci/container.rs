@@ -9,7 +9,7 @@
 //!
 //! The pages are unpinned at once. Pins that are held are undone in the `dma_unmap` operation, and
 //! type1 deadlocks when two threads unmap then; and the pages are pinned by the mapping anyway. What
-//! happens when a mapping ends in that moment is in [`crate::pins`].
+//! happens when a mapping ends in that moment is in [`super::pins`].
 //!
 //! C header: [`include/linux/vfio.h`](srctree/include/linux/vfio.h)
 

@@ -27,6 +27,7 @@ use migration::device::{
 
 use super::{
     passes::Passes,
+    pins::Pins,
     scope::Scope, //
 };
 use crate::{
@@ -42,7 +43,6 @@ use crate::{
         Level,
         Logs, //
     },
-    pins::Pins, //
 };
 
 /// Number of standard base address registers.
@@ -57,7 +57,7 @@ const BARS: u8 = 6;
 ///
 /// The vfio-pci core has registers, configuration space and the user's container for a device that
 /// a user has open. A driver's code gets the device at other times too: in
-/// [`Variant::new`](super::Variant::new), and when debugfs asks what is left to save. What needs an
+/// [`Operations::new`](super::Operations::new), and when debugfs asks what is left to save. What needs an
 /// open device then fails with `ENODEV`.
 ///
 /// # Invariants

@@ -11,7 +11,7 @@ use kernel::{
 
 use super::{
     CoreDevice,
-    Variant, //
+    Operations, //
 };
 use crate::{
     bindings,
@@ -36,7 +36,7 @@ pub(super) struct Pci<T>(PhantomData<T>);
 /// Its host was initialised by `vfio_pci_core_init_dev()`.
 pub(super) type VariantDevice<T> = VfioDevice<Pci<T>>;
 
-impl<T: Variant> Flavour for Pci<T> {
+impl<T: Operations> Flavour for Pci<T> {
     type Host = CoreDevice;
     type Device = T::Device;
     type OwnerModule = T::OwnerModule;
@@ -133,7 +133,7 @@ impl<T: Variant> Flavour for Pci<T> {
     }
 }
 
-impl<T: Variant> VariantDevice<T> {
+impl<T: Operations> VariantDevice<T> {
     /// Does what [`Flavour::open`] must undo as a whole.
     fn set_up(&self) -> Result {
         let raw = self.host().as_raw();

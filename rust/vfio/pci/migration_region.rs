@@ -11,14 +11,14 @@ use kernel::{
     },
     prelude::*, //
 };
-use migration::region::Region;
+use migration::protocols::MigrationRegion;
 
 use super::{
     flavour::{
         Pci,
         VariantDevice, //
     },
-    variant::Variant, //
+    operations::Operations, //
 };
 use crate::{
     bindings,
@@ -29,7 +29,7 @@ use crate::{
     user::Call, //
 };
 
-impl<T: Variant> VariantDevice<T> {
+impl<T: Operations> VariantDevice<T> {
     /// Adds the regions to the device that is being opened, which has no others of its own yet.
     pub(super) fn register_migration_regions(&self) -> Result {
         Pci::<T>::protocols()
@@ -38,7 +38,7 @@ impl<T: Variant> VariantDevice<T> {
     }
 
     /// Adds one region.
-    fn register_migration_region(&self, region: Region) -> Result {
+    fn register_migration_region(&self, region: MigrationRegion) -> Result {
         let (type_, subtype) = type_of(region);
         let size = self.region_size()?;
         // SAFETY: The device is being opened, and the operations are static.
@@ -61,7 +61,7 @@ impl<T: Variant> VariantDevice<T> {
 /// The operations of the regions.
 struct RegionOps<T>(PhantomData<T>);
 
-impl<T: Variant> RegionOps<T> {
+impl<T: Operations> RegionOps<T> {
     /// What vfio-pci calls.
     const OPS: bindings::vfio_pci_regops = bindings::vfio_pci_regops {
         rw: Some(Self::rw),

@@ -20,7 +20,7 @@ use crate::device::Protocols;
 ///
 /// The driver has the name of its module.
 #[vtable]
-pub trait Variant: Sized + 'static {
+pub trait Operations: Sized + 'static {
     /// The device's state and what it takes to save and load it.
     type Device: Device<Host = CoreDevice> + Send + Unpin;
 

@@ -47,6 +47,7 @@ use kernel::{
 use super::{
     core_device::Attachment,
     passes,
+    scratch::ScratchPage,
     CoreDevice,
     Registers, //
 };
@@ -54,7 +55,6 @@ use crate::{
     bindings,
     device::trace,
     lock::lock_killable,
-    scratch::ScratchPage,
     wait::{
         self,
         Signals, //

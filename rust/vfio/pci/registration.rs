@@ -43,7 +43,7 @@ use super::{
         Pci,
         VariantDevice, //
     },
-    variant::Variant,
+    operations::Operations,
     CoreDevice,
     DeviceId, //
 };
@@ -61,7 +61,7 @@ use crate::{
 ///
 /// `driver` is registered with the PCI bus.
 #[pin_data(PinnedDrop)]
-pub struct Registration<T: Variant> {
+pub struct Registration<T: Operations> {
     /// The driver's directory in debugfs.
     directory: Directory,
     #[pin]
@@ -73,12 +73,12 @@ pub struct Registration<T: Variant> {
 }
 
 // SAFETY: There is nothing to be done with a shared reference.
-unsafe impl<T: Variant> Sync for Registration<T> {}
+unsafe impl<T: Operations> Sync for Registration<T> {}
 
 // SAFETY: Registration and unregistration may happen on any thread.
-unsafe impl<T: Variant> Send for Registration<T> {}
+unsafe impl<T: Operations> Send for Registration<T> {}
 
-impl<T: Variant> Registration<T> {
+impl<T: Operations> Registration<T> {
     /// Registers the driver for a module.
     pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
@@ -299,7 +299,7 @@ impl<T: Variant> Registration<T> {
 }
 
 #[pinned_drop]
-impl<T: Variant> PinnedDrop for Registration<T> {
+impl<T: Operations> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: Registered by the type invariant.
         unsafe { pci_unregister_driver(self.driver.get()) };

@@ -18,7 +18,7 @@ use crate::bindings;
 /// The device reaches it only within [`CoreDevice::with_private_dma`], which borrows it mutably,
 /// so the methods here never race with the device.
 ///
-/// [`CoreDevice::with_private_dma`]: crate::pci::CoreDevice::with_private_dma
+/// [`CoreDevice::with_private_dma`]: super::CoreDevice::with_private_dma
 pub struct ScratchPage(Page);
 
 impl ScratchPage {

@@ -10,14 +10,14 @@ use kernel::time::{
 use super::{
     flavour::Pci,
     CoreDevice,
-    Variant, //
+    Operations, //
 };
 use crate::{
     bindings,
     device::trace, //
 };
 
-impl<T: Variant> Pci<T> {
+impl<T: Operations> Pci<T> {
     /// What the VFIO core calls.
     pub(super) const OPERATIONS: bindings::vfio_device_ops = {
         let mut ops: bindings::vfio_device_ops = pin_init::zeroed();
@@ -67,7 +67,7 @@ mod iommufd {
 
     use super::super::{
         flavour::VariantDevice,
-        Variant, //
+        Operations, //
     };
     use crate::{
         bindings,
@@ -85,7 +85,7 @@ mod iommufd {
     /// # Safety
     ///
     /// Called by the VFIO core with an open device of this driver and an object's number.
-    pub(super) unsafe extern "C" fn attach_ioas<T: Variant>(
+    pub(super) unsafe extern "C" fn attach_ioas<T: Operations>(
         vdev: *mut bindings::vfio_device,
         pt_id: *mut u32,
     ) -> c_int {
@@ -107,7 +107,7 @@ mod iommufd {
     /// # Safety
     ///
     /// Called by the VFIO core with an open device of this driver.
-    pub(super) unsafe extern "C" fn detach_ioas<T: Variant>(vdev: *mut bindings::vfio_device) {
+    pub(super) unsafe extern "C" fn detach_ioas<T: Operations>(vdev: *mut bindings::vfio_device) {
         // SAFETY: The caller vouches for the device.
         let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
         // No pass is under way then. This cannot fail, and a pass ends soon.

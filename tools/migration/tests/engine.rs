@@ -491,7 +491,7 @@ fn a_reset_by_others_that_fails_ends_every_session() {
 #[test]
 fn one_protocol_at_a_time() {
     let (mut engine, host) = engine(Fake::filled(100, 30));
-    let others = [Protocol::Kabi2018, Protocol::RegionV1];
+    let others = [Protocol::Region2018, Protocol::RegionV1];
     engine.set_state(&host, V2, State::PreCopy).unwrap();
     for other in others {
         for to in State::ALL {
@@ -504,13 +504,13 @@ fn one_protocol_at_a_time() {
     engine.set_state(&host, V2, State::Running).unwrap();
     assert_eq!(engine.owner(), None);
 
-    engine.claim(Protocol::Kabi2018).unwrap();
+    engine.claim(Protocol::Region2018).unwrap();
     assert_eq!(engine.set_state(&host, V2, State::PreCopy), Err(EBUSY));
     // A claim outlives a failed start, and a reset ends it.
     host.fail(Op::SaveBegin, EIO);
-    let start = engine.set_state(&host, Protocol::Kabi2018, State::PreCopy);
+    let start = engine.set_state(&host, Protocol::Region2018, State::PreCopy);
     assert_eq!(start, Err(EIO));
-    assert_eq!(engine.owner(), Some(Protocol::Kabi2018));
+    assert_eq!(engine.owner(), Some(Protocol::Region2018));
     engine.reset(&host).unwrap();
     assert_eq!(engine.owner(), None);
     // No claim, no trace of a failed start.
@@ -688,8 +688,8 @@ fn a_transfer_in_flight_is_reported_until_it_has_landed() {
     assert_eq!(query(&mut engine, &host, space), Ok(vec![]));
 
     // Another protocol's tracking is neither restarted nor stopped.
-    assert_eq!(engine.dirty_start(&host, Protocol::Kabi2018), Err(EBUSY));
-    engine.dirty_stop(Protocol::Kabi2018);
+    assert_eq!(engine.dirty_start(&host, Protocol::Region2018), Err(EBUSY));
+    engine.dirty_stop(Protocol::Region2018);
     assert_eq!(engine.dirty_tracker(), Some(V2));
     engine.dirty_stop(V2);
     assert_eq!(engine.dirty_tracker(), None);

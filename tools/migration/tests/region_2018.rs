@@ -13,13 +13,15 @@ use migration::{
     engine::Protocol,
     image::Reason,
     iova::PAGE_SIZE,
-    kabi2018::{
-        layout::Field,
-        state::DeviceState::{self, *},
+    protocols::{
+        region_2018::{
+            layout::Field,
+            state::DeviceState::{self, *},
+        },
+        window::Progress,
+        MigrationRegion,
     },
-    region::Region,
     state::State,
-    window::Progress,
 };
 
 /// Which state may be written in which, and what is read back.
@@ -96,7 +98,7 @@ fn all_pairs_of_states() {
             let state = side.object.engine().state();
             let running = matches!(state, State::Running | State::PreCopy);
             assert_eq!(side.device().running, running);
-            let owned = (expected != 1).then_some(Protocol::Kabi2018);
+            let owned = (expected != 1).then_some(Protocol::Region2018);
             assert_eq!(side.object.engine().owner(), owned);
             if expected == 1 {
                 assert!(!side.object.engine().log().is_tracking());
@@ -422,7 +424,7 @@ fn others_come_between_the_sections_of_a_buffer() {
     let sections = 5;
     let write = |side: &mut Side, image: &[u8]| {
         let size = (image.len() as u64).to_le_bytes();
-        side.step(Region::Kabi2018, Field::DataSize.offset(), &size)
+        side.step(MigrationRegion::Region2018, Field::DataSize.offset(), &size)
     };
     for stop in 1..sections {
         for end in 0..3 {

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Fake, Side, DATA_OFFSET};
 use kernel::error::code::*;
-use migration::kabi2018::{
+use migration::protocols::region_2018::{
     layout::{Field, HEADER_LEN},
     state::DeviceState,
 };

@@ -11,7 +11,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{register, Fake, Side, DATA_OFFSET, DMA};
-use migration::kabi2018::{
+use migration::protocols::region_2018::{
     layout::{Field, HEADER_LEN},
     state::DeviceState::{self, *},
 };

@@ -9,9 +9,7 @@ use common::{register, Fake, Op, Side, DATA_OFFSET, OPS};
 use kernel::error::{code::*, Result};
 use migration::{
     engine::Protocol,
-    kabi2018::state::DeviceState,
-    region::Region,
-    region_v1::HEADER_LEN,
+    protocols::{region_2018::state::DeviceState, region_v1::HEADER_LEN, MigrationRegion},
     state::{next, State},
 };
 
@@ -56,12 +54,17 @@ impl V1 {
 
     fn read(&mut self, offset: usize, out: &mut [u8]) -> Result {
         let side = &mut self.0;
-        side.object
-            .region_read(Region::V1, &side.host, &side.window, offset, out)
+        side.object.region_read(
+            MigrationRegion::RegionV1,
+            &side.host,
+            &side.window,
+            offset,
+            out,
+        )
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8]) -> Result {
-        self.0.write_to(Region::V1, offset, bytes)
+        self.0.write_to(MigrationRegion::RegionV1, offset, bytes)
     }
 
     fn get(&mut self, field: (usize, usize)) -> Result<u64> {

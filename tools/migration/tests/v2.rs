@@ -8,10 +8,12 @@ use common::{Fake, Host, Op, Side, OPS};
 use kernel::error::{code::*, Result};
 use migration::{
     engine::{Engine, Protocol},
-    kabi2018::{layout::Field, state::DeviceState},
-    region::Region,
+    protocols::{
+        region_2018::{layout::Field, state::DeviceState},
+        v2::{self, Found, PrecopyInfo, Readiness},
+        MigrationRegion,
+    },
     state::{next, State},
-    v2::{self, Found, PrecopyInfo, Readiness},
 };
 
 const MEMORY: usize = 200;
@@ -688,7 +690,7 @@ fn v1_get(side: &mut Side, offset: usize) -> u64 {
     let width = if offset == V1_STATE { 4 } else { 8 };
     side.object
         .region_read(
-            Region::V1,
+            MigrationRegion::RegionV1,
             &side.host,
             &side.window,
             offset,
@@ -701,7 +703,7 @@ fn v1_get(side: &mut Side, offset: usize) -> u64 {
 fn v1_set(side: &mut Side, offset: usize, value: u64) -> Result {
     let width = if offset == V1_STATE { 4 } else { 8 };
     let bytes = &value.to_le_bytes()[..width];
-    side.write_to(Region::V1, offset, bytes)
+    side.write_to(MigrationRegion::RegionV1, offset, bytes)
 }
 
 fn v2_set(side: &mut Side, target: State) -> Result {
@@ -719,13 +721,13 @@ fn v2_drain(side: &mut Side) -> Vec<u8> {
     all
 }
 
-const PROTOCOLS: [Protocol; 3] = [Protocol::Kabi2018, Protocol::RegionV1, Protocol::V2];
+const PROTOCOLS: [Protocol; 3] = [Protocol::Region2018, Protocol::RegionV1, Protocol::V2];
 
 fn save(side: &mut Side, protocol: Protocol, precopy: bool) -> Vec<u8> {
     let mut all = Vec::new();
     for phase in if precopy { 0..2 } else { 1..2 } {
         match protocol {
-            Protocol::Kabi2018 => {
+            Protocol::Region2018 => {
                 if phase == 0 {
                     side.enter(DeviceState::Setup).unwrap();
                     side.enter(DeviceState::Precopy).unwrap();
@@ -752,7 +754,7 @@ fn save(side: &mut Side, protocol: Protocol, precopy: bool) -> Vec<u8> {
 
 fn load(side: &mut Side, protocol: Protocol, image: &[u8]) {
     match protocol {
-        Protocol::Kabi2018 => {
+        Protocol::Region2018 => {
             side.enter(DeviceState::Resume).unwrap();
             side.give_all(image).unwrap();
             side.enter(DeviceState::ResumeCompleted).unwrap();
@@ -781,7 +783,7 @@ fn load(side: &mut Side, protocol: Protocol, image: &[u8]) {
 /// Lets the device run again.
 fn leave(side: &mut Side, protocol: Protocol) -> Result {
     match protocol {
-        Protocol::Kabi2018 => side.enter(DeviceState::Running),
+        Protocol::Region2018 => side.enter(DeviceState::Running),
         Protocol::RegionV1 => v1_set(side, V1_STATE, 1),
         Protocol::V2 => v2_set(side, State::Running),
     }
@@ -823,7 +825,7 @@ fn what_one_protocol_saves_every_other_loads() {
 /// The states that a protocol can bring the device to, away from running.
 fn owned_states(protocol: Protocol) -> Vec<u64> {
     match protocol {
-        Protocol::Kabi2018 => vec![0, 2, 3, 4, 5, 6, 7],
+        Protocol::Region2018 => vec![0, 2, 3, 4, 5, 6, 7],
         Protocol::RegionV1 => vec![0, 2, 3, 4],
         Protocol::V2 => vec![1, 3, 4, 5, 6, 7],
     }
@@ -832,7 +834,7 @@ fn owned_states(protocol: Protocol) -> Vec<u64> {
 fn own(protocol: Protocol, state: u64, image: &[u8]) -> Side {
     let mut side = Side::new(Fake::filled(MEMORY, CHUNK), 4096);
     match protocol {
-        Protocol::Kabi2018 => {
+        Protocol::Region2018 => {
             let steps: &[u64] = match state {
                 3 => &[2, 3],
                 5 => &[4, 5],
@@ -867,7 +869,7 @@ fn the_others_are_busy_in_every_state_of_the_owner() {
                 let contents = side.device().contents();
                 side.host.called();
                 match other {
-                    Protocol::Kabi2018 => {
+                    Protocol::Region2018 => {
                         for state in DeviceState::ALL {
                             assert_eq!(side.enter(state), Err(EBUSY), "{what}, {state:?}");
                         }

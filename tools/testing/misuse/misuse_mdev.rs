@@ -16,7 +16,7 @@ use vfio::{
         DriverRegistration,
         Function,
         Handle,
-        Mediated,
+        Operations,
         Registration,
         Type,
         VirtualDevice, //
@@ -76,7 +76,7 @@ macro_rules! mediated {
         static $driver: Driver<$name> = Driver::new();
 
         #[vtable]
-        impl Mediated for $name {
+        impl Operations for $name {
             type Device = Wrong<VirtualDevice>;
             type Parent = ();
 

@@ -13,15 +13,13 @@ use migration::{
     },
     iova::IovaRange, //
 };
-use vfio::{
-    pci::{
-        CoreDevice,
-        DeviceId,
-        IdTable,
-        Registration,
-        Variant, //
-    },
-    scratch::ScratchPage, //
+use vfio::pci::{
+    CoreDevice,
+    DeviceId,
+    IdTable,
+    Operations,
+    Registration,
+    ScratchPage, //
 };
 
 #[forbid(unsafe_code)]
@@ -65,7 +63,7 @@ fn pass(core: &CoreDevice) -> Result {
 struct MisuseVfioPci;
 
 #[vtable]
-impl Variant for MisuseVfioPci {
+impl Operations for MisuseVfioPci {
     type Device = Wrong<CoreDevice>;
 
     const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);

@@ -33,17 +33,17 @@ use vfio::{
     mdev::{
         Driver,
         Handle,
-        Mediated,
+        Operations,
         VirtualDevice, //
     },
     pci::{
         CoreDevice,
         DeviceId,
         IdTable,
-        Registers, //
+        Registers,
+        ScratchPage, //
     },
     physical::DmaMemory,
-    scratch::ScratchPage,
     workqueue::WorkQueue, //
 };
 
@@ -133,7 +133,11 @@ fn kept_mediated_device(host: &VirtualDevice) {
 }
 
 /// A device becomes a parent whose end nobody would tell.
-fn unbound_parent<T: Mediated>(device: &Device, bound: &Device<Bound>, data: T::Parent) -> Result {
+fn unbound_parent<T: Operations>(
+    device: &Device,
+    bound: &Device<Bound>,
+    data: T::Parent,
+) -> Result {
     // wants: mismatched types
     #[cfg(parent_is_not_bound)]
     let registration = vfio::mdev::Registration::<T>::new(device, data)?;
@@ -143,7 +147,7 @@ fn unbound_parent<T: Mediated>(device: &Device, bound: &Device<Bound>, data: T::
 }
 
 /// A driver goes while it is registered.
-fn local_driver<T: Mediated>() -> Result {
+fn local_driver<T: Operations>() -> Result {
     let driver = Driver::<T>::new();
     // wants: `driver` does not live long enough
     #[cfg(driver_is_no_static)]

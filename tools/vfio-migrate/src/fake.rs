@@ -10,8 +10,8 @@ use migration::dirty::DirtyLog;
 use migration::image::{Identity, Payload, Section, SectionHead};
 use migration::iova::IovaRange;
 use migration::migratable::Migratable;
-use migration::region::Region as Header;
-use migration::window::{DataWindow, Progress};
+use migration::protocols::window::{DataWindow, Progress};
+use migration::protocols::MigrationRegion as Header;
 use rustix::io::Errno;
 
 use crate::edu::{self, factorial, DmaPage, Registers, Width, BUFFER_SIZE};
@@ -165,7 +165,7 @@ impl Region for FakeEdu {
     fn read_header(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
         let Shared { window, host, .. } = &*self.shared;
         self.machine()
-            .region_read(Header::Kabi2018, host, window, offset as usize, bytes)
+            .region_read(Header::Region2018, host, window, offset as usize, bytes)
             .map_err(errno)
     }
 
@@ -173,7 +173,7 @@ impl Region for FakeEdu {
         let Shared { window, host, .. } = &*self.shared;
         let mut machine = self.machine();
         let mut write =
-            || machine.region_write(Header::Kabi2018, host, window, offset as usize, bytes);
+            || machine.region_write(Header::Region2018, host, window, offset as usize, bytes);
         while write().map_err(errno)? == Progress::More {}
         Ok(())
     }

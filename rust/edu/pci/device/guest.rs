@@ -14,7 +14,7 @@ use vfio::pci::CoreDevice;
 
 use super::EduDevice;
 use crate::{
-    hardware,
+    pci::hardware,
     registers::*,
     transfer::Transfer, //
 };

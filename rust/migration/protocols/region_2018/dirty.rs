@@ -5,21 +5,21 @@
 use kernel::prelude::*;
 
 use super::{
-    Kabi2018,
     Query, //
+    Region2018,
 };
 use crate::{
     device::Device,
     dirty::granule::Granule,
     engine::Engine,
     iova::PageRange,
-    window::{
+    protocols::window::{
         DataWindow,
         Side, //
     }, //
 };
 
-impl Kabi2018 {
+impl Region2018 {
     /// Returns the query that writing `total` asks for, from `start` on.
     ///
     /// `EINVAL` when the range is empty or leaves the address space, or no pages are recorded for

@@ -10,12 +10,12 @@ use super::{
         Field, //
     },
     Half,
-    Kabi2018, //
+    Region2018, //
 };
 use crate::{
     device::Device,
     engine::Pending,
-    window::Side, //
+    protocols::window::Side, //
 };
 
 /// What one access needs to read fields.
@@ -28,7 +28,7 @@ struct Reading<'a, D: Device> {
     copied: bool,
 }
 
-impl Kabi2018 {
+impl Region2018 {
     /// Does a read.
     pub(super) fn read_access<D: Device>(
         &mut self,

@@ -25,14 +25,14 @@ use kernel::prelude::*;
 
 use super::{
     state::DeviceState,
-    Kabi2018,
     Query, //
+    Region2018,
 };
 use crate::{
     device::Device,
     engine::Engine,
     iova::PageRange,
-    window::Side, //
+    protocols::window::Side, //
 };
 
 /// The content of the data section.
@@ -63,7 +63,7 @@ impl Section {
     }
 }
 
-impl Kabi2018 {
+impl Region2018 {
     /// Returns `data.size`; stages the next buffer if the section holds nothing while saving.
     pub(super) fn data_size<D: Device>(&mut self, side: &mut Side<'_, D>) -> Result<u64> {
         let saving = matches!(

@@ -17,8 +17,8 @@ use super::{
         DeviceState, //
     },
     Half,
-    Kabi2018,
     Query, //
+    Region2018,
 };
 use crate::{
     device::Device,
@@ -27,11 +27,11 @@ use crate::{
         PageRange,
         PAGE_SIZE, //
     },
-    state::State,
-    window::{
+    protocols::window::{
         Progress,
         Side, //
     }, //
+    state::State,
 };
 
 /// What a write asks for, every value checked.
@@ -49,7 +49,7 @@ struct Request {
     total: Option<(u64, PageRange)>,
 }
 
-impl Kabi2018 {
+impl Region2018 {
     /// Does a write.
     pub(super) fn write_access<D: Device>(
         &mut self,

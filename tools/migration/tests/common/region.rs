@@ -6,10 +6,12 @@ use std::cell::{Cell, RefCell};
 
 use kernel::error::{code::*, Result};
 use migration::{
-    kabi2018::{layout::Field, state::DeviceState},
     migratable::Migratable,
-    region::Region,
-    window::{DataWindow, Progress},
+    protocols::{
+        region_2018::{layout::Field, state::DeviceState},
+        window::{DataWindow, Progress},
+        MigrationRegion,
+    },
 };
 
 use super::{Fake, Host};
@@ -88,22 +90,32 @@ impl Side {
     }
 
     pub fn read(&mut self, offset: usize, out: &mut [u8]) -> Result {
-        self.object
-            .region_read(Region::Kabi2018, &self.host, &self.window, offset, out)
+        self.object.region_read(
+            MigrationRegion::Region2018,
+            &self.host,
+            &self.window,
+            offset,
+            out,
+        )
     }
 
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result {
-        self.write_to(Region::Kabi2018, offset, bytes)
+        self.write_to(MigrationRegion::Region2018, offset, bytes)
     }
 
     /// Writes a region's header as the kernel does: on and on, until there is no more to do.
-    pub fn write_to(&mut self, region: Region, offset: usize, bytes: &[u8]) -> Result {
+    pub fn write_to(&mut self, region: MigrationRegion, offset: usize, bytes: &[u8]) -> Result {
         while self.step(region, offset, bytes)? == Progress::More {}
         Ok(())
     }
 
     /// Writes a region's header, as far as it goes at once.
-    pub fn step(&mut self, region: Region, offset: usize, bytes: &[u8]) -> Result<Progress> {
+    pub fn step(
+        &mut self,
+        region: MigrationRegion,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<Progress> {
         self.object
             .region_write(region, &self.host, &self.window, offset, bytes)
     }

@@ -86,7 +86,7 @@ fn is_fresh_and_works(client: &mut Client<'_>) -> Verdict {
     }
     let layout = &shared.layout;
     for (region, kind) in [
-        (layout.kabi2018, Kind::HeaderRead),
+        (layout.region_2018, Kind::HeaderRead),
         (layout.v1, Kind::V1Read),
     ] {
         let state = must("reading device_state", client.read(kind, region, 0, 4))?;

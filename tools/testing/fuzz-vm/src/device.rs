@@ -25,7 +25,7 @@ pub struct Layout {
     /// All regions by index, of size 0 where there is none.
     pub regions: Vec<Region>,
     /// The migration region of 2018.
-    pub kabi2018: Region,
+    pub region_2018: Region,
     /// The migration region of Linux 5.8.
     pub v1: Region,
 }
@@ -161,7 +161,7 @@ impl Shared {
             while word(4) & 8 != 0 && at != 0 && at < 4000 {
                 if word(at) & 0xffff == 2 {
                     match (word(at + 8), word(at + 12)) {
-                        (0x4000_0000, 1) => layout.kabi2018 = region,
+                        (0x4000_0000, 1) => layout.region_2018 = region,
                         (3, 1) => layout.v1 = region,
                         _ => {}
                     }

@@ -15,7 +15,7 @@ pub struct Protocol {
 }
 
 /// The region of 2018.
-pub const KABI2018: Protocol = Protocol {
+pub const REGION_2018: Protocol = Protocol {
     name: "2018",
     states: &[
         (0, "NONE"),
@@ -144,7 +144,7 @@ impl fmt::Display for Tally {
                 .collect();
             writeln!(f, "{:<26} {:>9}  {}", kind.name(), of(0), errors.join(", "))?;
         }
-        for protocol in [KABI2018, V1, V2] {
+        for protocol in [REGION_2018, V1, V2] {
             let (seen, all) = self.reached(&protocol);
             let states: Vec<String> = protocol
                 .states

@@ -7,7 +7,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use kernel::error::{code::*, Result};
-use migration::{region::Region as Header, state::State};
+use migration::{protocols::MigrationRegion as Header, state::State};
 
 use crate::common::{Fake, Side, DATA_OFFSET};
 
@@ -46,15 +46,15 @@ const WINDOW: usize = 128;
 /// Which header an access goes to.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Region {
-    Kabi2018,
+    Region2018,
     V1,
 }
 
 impl Region {
     fn header(self) -> Header {
         match self {
-            Region::Kabi2018 => Header::Kabi2018,
-            Region::V1 => Header::V1,
+            Region::Region2018 => Header::Region2018,
+            Region::V1 => Header::RegionV1,
         }
     }
 }
@@ -115,7 +115,7 @@ pub fn run(data: &[u8]) {
 /// Does one access and judges it.
 fn step(side: &mut Side, region: Region, access: Access) {
     let fields: &[Field] = match region {
-        Region::Kabi2018 => &FIELDS_2018,
+        Region::Region2018 => &FIELDS_2018,
         Region::V1 => &FIELDS_V1,
     };
     let field = |index: u8| fields[usize::from(index) % fields.len()];
@@ -152,7 +152,7 @@ fn kind(region: Region, fields: &[Field], offset: usize, len: usize) -> Kind {
     let inside = |field: &&Field| field.0 >= offset && field.0 + field.1 <= offset + len;
     let covered: Vec<&Field> = fields.iter().filter(inside).collect();
     let bytes: usize = covered.iter().map(|field| field.1).sum();
-    let several = matches!(region, Region::Kabi2018);
+    let several = matches!(region, Region::Region2018);
     match covered.first() {
         Some(first) if first.0 == offset && bytes == len && (several || covered.len() == 1) => {
             let writable = covered.iter().all(|field| field.2);
@@ -211,7 +211,7 @@ fn read(side: &mut Side, region: Region, offset: usize, len: usize, kind: Kind) 
     } else if let Kind::Whole { .. } = kind {
         plausible(side, region, offset, &out);
     }
-    if let Region::Kabi2018 = region {
+    if let Region::Region2018 = region {
         let covers = |field: usize| offset < field + 8 && field < offset + len;
         if !covers(44) && !covers(68) {
             assert_eq!(section, *side.window.bytes.borrow(), "{offset} {len}");
@@ -224,13 +224,13 @@ fn plausible(side: &Side, region: Region, offset: usize, out: &[u8]) {
     let number = |out: &[u8]| out.iter().rev().fold(0u64, |n, b| (n << 8) | u64::from(*b));
     let state = side.object.engine().state();
     match (region, offset, out.len()) {
-        (Region::Kabi2018, 0, 4) => assert!(number(out) <= 7),
+        (Region::Region2018, 0, 4) => assert!(number(out) <= 7),
         (Region::V1, 0, 4) => assert!([0, 1, 2, 3, 4].contains(&number(out))),
         (Region::V1, 4, 4) => assert_eq!(number(out), 0),
-        (Region::Kabi2018, 36, 8) | (Region::V1, 16, 8) => assert_eq!(number(out), DATA_OFFSET),
-        (Region::Kabi2018, 44, 8) | (Region::V1, 24, 8) => assert!(number(out) <= WINDOW as u64),
+        (Region::Region2018, 36, 8) | (Region::V1, 16, 8) => assert_eq!(number(out), DATA_OFFSET),
+        (Region::Region2018, 44, 8) | (Region::V1, 24, 8) => assert!(number(out) <= WINDOW as u64),
         (Region::V1, 8, 8) if !state.is_saving() => assert_eq!(number(out), 0),
-        (Region::Kabi2018, 12, 8) => assert_eq!(number(out), 0),
+        (Region::Region2018, 12, 8) => assert_eq!(number(out), 0),
         _ => {}
     }
 }
@@ -254,7 +254,7 @@ fn write(side: &mut Side, region: Region, offset: usize, bytes: &[u8], kind: Kin
         assert_eq!(result, Ok(()));
         assert_eq!(before, snapshot(side), "the reserved field ignores a write");
     }
-    if let (Region::Kabi2018, 0, [8 | 9, 0, 0, 0]) = (region, offset, bytes) {
+    if let (Region::Region2018, 0, [8 | 9, 0, 0, 0]) = (region, offset, bytes) {
         let engine = side.object.engine();
         let gave_up = engine.state() == State::Running && engine.dirty_tracker().is_none();
         assert!(gave_up || result == Err(EBUSY), "{result:?}");

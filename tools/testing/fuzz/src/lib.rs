@@ -12,7 +12,7 @@ pub mod engine;
 pub mod header;
 pub mod image;
 
-#[path = "../../host/migration/tests/common/mod.rs"]
+#[path = "../../../migration/tests/common/mod.rs"]
 mod common;
 
 /// A target: its name, and what it does with an input.

@@ -87,14 +87,14 @@ fn value(client: &mut Client<'_>, offset: u64, len: usize) -> Vec<u8> {
 
 pub fn read_header(client: &mut Client<'_>) {
     let (offset, len) = field(client, header::FIELDS);
-    let region = client.shared.layout.kabi2018;
+    let region = client.shared.layout.region_2018;
     guest::read(client, Kind::HeaderRead, region, offset, len);
 }
 
 pub fn write_header(client: &mut Client<'_>) {
     let (offset, len) = field(client, header::FIELDS);
     let bytes = value(client, offset, len);
-    let region = client.shared.layout.kabi2018;
+    let region = client.shared.layout.region_2018;
     guest::write(client, Kind::HeaderWrite, region, offset, &bytes);
 }
 
@@ -115,7 +115,7 @@ pub fn write_v1(client: &mut Client<'_>) {
 fn part(client: &mut Client<'_>) -> (Region, u64, usize) {
     let layout = &client.shared.layout;
     let dice = &mut client.dice;
-    let region = *dice.pick(&[layout.kabi2018, layout.v1]);
+    let region = *dice.pick(&[layout.region_2018, layout.v1]);
     let offset = match dice.below(3) {
         0 => DATA,
         1 => DATA + dice.number() % region.size,

@@ -9,7 +9,7 @@ use crate::client::{long, words, Client};
 use crate::device::Region;
 use crate::kind::Kind;
 use crate::sys::{self, Errno, Result};
-use crate::tally::{KABI2018, V1, V2};
+use crate::tally::{REGION_2018, V1, V2};
 use crate::uapi::{self, *};
 
 /// Images that are kept.
@@ -81,7 +81,7 @@ struct Protocol {
 const REGION_2018: Protocol = Protocol {
     read: Kind::HeaderRead,
     write: Kind::HeaderWrite,
-    tally: &KABI2018,
+    tally: &REGION_2018,
 };
 
 const REGION_V1: Protocol = Protocol {
@@ -94,7 +94,7 @@ impl Protocol {
     fn region(self, client: &Client<'_>) -> Region {
         match self.read {
             Kind::V1Read => client.shared.layout.v1,
-            _ => client.shared.layout.kabi2018,
+            _ => client.shared.layout.region_2018,
         }
     }
 

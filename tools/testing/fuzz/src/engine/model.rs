@@ -8,10 +8,12 @@ use kernel::{
 };
 use migration::{
     engine::{Engine, Protocol},
-    kabi2018::layout::Field,
-    region::Region,
+    protocols::{
+        region_2018::layout::Field,
+        v2::{self, Found, Readiness},
+        MigrationRegion,
+    },
     state::{next, State},
-    v2::{self, Found, Readiness},
 };
 
 use super::{
@@ -304,7 +306,7 @@ impl Model {
                 let before = self.bytes_saved();
                 self.side.pending();
                 let result = self.side.take();
-                self.took(before, Protocol::Kabi2018, result);
+                self.took(before, Protocol::Region2018, result);
             }
             Step::GetV1(field) => {
                 let (offset, width) = FIELDS_V1[usize::from(field) % FIELDS_V1.len()];
@@ -456,12 +458,18 @@ impl Model {
             window,
         } = &mut self.side;
         let mut bytes = [0; 8];
-        object.region_read(Region::V1, host, window, offset, &mut bytes[..width])?;
+        object.region_read(
+            MigrationRegion::RegionV1,
+            host,
+            window,
+            offset,
+            &mut bytes[..width],
+        )?;
         Ok(u64::from_le_bytes(bytes))
     }
 
     fn set_v1(&mut self, offset: usize, bytes: &[u8]) -> Result {
-        self.side.write_to(Region::V1, offset, bytes)
+        self.side.write_to(MigrationRegion::RegionV1, offset, bytes)
     }
 
     fn take_v1(&mut self) -> Result<Vec<u8>> {
@@ -521,7 +529,7 @@ fn protocol(step: Step) -> Option<Protocol> {
         | Step::Enter2018(_)
         | Step::Set2018(..)
         | Step::Give2018(_)
-        | Step::Take2018 => Some(Protocol::Kabi2018),
+        | Step::Take2018 => Some(Protocol::Region2018),
         Step::GetV1(_) | Step::EnterV1(_) | Step::GiveV1(_) | Step::TakeV1 => {
             Some(Protocol::RegionV1)
         }
