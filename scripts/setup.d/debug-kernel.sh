@@ -8,7 +8,7 @@
 title='debug kernel'
 after=(debug-toolchain debug-source)
 
-debug_config=$CLONE/tools/testing/vm/debug.config
+debug_config=$CLONE/tools/testing/vm/debug/debug.config
 DEBUG_RELEASE=${RELEASE:+${RELEASE%%-*}-rvfio-debug}
 
 artefact() {

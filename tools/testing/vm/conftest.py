@@ -6,19 +6,17 @@ import os
 import pathlib
 import random
 import re
-import subprocess
 import sys
 
 import pytest
 
-import mediated
-import modules
-from iommufd import HAS_IOMMUFD
-from kernel_log import KernelLog
-from patience import SLOWNESS
-from vfio import THROUGH_IOMMUFD
-
-CLONE = pathlib.Path(__file__).resolve().parents[3]
+from lib import mediated, modules
+from lib.clone import TARGET, script
+from lib.guest import Guest
+from lib.iommufd import HAS_IOMMUFD
+from lib.kernel_log import KernelLog
+from lib.patience import SLOWNESS
+from lib.vfio import THROUGH_IOMMUFD
 
 # Whether the kernel recovers from errors of the bus (CONFIG_PCIEAER).
 HAS_AER = any(pathlib.Path("/sys/bus/pci/devices").glob("*/aer_dev_fatal"))
@@ -35,18 +33,6 @@ TROUBLE = re.compile(
     r"WARNING: |\bBUG: |kernel BUG at|\bOops\b|general protection fault|nable to handle"
     r"|INFO: (task|possible|rcu)|refcount_t: |rust_kernel: panicked|KASAN:|UBSAN:|cut here"
 )
-
-
-def script(name, *arguments):
-    """Runs one of the project's scripts; fails with its message."""
-    result = subprocess.run(
-        [CLONE / "scripts" / name, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout
 
 
 def pytest_collection_modifyitems(config, items):
@@ -100,6 +86,34 @@ def all_bdfs(edu_devices):
     return bound(edu_devices)
 
 
+@pytest.fixture
+def guest_class():
+    """The class by which `guest` and `pair` open devices; a folder may have another."""
+    return Guest
+
+
+@pytest.fixture
+def guest(bdfs, guest_class):
+    """The first device, open."""
+    with guest_class(bdfs[0]) as guest:
+        yield guest
+
+
+@pytest.fixture
+def pair(bdfs, guest_class):
+    """The first two devices, open, each with memory of its own."""
+    with guest_class(bdfs[0]) as source, guest_class(bdfs[1]) as target:
+        yield source, target
+
+
+@pytest.fixture
+def blank(guest):
+    """The image of a fresh device, and the first device, open and running."""
+    image = guest.save()
+    guest.device.reset()
+    return image
+
+
 def _virtual(bdf):
     """Returns a virtual device on a physical one."""
     modules.rebind(bdf, mediated.DRIVER)
@@ -132,8 +146,7 @@ def _kernel_is_content():
 @pytest.fixture(scope="session")
 def vfio_migrate():
     """The path of the client."""
-    default = CLONE / "tools/target/release/vfio-migrate"
-    path = pathlib.Path(os.environ.get("RVFIO_BIN", default))
+    path = pathlib.Path(os.environ.get("RVFIO_BIN", TARGET / "release/vfio-migrate"))
     assert path.is_file(), f"{path} is missing: build it with 'make tools'"
     return path
 

@@ -7,18 +7,15 @@ same pages dirty. The range is made of mappings of one piece of memory.
 """
 
 import mmap
-import pathlib
 import statistics
 import struct
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-import edu  # noqa: E402
-import migration2018 as m  # noqa: E402
-from vfio import Device, Memory  # noqa: E402
+from devices import edu
+from lib.clone import script
+from lib.protocols import region_2018 as m
+from lib.vfio import Device, Memory
 
 GIB = 1 << 30
 PIECE = 256 << 20
@@ -26,7 +23,6 @@ BASE = 4 * GIB
 ROUNDS = 9
 # Has 64 address bits.
 BDF = "0000:00:11.0"
-SCRIPTS = pathlib.Path(__file__).resolve().parents[4] / "scripts"
 
 
 def memory():
@@ -66,10 +62,10 @@ def through_container(device, size):
 
 def main():
     subprocess.run(["modprobe", "edu_vfio_pci", "dma_mask_bits=64"], check=True)
-    subprocess.run([SCRIPTS / "bind", BDF], check=True, stdout=subprocess.DEVNULL)
+    script("bind", BDF)
     piece = memory()
     with Device(BDF) as device:
-        region, registers = m.Region(device), edu.Edu(device)
+        region, registers = m.Region2018(device), edu.Edu(device)
         for at in range(0, 16 * GIB, PIECE):
             device.map(piece, BASE + at)
         # From the first page that the device writes, the container counts single pages.

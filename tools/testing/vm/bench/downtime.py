@@ -13,15 +13,14 @@ import statistics
 import sys
 import time
 
-import migration_v2 as v2
-import modules
-import mtty
-import versions
-from conftest import script
-from edu import BUFFER_SIZE
-from guest import Guest
-from machine import MIB, SOCKET, Machine, migrate
-from trace_events import trace
+from devices.edu import BUFFER_SIZE
+from lib import modules, mtty
+from lib.clone import script
+from lib.guest import Guest
+from lib.protocols import v2
+from lib.qemu import versions
+from lib.qemu.machine import MIB, SOCKET, Machine, migrate
+from lib.trace_events import trace
 
 ROUNDS = 7
 MEMORY = 256 * MIB

@@ -14,12 +14,10 @@ import statistics
 import subprocess
 import sys
 
-import mediated
-import modules
-import mtty
-import versions
-from machine import MIB, SOCKET, Machine, migrate
-from vfio import sysfs
+from lib import mediated, modules, mtty
+from lib.qemu import versions
+from lib.qemu.machine import MIB, SOCKET, Machine, migrate
+from lib.vfio import sysfs
 
 ROUNDS = 20
 MEMORY = 256 * MIB

@@ -8,16 +8,15 @@ then they change drivers, so that what differs between them cancels out.
     trap.py PROGRAM
 """
 
-import pathlib
 import statistics
 import subprocess
 import sys
 
-import modules
+from lib import modules
+from lib.clone import script
 
 ROUNDS = 6
 OURS, STOCK = "edu_vfio_pci", "vfio-pci"
-SCRIPTS = pathlib.Path(__file__).resolve().parents[4] / "scripts"
 
 # The most that a ratio should be. A write that the hardware gets to know at once has none: it
 # waits for the device's lock besides.
@@ -27,7 +26,7 @@ AIMS = {"read-liveness": 1.05, "read-dma-source": 1.05, "write-dma-source": 0.9}
 def measure(program, ours, stock):
     """Returns the nanoseconds of each kind of access, through our driver and the stock one."""
     for bdf, driver in ((ours, OURS), (stock, STOCK)):
-        subprocess.run([SCRIPTS / "bind", bdf, driver], check=True, capture_output=True)
+        script("bind", bdf, driver)
     out = subprocess.run([program, ours, stock], check=True, capture_output=True, text=True).stdout
     return {name: [int(time) for time in times] for name, *times in map(str.split, out.splitlines())}
 

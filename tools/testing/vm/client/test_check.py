@@ -12,10 +12,9 @@ import time
 
 import pytest
 
-import modules
-import mtty
-from iommufd import HAS_IOMMUFD
-from patience import SLOWNESS
+from lib import modules, mtty
+from lib.iommufd import HAS_IOMMUFD
+from lib.patience import SLOWNESS
 
 
 def check(vfio_migrate, name, *arguments, status=0):

@@ -15,9 +15,9 @@ import time
 
 import pytest
 
-import modules
-from edu import BUFFER_SIZE
-from guest import Guest
+from devices.edu import BUFFER_SIZE
+from lib import modules
+from lib.guest import Guest
 
 FAILED, USAGE, ENVIRONMENT, REFUSED = 1, 2, 3, 4
 SECONDS = 120

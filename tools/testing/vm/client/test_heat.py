@@ -12,14 +12,14 @@ import xml.etree.ElementTree
 
 import pytest
 
-import migration2018 as m
-import migration_v2
-import modules
-import png
-import region_v1
-from guest import Client
-from support import start_to_memory
-from watching import INSTANCES, run
+from client import png
+from client.watching import INSTANCES, run
+from lib import modules
+from lib.guest import Client
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1
+from lib.protocols import v2 as migration_v2
+from lib.support import start_to_memory
 
 DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
 # Pages of the guest's memory, some of them neighbours, some written again.

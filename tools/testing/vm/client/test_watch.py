@@ -5,10 +5,11 @@ import signal
 
 import pytest
 
-import migration2018 as m
-import modules
-from support import randomise
-from watching import INSTANCES, run
+from client.watching import INSTANCES, run
+from lib import modules
+from lib.protocols import region_2018 as m
+from lib.support import randomise
+
 
 @pytest.fixture
 def watch(looking_on):

@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from clients import Client
-from dma_logging import DmaLogging
-from iommufd import IommuFd
-from vfio import Container
+from lib.clients import Client
+from lib.iommufd import IommuFd
+from lib.protocols.dma_logging import DmaLogging
+from lib.vfio import Container
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,16 +6,16 @@ import struct
 
 import pytest
 
-import edu
-import migration_v2 as v2
-import migration2018 as m
-import region_v1 as v1
-from clients import Pages
-from dma_logging import PAGE, DmaLogging
-from edu import BUFFER, BUFFER_SIZE
-from errnos import refused
-from guest import Guest
-from vfio import DEVICE_FEATURE, FEATURE_GET, FEATURE_PROBE, FEATURE_SET
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib.clients import Pages
+from lib.errnos import refused
+from lib.guest import Guest
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
+from lib.protocols.dma_logging import PAGE, DmaLogging
+from lib.vfio import DEVICE_FEATURE, FEATURE_GET, FEATURE_PROBE, FEATURE_SET
 
 START, STOP, REPORT = v2.DMA_LOGGING_START, v2.DMA_LOGGING_STOP, v2.DMA_LOGGING_REPORT
 EVERYWHERE = (0, 1 << 40)

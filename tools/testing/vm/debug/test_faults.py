@@ -14,16 +14,15 @@ import pathlib
 
 import pytest
 
-import faults
-import mediated
-import migration2018 as m
-import migration_v2 as v2
-import modules
-import region_v1 as v1
-from clients import IMAGE, PROTOCOLS, Client
-from dma_logging import DmaLogging
-from iommufd import IommuFd
-from vfio import Container, EventFd, sysfs
+from debug import faults
+from lib import mediated, modules
+from lib.clients import IMAGE, PROTOCOLS, Client
+from lib.iommufd import IommuFd
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
+from lib.protocols.dma_logging import DmaLogging
+from lib.vfio import Container, EventFd, sysfs
 
 # What a failed allocation, and a failed copy, is for the caller. The PCI core says ENOSPC for an
 # interrupt without memory, and EBUSY for a BAR that it could not reserve for want of it.
@@ -131,7 +130,7 @@ def interrupting(guest):
 
 
 def querying(guest):
-    """The dirty pages, by the region of 2018."""
+    """The dirty pages, by region_2018."""
     guest.region.state = m.SETUP
     guest.edu.to_memory(guest.IOVA, 4096)
     guest.region.dirty(guest.IOVA, 256)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Both drivers at once: each has a copy of generic code, and lockdep looks at what they share."""
 
-import mediated
-import modules
-from clients import Client
+from lib import mediated, modules
+from lib.clients import Client
 
 
 def test_a_device_of_each_driver(bdfs, edu_devices, rng):

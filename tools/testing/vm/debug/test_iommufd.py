@@ -11,16 +11,15 @@ import time
 
 import pytest
 
-import edu
-import migration_v2 as v2
-import modules
-import plug
-from clients import Client
-from edu import BUFFER_SIZE
-from errnos import error_of, refused
-from guest import Guest
-from iommufd import IommuFd
-from vfio import Container, Device, Memory, sysfs
+from devices import edu
+from devices.edu import BUFFER_SIZE
+from lib import modules, plug
+from lib.clients import Client
+from lib.errnos import error_of, refused
+from lib.guest import Guest
+from lib.iommufd import IommuFd
+from lib.protocols import v2
+from lib.vfio import Container, Device, Memory, sysfs
 
 
 class Unattached(IommuFd):

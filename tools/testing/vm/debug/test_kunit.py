@@ -4,8 +4,9 @@
 import pathlib
 import re
 
+from lib.clone import CLONE
+
 RESULTS = pathlib.Path("/sys/kernel/debug/kunit")
-SOURCE = pathlib.Path(__file__).parents[4] / "rust"
 
 SUITE = re.compile(r"^#\[(?:\w+::)*kunit_tests\((\w+)\)\]$", re.M)
 CASE = re.compile(r"^    (ok|not ok) \d+ (\w+)(.*)$", re.M)
@@ -17,7 +18,7 @@ def test_all_have_passed(bdfs, count):
     assert bdfs, "with the driver for them rvfio is loaded"
     suites = 0
     cases = 0
-    for path in sorted(SOURCE.rglob("*.rs")):
+    for path in sorted((CLONE / "rust").rglob("*.rs")):
         text = path.read_text(encoding="utf-8")
         found = SUITE.search(text)
         if not found:

@@ -4,8 +4,8 @@
 import struct
 import time
 
-from patience import SLOWNESS
-from vfio import BAR0_REGION
+from lib.patience import SLOWNESS
+from lib.vfio import BAR0_REGION
 
 IDENTIFICATION, LIVENESS, FACTORIAL = 0x00, 0x04, 0x08
 STATUS, INTERRUPT_STATUS, INTERRUPT_RAISE, INTERRUPT_ACKNOWLEDGE = 0x20, 0x24, 0x60, 0x64

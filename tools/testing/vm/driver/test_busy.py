@@ -8,14 +8,13 @@ import time
 
 import pytest
 
-import edu
-import migration2018 as m
-import modules
-import vfio
-from edu import BUFFER, BUFFER_SIZE
-from errnos import refused
-from guest import Guest
-from support import STOPPED, reach, start_to_memory, works
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import modules, vfio
+from lib.errnos import refused
+from lib.guest import Guest
+from lib.protocols import region_2018 as m
+from lib.support import STOPPED, reach, start_to_memory, works
 
 # Take the device part of a second and some seconds, the one more than a stop waits for.
 OPERAND, LONG, LONGER = 0x20000000, 0x40000000, 0xC0000000

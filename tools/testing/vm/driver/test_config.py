@@ -5,13 +5,13 @@ import errno
 
 import pytest
 
-import edu
-import migration2018 as m
-import vfio
-from edu import BUFFER, BUFFER_SIZE
-from errnos import refused
-from support import is_fresh, randomise, start_to_memory
-from vfio import COMMAND_MASTER, COMMAND_MEMORY
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import vfio
+from lib.errnos import refused
+from lib.protocols import region_2018 as m
+from lib.support import is_fresh, randomise, start_to_memory
+from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
 INTX_DISABLE = 0x400
 OFF = [COMMAND_MEMORY, COMMAND_MASTER, COMMAND_MEMORY | COMMAND_MASTER]

@@ -5,15 +5,14 @@ import errno
 
 import pytest
 
-import edu
-import migration2018 as m
-import modules
-import vfio
-from edu import BUFFER, BUFFER_SIZE
-from errnos import refused
-from guest import Guest
-from kernel_log import BURST
-from vfio import TYPE1_IOMMU, Container
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import modules, vfio
+from lib.errnos import refused
+from lib.guest import Guest
+from lib.kernel_log import BURST
+from lib.protocols import region_2018 as m
+from lib.vfio import TYPE1_IOMMU, Container
 
 END = BUFFER + BUFFER_SIZE
 TOP = 1 << 64

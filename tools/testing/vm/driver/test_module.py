@@ -9,17 +9,16 @@ import time
 
 import pytest
 
-import edu
-import mediated
-import migration2018 as m
-import modules
-from edu import BUFFER_SIZE
-from errnos import refused
-from guest import Guest
-from support import STATES, is_fresh, reach, works
-from vfio import EventFd
+from devices import edu
+from devices.edu import BUFFER_SIZE
+from lib import mediated, modules
+from lib.clone import CLONE
+from lib.errnos import refused
+from lib.guest import Guest
+from lib.protocols import region_2018 as m
+from lib.support import STATES, is_fresh, reach, works
+from lib.vfio import EventFd
 
-CLONE = pathlib.Path(__file__).resolve().parents[4]
 DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
 
 # VFIO_PCI_REQ_IRQ_INDEX: the driver asks the client to give the device back.

@@ -9,14 +9,14 @@ import time
 
 import pytest
 
-import edu
-import migration2018 as m
-import vfio
-from edu import BUFFER, BUFFER_SIZE
-from errnos import refused
-from guest import Client, Guest
-from kernel_log import BURST, INTERVAL, KernelLog
-from support import STATES, is_fresh, randomise, reach, start_to_memory, works
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import vfio
+from lib.errnos import refused
+from lib.guest import Client, Guest
+from lib.kernel_log import BURST, INTERVAL, KernelLog
+from lib.protocols import region_2018 as m
+from lib.support import STATES, is_fresh, randomise, reach, start_to_memory, works
 
 
 def was_cleared(log):

@@ -8,13 +8,13 @@ import random
 import threading
 import time
 
-import edu
-import migration2018 as m
-import vfio
-from edu import BUFFER, BUFFER_SIZE
-from guest import Guest
-from patience import SLOWNESS
-from support import is_fresh, works
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import vfio
+from lib.guest import Guest
+from lib.patience import SLOWNESS
+from lib.protocols import region_2018 as m
+from lib.support import is_fresh, works
 
 SECONDS = 4 * SLOWNESS
 # Why a device that is in use cannot be opened: its group is, or it has its iommufd already.

@@ -11,10 +11,10 @@ from collections import Counter
 
 import pytest
 
-import migration2018 as m
-from edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY, Edu
-from trace_events import INSTANCE
-from vfio import COMMAND_MASTER, Container, Device, Memory
+from devices.edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY, Edu
+from lib.protocols import region_2018 as m
+from lib.trace_events import INSTANCE
+from lib.vfio import COMMAND_MASTER, Container, Device, Memory
 
 pytestmark = [pytest.mark.container, pytest.mark.physical]
 
@@ -34,7 +34,7 @@ class User(Device):
         super().__init__(bdf, space)
         self.enable(0, clear=COMMAND_MASTER)
         self.edu = Edu(self)
-        self.region = m.Region(self)
+        self.region = m.Region2018(self)
 
     def close(self):
         self.region.close()

@@ -2,17 +2,16 @@
 """Fixtures of the random client's runs."""
 
 import os
-import pathlib
 
 import pytest
 
-CLONE = pathlib.Path(__file__).resolve().parents[4]
+from lib.clone import TARGET
 
 
 @pytest.fixture
 def fuzz_vm():
     """The path of the random client."""
-    path = pathlib.Path(CLONE, "tools/target/release/fuzz-vm")
+    path = TARGET / "release/fuzz-vm"
     assert path.is_file(), f"{path} is missing: scripts/cargo build --release -p fuzz-vm"
     return path
 

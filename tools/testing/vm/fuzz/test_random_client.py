@@ -9,8 +9,7 @@ import subprocess
 
 import pytest
 
-import mediated
-import modules
+from lib import mediated, modules
 
 
 def attack(program, name, seed, seconds):

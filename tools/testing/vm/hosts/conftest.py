@@ -5,9 +5,8 @@ import socket
 
 import pytest
 
-import machine
-import versions
-from host import Here, There
+from lib.qemu import machine, versions
+from lib.qemu.host import Here, There
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the target of a pair does for the tests: it starts programs beside its own devices."""
 
-import host
-import modules
-import versions
+from lib import modules
+from lib.qemu import host, versions
 
 
 def main():

@@ -6,8 +6,7 @@ import subprocess
 
 import pytest
 
-from damage import DAMAGES
-from edu import (
+from devices.edu import (
     BUFFER,
     BUFFER_SIZE,
     DMA_COMMAND,
@@ -17,8 +16,9 @@ from edu import (
     RUN,
     TO_MEMORY,
 )
-from machine import check_runs, migrate
-from proxy import Proxy
+from lib.damage import DAMAGES
+from lib.proxy import Proxy
+from lib.qemu.machine import check_runs, migrate
 
 # Pages of guest memory: for the device to write, and for its MSI.
 PAGE, MSI_PAGE = 0x300000, 0x400000

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from damage import DAMAGES
-from edu import BUFFER_SIZE
-from host import PATIENCE
-from proxy import Proxy
+from devices.edu import BUFFER_SIZE
+from lib.damage import DAMAGES
+from lib.proxy import Proxy
+from lib.qemu.host import PATIENCE
 
 FAILED, REFUSED = 1, 4
 

@@ -8,15 +8,15 @@ import mmap
 import os
 import select
 
-import edu
-import migration2018 as m
-import migration_v2 as v2
-import region_v1 as v1
-from edu import BUFFER_SIZE
-from errnos import refused
-from guest import Guest
+from devices import edu
+from devices.edu import BUFFER_SIZE
+from lib.errnos import refused
+from lib.guest import Guest
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
 
-PROTOCOLS = ("2018", "v1", "v2")
+PROTOCOLS = ("region_2018", "region_v1", "v2")
 
 # Header, buffer section, registers section, end section.
 IMAGE = 64 + (28 + 4096) + (28 + 56) + (28 + 16)
@@ -40,20 +40,20 @@ class Client(Guest):
         self.v1.close()
         super().close()
 
-    def save(self, protocol, precopy=True):
+    def save(self, protocol="v2", precopy=True):
         """Takes the whole image; the device is left stopped."""
-        client = {"2018": self.region, "v1": self.v1, "v2": self.v2}[protocol]
+        client = {"region_2018": self.region, "region_v1": self.v1, "v2": self.v2}[protocol]
         return client.save(precopy)
 
     def load(self, protocol, image):
         """Loads an image; the device runs then."""
-        {"2018": self.region, "v1": self.v1, "v2": self.v2}[protocol].load(image)
+        {"region_2018": self.region, "region_v1": self.v1, "v2": self.v2}[protocol].load(image)
 
     def run(self, protocol):
         """Lets the device run again."""
-        if protocol == "2018":
+        if protocol == "region_2018":
             self.region.state = m.RUNNING
-        elif protocol == "v1":
+        elif protocol == "region_v1":
             self.v1.state = v1.RUNNING
         else:
             self.v2.set(v2.RUNNING)

@@ -3,7 +3,7 @@
 
 import struct
 
-from image import CRC, HEAD, HEADER, MAGIC, MANDATORY, REGISTERS, crc32c
+from lib.image import CRC, HEAD, HEADER, MAGIC, MANDATORY, REGISTERS, crc32c
 
 DEVICE_ID, MAJOR = 18, 8
 REGISTERS_SECTION = struct.pack("<HHIQ", REGISTERS, MANDATORY, 1, 0)

@@ -4,9 +4,9 @@
 import os
 import signal
 
-from edu import BUFFER_SIZE, Edu
-from migration2018 import PAGE, Region
-from vfio import Device, Memory
+from devices.edu import BUFFER_SIZE, Edu
+from lib.protocols.region_2018 import PAGE, Region2018
+from lib.vfio import Device, Memory
 
 
 class Guest:
@@ -21,7 +21,7 @@ class Guest:
         self.device = Device(bdf, space)
         try:
             self.edu = Edu(self.device)
-            self.region = Region(self.device, use_mmap)
+            self.region = Region2018(self.device, use_mmap)
             self.memory = Memory(size)
             self.device.map(self.memory, self.IOVA)
             self.scratch = size - PAGE
@@ -38,6 +38,10 @@ class Guest:
 
     def __exit__(self, *_):
         self.close()
+
+    def save(self):
+        """Takes the whole image; the device is left stopped."""
+        return self.region.save()
 
     def fill(self, content, at=0):
         """Writes to the device's internal buffer."""

@@ -9,8 +9,8 @@ import os
 import pathlib
 import subprocess
 
-import mediated
-from vfio import sysfs
+from lib import mediated
+from lib.vfio import sysfs
 
 VARIANT = "edu_vfio_pci"
 DRIVER = mediated.DRIVER if os.environ.get("RVFIO_FLAVOUR") == "mdev" else VARIANT

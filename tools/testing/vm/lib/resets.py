@@ -3,7 +3,7 @@
 
 import pathlib
 
-import modules
+from lib import modules
 
 DEVICES = pathlib.Path(modules.PCI, "devices")
 

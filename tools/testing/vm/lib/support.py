@@ -3,9 +3,9 @@
 
 import os
 
-import edu
-import migration2018 as m
-from edu import BUFFER, BUFFER_SIZE
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib.protocols import region_2018 as m
 
 
 def reach(region, state, image):

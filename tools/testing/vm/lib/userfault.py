@@ -6,7 +6,7 @@ import fcntl
 import os
 import struct
 
-from vfio import Memory
+from lib.vfio import Memory
 
 USERFAULTFD = 323
 UFFDIO_API, UFFDIO_REGISTER = 0xC018AA3F, 0xC020AA00

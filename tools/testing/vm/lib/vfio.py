@@ -13,8 +13,8 @@ import os
 import struct
 from dataclasses import dataclass, field
 
-import mediated
-from iommufd import IommuFd
+from lib import mediated
+from lib.iommufd import IommuFd
 
 THROUGH_IOMMUFD = os.environ.get("RVFIO_IOMMU") == "iommufd"
 

@@ -8,7 +8,7 @@ import pathlib
 import re
 import time
 
-import modules
+from lib import modules
 
 
 def _numbers(path):

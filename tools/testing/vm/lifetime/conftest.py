@@ -3,9 +3,9 @@
 
 import pytest
 
-import modules
-import outer
-from clients import Client
+from lib import modules
+from lib.clients import Client
+from lifetime import outer
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ Every function is a generator: it yields after each step what it has just done.
 import errno
 import time
 
-import migration2018 as m
-import migration_v2 as v2
-import region_v1 as v1
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
 
 # Bytes at a time, so that an image takes several steps and ends in the middle of one.
 PIECE = 1500
@@ -19,7 +19,7 @@ def _pieces(image):
     return [bytes(image[at : at + PIECE]) for at in range(0, len(image), PIECE)]
 
 
-def _save_2018(guest, image):
+def _save_region_2018(guest, image):
     region = guest.region
     for state, name in ((m.SETUP, "SETUP"), (m.PRECOPY, "PRECOPY"), (m.STOPNCOPY, "STOPNCOPY")):
         region.state = state
@@ -37,7 +37,7 @@ def _save_2018(guest, image):
     yield "SAVE_COMPLETED"
 
 
-def _load_2018(guest, image):
+def _load_region_2018(guest, image):
     region = guest.region
     region.state = m.RESUME
     yield "RESUME"
@@ -53,7 +53,7 @@ def _load_2018(guest, image):
     yield "RUNNING"
 
 
-def _save_v1(guest, image):
+def _save_region_v1(guest, image):
     region = guest.v1
     for state, name in ((v1.PRE_COPY, "PRE_COPY"), (v1.STOP_COPY, "STOP_COPY")):
         region.state = state
@@ -68,7 +68,7 @@ def _save_v1(guest, image):
     yield "STOP"
 
 
-def _load_v1(guest, image):
+def _load_region_v1(guest, image):
     region = guest.v1
     region.state = v1.RESUMING
     yield "RESUMING"
@@ -125,8 +125,8 @@ def _load_v2(guest, image):
     yield "RUNNING"
 
 
-SAVE = {"2018": _save_2018, "v1": _save_v1, "v2": _save_v2}
-LOAD = {"2018": _load_2018, "v1": _load_v1, "v2": _load_v2}
+SAVE = {"region_2018": _save_region_2018, "region_v1": _save_region_v1, "v2": _save_v2}
+LOAD = {"region_2018": _load_region_2018, "region_v1": _load_region_v1, "v2": _load_v2}
 
 
 def count(steps):

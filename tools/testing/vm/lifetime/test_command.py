@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 
-import edu
-import steps
-from clients import PROTOCOLS, Client
-from edu import BUFFER, TO_MEMORY
-from errnos import refused
-from vfio import COMMAND_MASTER, COMMAND_MEMORY
+from devices import edu
+from devices.edu import BUFFER, TO_MEMORY
+from lib.clients import PROTOCOLS, Client
+from lib.errnos import refused
+from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
+from lifetime import steps
 
 OFF = {"memory": COMMAND_MEMORY, "master": COMMAND_MASTER, "both": COMMAND_MEMORY | COMMAND_MASTER}
 BOTH = COMMAND_MEMORY | COMMAND_MASTER

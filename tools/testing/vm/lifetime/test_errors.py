@@ -9,14 +9,12 @@ import errno
 
 import pytest
 
-import edu
-import mediated
-import migration_v2 as v2
-import modules
-import plug
-from clients import IMAGE, Client, is_dead, reach
-from edu import BUFFER, BUFFER_SIZE
-from vfio import COMMAND_MASTER, COMMAND_MEMORY
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import mediated, modules, plug
+from lib.clients import IMAGE, Client, is_dead, reach
+from lib.protocols import v2
+from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
 pytestmark = [pytest.mark.physical, pytest.mark.aer]
 

@@ -6,15 +6,14 @@ import time
 
 import pytest
 
-import accounts
-import migration2018 as m
-import migration_v2 as v2
-import region_v1 as v1
-import steps
-from clients import PROTOCOLS, Client
-from image import Image
-from patience import SLOWNESS
-from victim import Victim, occupy
+from lib.clients import PROTOCOLS, Client
+from lib.image import Image
+from lib.patience import SLOWNESS
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
+from lifetime import accounts, steps
+from lifetime.victim import Victim, occupy
 
 # How many are killed at a random moment, for each protocol and side.
 RANDOM = 6
@@ -49,7 +48,7 @@ def load_at_once(guest, protocol, image):
         with guest.v2.set(v2.RESUMING) as file:
             yield "RESUMING"
             os.write(file.fd, image)
-    elif protocol == "v1":
+    elif protocol == "region_v1":
         guest.v1.state = v1.RESUMING
         guest.v1.data_write(image)
         yield "RESUMING"

@@ -6,12 +6,11 @@ import statistics
 
 import pytest
 
-import accounts
-import edu
-import mediated
-import migration_v2 as v2
-import modules
-from clients import IMAGE, Client
+from devices import edu
+from lib import mediated, modules
+from lib.clients import IMAGE, Client
+from lib.protocols import v2
+from lifetime import accounts
 
 MIGRATIONS = int(os.environ.get("RVFIO_MIGRATIONS", "1000"))
 USES = 200
@@ -38,7 +37,7 @@ def migrate(source, target, number, rng):
         source.device.reset()
     source.edu.write32(edu.LIVENESS, number)
     source.edu.write64(edu.DMA_COUNT, number)
-    protocol = ("v2", "2018", "v1")[number % 3]
+    protocol = ("v2", "region_2018", "region_v1")[number % 3]
     image = source.save(protocol, precopy=number % 2 == 0)
     assert len(image) == IMAGE
     source.device.reset()

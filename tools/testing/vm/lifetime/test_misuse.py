@@ -14,9 +14,8 @@ import uuid
 
 import pytest
 
-import mediated
-import modules
-from vfio import COMMAND_MASTER, PCI_COMMAND, Device
+from lib import mediated, modules
+from lib.vfio import COMMAND_MASTER, PCI_COMMAND, Device
 
 pytestmark = pytest.mark.physical
 

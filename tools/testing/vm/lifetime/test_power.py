@@ -11,16 +11,21 @@ import struct
 
 import pytest
 
-import edu
-import migration_v2 as v2
-import modules
-import plug
-from clients import Client, reach
-from errnos import refused
-from resets import reset_by_others
-from victim import Victim
-from vfio import (COMMAND_MASTER, COMMAND_MEMORY, CONFIG_REGION, FEATURE_LOW_POWER_ENTRY,
-                  FEATURE_LOW_POWER_EXIT, FEATURE_SET)
+from devices import edu
+from lib import modules, plug
+from lib.clients import Client, reach
+from lib.errnos import refused
+from lib.protocols import v2
+from lib.resets import reset_by_others
+from lib.vfio import (
+    COMMAND_MASTER,
+    COMMAND_MEMORY,
+    CONFIG_REGION,
+    FEATURE_LOW_POWER_ENTRY,
+    FEATURE_LOW_POWER_EXIT,
+    FEATURE_SET,
+)
+from lifetime.victim import Victim
 
 pytestmark = pytest.mark.physical
 

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-import edu
-import migration2018 as m
-import migration_v2 as v2
-import region_v1 as v1
-from clients import call, libc
-from victim import Victim
+from devices import edu
+from lib.clients import call, libc
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
+from lifetime.victim import Victim
 
 # Takes the device part of a second.
 OPERAND = 0x20000000
@@ -26,12 +26,12 @@ def write_state(region, state):
     assert call(libc.pwrite, region.device.fd, data, 4, region.info.offset) == 4
 
 
-def stop_2018(guest):
+def stop_region_2018(guest):
     write_state(guest.region, m.NONE)
     assert guest.region.state == m.NONE
 
 
-def stop_v1(guest):
+def stop_region_v1(guest):
     write_state(guest.v1, v1.STOP)
     assert guest.v1.state == v1.STOP
 
@@ -53,7 +53,7 @@ def freezer():
     group.rmdir()
 
 
-@pytest.mark.parametrize("stop", [stop_2018, stop_v1, stop_v2])
+@pytest.mark.parametrize("stop", [stop_region_2018, stop_region_v1, stop_v2])
 @pytest.mark.parametrize("how", ["signal", "freezer"])
 def test_a_stop_goes_on_after_a_break(bdfs, freezer, how, stop):
     """It waits for the device and is interrupted; the client must not take that for a failure."""

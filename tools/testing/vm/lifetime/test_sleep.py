@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-import migration_v2 as v2
-from clients import Client, reach
-from edu import BUFFER, TO_MEMORY
-from errnos import error_of, refused
+from devices.edu import BUFFER, TO_MEMORY
+from lib.clients import Client, reach
+from lib.errnos import error_of, refused
+from lib.protocols import v2
 
 POWER = pathlib.Path("/sys/power")
 KINDS = ("freeze", "mem", "disk")

@@ -7,18 +7,17 @@ import time
 
 import pytest
 
-import accounts
-import edu
-import migration2018 as m
-import migration_v2 as v2
-import modules
-import plug
-from clients import PROTOCOLS, Client, is_dead, reach
-from edu import BUFFER, TO_MEMORY
-from errnos import error_of
-from patience import SLOWNESS
-from vfio import REQ, EventFd
-from victim import Victim
+from devices import edu
+from devices.edu import BUFFER, TO_MEMORY
+from lib import modules, plug
+from lib.clients import PROTOCOLS, Client, is_dead, reach
+from lib.errnos import error_of
+from lib.patience import SLOWNESS
+from lib.protocols import region_2018 as m
+from lib.protocols import v2
+from lib.vfio import REQ, EventFd
+from lifetime import accounts
+from lifetime.victim import Victim
 
 pytestmark = pytest.mark.physical
 

@@ -5,10 +5,10 @@ import os
 import select
 import signal
 
-import edu
-import vfio
-from clients import Client
-from edu import BUFFER
+from devices import edu
+from devices.edu import BUFFER
+from lib import vfio
+from lib.clients import Client
 
 
 def occupy(guest, rng):

@@ -3,9 +3,8 @@
 
 import pytest
 
-import mediated
-import modules
-from clients import Client
+from lib import mediated, modules
+from lib.clients import Client
 
 
 @pytest.fixture

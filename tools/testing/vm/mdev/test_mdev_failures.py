@@ -12,11 +12,10 @@ import pathlib
 
 import pytest
 
-import edu
-import mediated
-import migration_v2 as v2
-import modules
-from clients import Client
+from devices import edu
+from lib import mediated, modules
+from lib.clients import Client
+from lib.protocols import v2
 
 
 @pytest.fixture

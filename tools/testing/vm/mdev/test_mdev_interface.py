@@ -8,10 +8,10 @@ import struct
 
 import pytest
 
-import edu
-import vfio
-from errnos import refused
-from vfio import BAR0_REGION, CONFIG_REGION, ERR, INTX, MSI, MSIX, REQ, EventFd
+from devices import edu
+from lib import vfio
+from lib.errnos import refused
+from lib.vfio import BAR0_REGION, CONFIG_REGION, ERR, INTX, MSI, MSIX, REQ, EventFd
 
 BAR0 = 0x10
 BAR_SIZE = 1 << 20

@@ -12,17 +12,15 @@ import time
 
 import pytest
 
-import edu
-import mediated
-import migration_v2 as v2
-import modules
-import region_v1
-from clients import Client
-from edu import BUFFER
-from errnos import refused
-from guest import Client as Process
-from userfault import lazy_memory
-from vfio import COMMAND_MASTER, REQ, EventFd
+from devices import edu
+from devices.edu import BUFFER
+from lib import mediated, modules
+from lib.clients import Client
+from lib.errnos import refused
+from lib.guest import Client as Process
+from lib.protocols import region_v1, v2
+from lib.userfault import lazy_memory
+from lib.vfio import COMMAND_MASTER, REQ, EventFd
 
 
 def request_event(guest, event):

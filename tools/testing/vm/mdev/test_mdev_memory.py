@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-import edu
-import mediated
-from clients import Client
-from edu import BUFFER
-from errnos import error_of
-from patience import SLOWNESS
-from userfault import lazy_memory
+from devices import edu
+from devices.edu import BUFFER
+from lib import mediated
+from lib.clients import Client
+from lib.errnos import error_of
+from lib.patience import SLOWNESS
+from lib.userfault import lazy_memory
 
 IOVA = 0x4000000
 COMMANDS = pytest.mark.parametrize("command", [0, edu.TO_MEMORY], ids=["read", "write"])

@@ -9,14 +9,14 @@ import threading
 
 import pytest
 
-import edu
-import mediated
-import migration_v2 as v2
-from clients import IMAGE, PROTOCOLS, Client
-from edu import BUFFER, BUFFER_SIZE
-from errnos import refused
-from image import Image
-from vfio import Memory
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import mediated
+from lib.clients import IMAGE, PROTOCOLS, Client
+from lib.errnos import refused
+from lib.image import Image
+from lib.protocols import v2
+from lib.vfio import Memory
 
 DIRTY_PAGES = (ord(";") << 8) | 117
 START, STOP, GET = 1, 2, 4

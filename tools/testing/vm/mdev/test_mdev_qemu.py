@@ -5,13 +5,12 @@ import threading
 
 import pytest
 
-import edu
-import mediated
-import modules
-import versions
-from clients import Client
-from edu import BUFFER_SIZE
-from machine import FIRST_SLOT, Machine, migrate
+from devices import edu
+from devices.edu import BUFFER_SIZE
+from lib import mediated, modules
+from lib.clients import Client
+from lib.qemu import versions
+from lib.qemu.machine import FIRST_SLOT, Machine, migrate
 
 # Where the guest tells QEMU's "pc" machine which slots it has given up.
 EJECT = 0xAE08

@@ -5,10 +5,10 @@ import struct
 
 import pytest
 
-import edu
-from edu import BUFFER, BUFFER_SIZE
-from errnos import error_of, refused
-from vfio import BAR0_REGION, COMMAND_MASTER
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib.errnos import error_of, refused
+from lib.vfio import BAR0_REGION, COMMAND_MASTER
 
 OFFSETS = (*range(0, 0x28, 4), 0x60, 0x64, *range(0x78, 0xA8, 4), 0x1000, BUFFER, BUFFER + 8)
 

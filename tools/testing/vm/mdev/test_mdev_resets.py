@@ -6,12 +6,10 @@ import time
 
 import pytest
 
-import edu
-import mediated
-import modules
-import resets
-from clients import Client
-from edu import BUFFER, BUFFER_SIZE
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import mediated, modules, resets
+from lib.clients import Client
 
 # Resets, each somewhere in the time that commands take.
 ROUNDS = 12

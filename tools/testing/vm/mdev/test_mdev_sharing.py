@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-import edu
-import mediated
-import migration_v2 as v2
-from clients import Client
-from edu import BUFFER, BUFFER_SIZE
-from userfault import lazy_memory
-from vfio import MSI, EventFd, Memory
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import mediated
+from lib.clients import Client
+from lib.protocols import v2
+from lib.userfault import lazy_memory
+from lib.vfio import MSI, EventFd, Memory
 
 # Seconds of load in which shares are counted.
 LOAD = float(os.environ.get("RVFIO_LOAD_SECONDS", "60"))

@@ -7,8 +7,7 @@ import uuid
 
 import pytest
 
-import mediated
-import modules
+from lib import mediated, modules
 
 
 def run(*command, status=0):

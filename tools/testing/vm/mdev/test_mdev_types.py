@@ -6,10 +6,9 @@ import uuid
 
 import pytest
 
-import mediated
-import modules
-from errnos import refused
-from mediated import SHARES, available, create, type_of
+from lib import mediated, modules
+from lib.errnos import refused
+from lib.mediated import SHARES, available, create, type_of
 
 
 def everything(parent):

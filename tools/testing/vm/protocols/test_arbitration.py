@@ -5,19 +5,19 @@ import errno
 
 import pytest
 
-import edu
-import migration2018 as m
-import migration_v2 as v2
-import region_v1 as v1
-from clients import PROTOCOLS
-from errnos import refused
+from devices import edu
+from lib.clients import PROTOCOLS
+from lib.errnos import refused
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
 
 # States that a protocol can bring a running device to, by the way there.
 OWNED = [
-    *(("2018", way) for way in (
+    *(("region_2018", way) for way in (
         (m.NONE,), (m.SETUP,), (m.SETUP, m.PRECOPY), (m.STOPNCOPY,),
         (m.STOPNCOPY, m.SAVE_COMPLETED), (m.RESUME,), (m.RESUME, m.RESUME_COMPLETED))),
-    *(("v1", (state,)) for state in v1.STATES if state != v1.RUNNING),
+    *(("region_v1", (state,)) for state in v1.STATES if state != v1.RUNNING),
     *(("v2", (state,)) for state in v2.STATES if state not in (v2.ERROR, v2.RUNNING)),
 ]
 
@@ -27,7 +27,7 @@ def own(guest, protocol, way, image):
     for state in way:
         if protocol == "v2":
             return guest.v2.set(state)
-        if protocol == "v1":
+        if protocol == "region_v1":
             guest.v1.state = state
             continue
         if state == m.SAVE_COMPLETED:
@@ -40,13 +40,13 @@ def own(guest, protocol, way, image):
 
 def is_busy(guest, protocol):
     """Asserts that a protocol can do nothing."""
-    if protocol == "2018":
+    if protocol == "region_2018":
         for state in range(10):
             with refused(errno.EBUSY):
                 guest.region.state = state
         assert guest.region.pending() == (0, 0, 0)
         assert guest.region.get(m.DATA_SIZE) == 0
-    elif protocol == "v1":
+    elif protocol == "region_v1":
         for state in v1.STATES:
             with refused(errno.EBUSY):
                 guest.v1.state = state
@@ -64,7 +64,7 @@ def is_busy(guest, protocol):
 def state_of(guest, protocol):
     if protocol == "v2":
         return guest.v2.state
-    return guest.v1.state if protocol == "v1" else guest.region.state
+    return guest.v1.state if protocol == "region_v1" else guest.region.state
 
 
 @pytest.mark.parametrize("owner,way", OWNED)
@@ -113,4 +113,4 @@ def test_a_cancelled_save_is_over(guest, blank):
     with refused(errno.EBUSY):
         guest.region.state = m.SETUP
     guest.v1.state = v1.RUNNING
-    assert guest.save("2018") == blank
+    assert guest.save("region_2018") == blank

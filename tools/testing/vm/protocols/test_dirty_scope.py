@@ -9,14 +9,14 @@ import contextlib
 
 import pytest
 
-import edu
-import migration2018 as m
-import migration_v2 as v2
-import region_v1 as v1
-from edu import BUFFER, BUFFER_SIZE
-from modules import shown
-from region_v1 import RegionV1
-from vfio import TYPE1_IOMMU, Container, Device, Memory
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib.modules import shown
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
+from lib.protocols.region_v1 import RegionV1
+from lib.vfio import TYPE1_IOMMU, Container, Device, Memory
 
 pytestmark = pytest.mark.container
 
@@ -56,7 +56,7 @@ class Raw:
         RegionV1(self.device, use_mmap=False).state = state
 
     def region_state(self, state):
-        m.Region(self.device, use_mmap=False).state = state
+        m.Region2018(self.device, use_mmap=False).state = state
 
     def query(self):
         """Returns the numbers of the pages that the container reports."""
@@ -129,15 +129,15 @@ ORDERS = {
     "write": (_liveness, True),
     "read": (lambda raw: raw.edu.read64(edu.DMA_COUNT), True),
     "reset": (lambda raw: raw.device.reset(), True),
-    "v1 stop, stop-copy": (
+    "region_v1 stop, stop-copy": (
         _with(lambda raw: raw.v1_state(v1.STOP), lambda raw: raw.v1_state(v1.STOP_COPY)),
         False,
     ),
-    "v1 stop-copy": (lambda raw: raw.v1_state(v1.STOP_COPY), False),
-    "v1 pre-copy": (lambda raw: raw.v1_state(v1.PRE_COPY), True),
-    "2018 none": (lambda raw: raw.region_state(m.NONE), False),
-    "2018 setup": (lambda raw: raw.region_state(m.SETUP), True),
-    "2018 stop-and-copy": (lambda raw: raw.region_state(m.STOPNCOPY), False),
+    "region_v1 stop-copy": (lambda raw: raw.v1_state(v1.STOP_COPY), False),
+    "region_v1 pre-copy": (lambda raw: raw.v1_state(v1.PRE_COPY), True),
+    "region_2018 none": (lambda raw: raw.region_state(m.NONE), False),
+    "region_2018 setup": (lambda raw: raw.region_state(m.SETUP), True),
+    "region_2018 stop-and-copy": (lambda raw: raw.region_state(m.STOPNCOPY), False),
 }
 
 
@@ -233,8 +233,8 @@ def test_memory_that_is_not_found(opened, bdfs, log):
 
 
 # What tries again after nothing was mapped, as with a guest that has not set its IOMMU up.
-AGAIN = ("stop, size, stop-copy", "pre-copy", "size", "write", "read", "reset", "v1 stop-copy",
-         "2018 setup")
+AGAIN = ("stop, size, stop-copy", "pre-copy", "size", "write", "read", "reset", "region_v1 stop-copy",
+         "region_2018 setup")
 
 
 @pytest.mark.parametrize("order", AGAIN)

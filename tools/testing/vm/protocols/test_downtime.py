@@ -7,10 +7,10 @@ event, whatever else the machine does meanwhile. A virtual device's buffer is in
 
 import pytest
 
-import migration_v2 as v2
-from clients import IMAGE_PRECOPY, PROTOCOLS
-from edu import BUFFER_SIZE
-from trace_events import trace
+from devices.edu import BUFFER_SIZE
+from lib.clients import IMAGE_PRECOPY, PROTOCOLS
+from lib.protocols import v2
+from lib.trace_events import trace
 
 pytestmark = pytest.mark.physical
 

@@ -5,10 +5,9 @@ import itertools
 
 import pytest
 
-import migration_v2 as v2
-
-from clients import IMAGE, PROTOCOLS, Client
-from image import Image
+from lib.clients import IMAGE, PROTOCOLS, Client
+from lib.image import Image
+from lib.protocols import v2
 
 
 @pytest.mark.parametrize("save,load", itertools.product(PROTOCOLS, repeat=2))

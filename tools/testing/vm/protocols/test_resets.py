@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-import migration_v2 as v2
-import modules
-from clients import Client
-from edu import BUFFER_SIZE
-from resets import find_resettable, reset_by_others
+from devices.edu import BUFFER_SIZE
+from lib import modules
+from lib.clients import Client
+from lib.protocols import v2
+from lib.resets import find_resettable, reset_by_others
 
 pytestmark = pytest.mark.physical
 

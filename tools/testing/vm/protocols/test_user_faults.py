@@ -9,16 +9,26 @@ import struct
 
 import pytest
 
-import edu
-import migration2018 as m
-import migration_v2 as v2
-from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
-from edu import BUFFER, BUFFER_SIZE
-from errnos import refused
-from flicker import PROT_READ, Flicker
-from vfio import (BAR0_REGION, CONFIG_REGION, DEVICE_FEATURE, DEVICE_GET_INFO,
-                  DEVICE_GET_IRQ_INFO, DEVICE_GET_REGION_INFO, DEVICE_SET_IRQS, FEATURE_GET,
-                  FEATURE_SET, INTX, EventFd)
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
+from lib.errnos import refused
+from lib.protocols import region_2018 as m
+from lib.protocols import v2
+from lib.vfio import (
+    BAR0_REGION,
+    CONFIG_REGION,
+    DEVICE_FEATURE,
+    DEVICE_GET_INFO,
+    DEVICE_GET_IRQ_INFO,
+    DEVICE_GET_REGION_INFO,
+    DEVICE_SET_IRQS,
+    FEATURE_GET,
+    FEATURE_SET,
+    INTX,
+    EventFd,
+)
+from protocols.flicker import PROT_READ, Flicker
 
 KERNEL, NOWHERE = 0xFFFF_8880_0000_0000, 1 << 63
 
@@ -169,11 +179,11 @@ def test_memory_of_a_transfer_that_cannot_be_marked(guest, rng, end):
     guest.works(rng)
 
 
-def test_fields_of_2018_that_cannot_be_written_back(guest, rng):
+def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
     """A failed read has no effect: it stages nothing, and forgets neither bytes nor pages."""
     guest.furnish(rng)
-    expected = guest.save("2018", precopy=False)
-    guest.run("2018")
+    expected = guest.save("region_2018", precopy=False)
+    guest.run("region_2018")
     fd, start = guest.device.fd, guest.region.info.offset
     guest.region.state = m.SETUP
     guest.edu.to_memory(guest.IOVA + m.PAGE)
@@ -211,14 +221,14 @@ def test_fields_of_2018_that_cannot_be_written_back(guest, rng):
     # The registers of the transfer differ, and with them two checksums.
     assert len(image) == len(expected)
     assert image[:IMAGE_PRECOPY] == expected[:IMAGE_PRECOPY]
-    guest.run("2018")
+    guest.run("region_2018")
 
 
-def test_fields_of_2018_that_cannot_be_read(guest, rng):
+def test_fields_of_region_2018_that_cannot_be_read(guest, rng):
     """A load goes on as if the calls had not been."""
     guest.furnish(rng)
     expected = guest.edu.state()
-    image = guest.save("2018")
+    image = guest.save("region_2018")
     guest.device.reset()
     fd, region = guest.device.fd, guest.region
     with Pages(4096) as pages:
@@ -333,7 +343,7 @@ def load_v2(guest, stubborn, image):
         guest.v2.set(v2.RUNNING)
 
 
-@pytest.mark.parametrize("protocol", ["2018", "v1", "v2"])
+@pytest.mark.parametrize("protocol", ["region_2018", "region_v1", "v2"])
 def test_memory_that_comes_and_goes(bdfs, rng, protocol):
     """Another thread unmaps the memory of each call, again and again: no byte is lost or doubled."""
     with Client(bdfs[0], use_mmap=False) as guest, Flicker() as flicker:
@@ -342,9 +352,9 @@ def test_memory_that_comes_and_goes(bdfs, rng, protocol):
         expected = guest.save(protocol)
         guest.run(protocol)
         stubborn = Stubborn(flicker)
-        if protocol == "2018":
+        if protocol == "region_2018":
             Through(guest.region, stubborn)
-        elif protocol == "v1":
+        elif protocol == "region_v1":
             Through(guest.v1, stubborn)
         for _ in range(50):
             image = save_v2(guest, stubborn) if protocol == "v2" else guest.save(protocol)
@@ -357,11 +367,11 @@ def test_memory_that_comes_and_goes(bdfs, rng, protocol):
                 guest.load(protocol, image)
             guest.device.enable(6)
             assert guest.edu.state() == registers
-            if min(stubborn.faults, stubborn.wholes) > 10 and (stubborn.parts or protocol == "v1"):
+            if min(stubborn.faults, stubborn.wholes) > 10 and (stubborn.parts or protocol == "region_v1"):
                 break
         assert stubborn.faults > 10 and stubborn.wholes > 10, vars(stubborn)
         # QEMU's accesses to the region of v1 are of 8 bytes at most.
-        assert stubborn.parts > 0 or protocol == "v1", vars(stubborn)
+        assert stubborn.parts > 0 or protocol == "region_v1", vars(stubborn)
 
 
 def test_a_query_into_memory_that_comes_and_goes(guest):

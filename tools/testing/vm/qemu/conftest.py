@@ -5,8 +5,7 @@ import statistics
 
 import pytest
 
-import machine
-import versions
+from lib.qemu import machine, versions
 
 
 @pytest.fixture(scope="session", autouse=True)

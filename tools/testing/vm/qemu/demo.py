@@ -11,8 +11,7 @@ one does what a driver in the guest would. Status 1 when something was lost.
 import random
 import sys
 
-import versions
-from edu import (
+from devices.edu import (
     BUFFER_SIZE,
     FACTORIAL_INTERRUPT,
     INTERRUPT_ACKNOWLEDGE,
@@ -21,7 +20,8 @@ from edu import (
     LIVENESS,
     STATUS,
 )
-from machine import MIB, Machine, migrate
+from lib.qemu import versions
+from lib.qemu.machine import MIB, Machine, migrate
 
 MEMORY = 256 * MIB
 # What the guest's processor has written, and a page that its device has written.

@@ -4,13 +4,13 @@
 linux/ has the program, and the boot that comes before the tests.
 """
 
-import pathlib
 import time
-from dataclasses import dataclass
-from dataclasses import fields
+from dataclasses import dataclass, fields
+
+from lib.clone import TARGET
 
 # Where linux/Makefile leaves it.
-BUILT = pathlib.Path(__file__).resolve().parents[3] / "target/linux-guest"
+BUILT = TARGET / "linux-guest"
 
 MEMORY = 128 << 20
 

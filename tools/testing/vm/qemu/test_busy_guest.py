@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
-import versions
-from edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY
-from machine import migrate
+from devices.edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY
+from lib.qemu import versions
+from lib.qemu.machine import migrate
 
 PAGE = 0x300000
 

@@ -6,8 +6,8 @@ A container without a single pinned page reports all of a guest's memory as dirt
 
 import pytest
 
-from edu import BUFFER_SIZE
-from machine import BALLAST, MIB, migrate
+from devices.edu import BUFFER_SIZE
+from lib.qemu.machine import BALLAST, MIB, migrate
 
 # Bytes of guest memory that are not zero, and how fast they may go: all of it once in a second.
 FILLED = 32 * MIB

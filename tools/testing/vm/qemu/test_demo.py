@@ -12,7 +12,8 @@ DEMO = pathlib.Path(__file__).with_name("demo.py")
 
 # Runs the demonstration with a guest that loses a byte of what its device wrote.
 LOSSY = """
-import runpy, sys, machine
+import runpy, sys
+from lib.qemu import machine
 migrate = machine.migrate
 
 def lossy(source, target):

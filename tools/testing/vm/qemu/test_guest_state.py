@@ -3,7 +3,7 @@
 
 import pytest
 
-from edu import (
+from devices.edu import (
     BUFFER,
     BUFFER_SIZE,
     DMA_COMMAND,
@@ -16,8 +16,8 @@ from edu import (
     STATUS,
     TO_MEMORY,
 )
-from machine import migrate
-from vfio import COMMAND_MASTER, COMMAND_MEMORY
+from lib.qemu.machine import migrate
+from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
 # Pages of guest memory: one for the device to write, one for its MSI.
 PAGE, MSI_PAGE = 0x300000, 0x400000

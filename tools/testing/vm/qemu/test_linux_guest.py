@@ -6,10 +6,9 @@ import pathlib
 
 import pytest
 
-import linux_guest
-import versions
-from machine import ENDED
-from machine import figures
+from lib.qemu import versions
+from lib.qemu.machine import ENDED, figures
+from qemu import linux_guest
 
 # There and back.
 MIGRATIONS = 2

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-import versions
+from lib.qemu import versions
 
 
 @pytest.fixture

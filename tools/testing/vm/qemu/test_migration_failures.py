@@ -3,10 +3,10 @@
 
 import pytest
 
-from damage import DAMAGES
-from edu import BUFFER_SIZE
-from machine import check_runs, migrate
-from proxy import Proxy
+from devices.edu import BUFFER_SIZE
+from lib.damage import DAMAGES
+from lib.proxy import Proxy
+from lib.qemu.machine import check_runs, migrate
 from qemu.qmp import ExecuteError
 
 

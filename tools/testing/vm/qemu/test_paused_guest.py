@@ -7,12 +7,12 @@ as the container reports dirty pages, and for ever if that is all of memory at e
 
 import pytest
 
-from edu import BUFFER_SIZE
-from machine import BALLAST, ENDED, FIRST_SLOT, MIB
-from mediated import is_virtual
-from modules import shown
-from pci import SLOTS, GuestEdu, enable_port
-from vtd import OPTION, GuestIommu
+from devices.edu import BUFFER_SIZE
+from lib.mediated import is_virtual
+from lib.modules import shown
+from lib.qemu.machine import BALLAST, ENDED, FIRST_SLOT, MIB
+from lib.qemu.pci import SLOTS, GuestEdu, enable_port
+from lib.qemu.vtd import OPTION, GuestIommu
 
 MEMORY = 512 * MIB
 # Bytes of it that are not zero.

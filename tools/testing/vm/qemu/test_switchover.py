@@ -3,10 +3,10 @@
 
 import pytest
 
-import versions
-from edu import BUFFER_SIZE
-from machine import migrate
-from trace_events import trace
+from devices.edu import BUFFER_SIZE
+from lib.qemu import versions
+from lib.qemu.machine import migrate
+from lib.trace_events import trace
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import errno
 import sys
 import time
 
-import mediated
-import modules
-from edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY, Edu
-from vfio import Device, Memory
+from devices.edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY, Edu
+from lib import mediated, modules
+from lib.vfio import Device, Memory
 
 IOVA = 0x100000
 

@@ -6,7 +6,7 @@ import pathlib
 import re
 import subprocess
 
-from iommufd import HAS_IOMMUFD
+from lib.iommufd import HAS_IOMMUFD
 
 PROGRAMS = pathlib.Path("/run/vm/selftests")
 

@@ -6,9 +6,9 @@ import pathlib
 
 import pytest
 
-import kselftest
-import modules
-from iommufd import HAS_IOMMUFD
+from lib import modules
+from lib.iommufd import HAS_IOMMUFD
+from selftests import kselftest
 
 STOCK = "vfio-pci"
 MODES = ("vfio_type1_iommu", "vfio_type1v2_iommu")

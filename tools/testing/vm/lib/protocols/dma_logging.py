@@ -4,8 +4,8 @@
 import ctypes
 import struct
 
-from migration_v2 import DMA_LOGGING_REPORT, DMA_LOGGING_START, DMA_LOGGING_STOP
-from vfio import FEATURE_GET, FEATURE_SET
+from lib.protocols.v2 import DMA_LOGGING_REPORT, DMA_LOGGING_START, DMA_LOGGING_STOP
+from lib.vfio import FEATURE_GET, FEATURE_SET
 
 PAGE = 4096
 

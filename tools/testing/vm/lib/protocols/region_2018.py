@@ -3,7 +3,7 @@
 
 import struct
 
-from migration_region import DEVICE_STATE, MigrationRegion
+from lib.protocols.region import DEVICE_STATE, MigrationRegion
 
 TYPE, SUBTYPE = 1 << 30, 1
 HEADER = 76
@@ -31,7 +31,7 @@ def pages_of(bitmap, start, pages):
     return addresses
 
 
-class Region(MigrationRegion):
+class Region2018(MigrationRegion):
     """The region of an open device; data moves by mmap or by pread and pwrite."""
 
     type, subtype = TYPE, SUBTYPE

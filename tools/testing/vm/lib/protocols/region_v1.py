@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A client of the migration region of Linux 5.8 to 5.17, access by access as QEMU's."""
 
-from migration_region import DEVICE_STATE, MigrationRegion
+from lib.protocols.region import DEVICE_STATE, MigrationRegion
 
 TYPE, SUBTYPE = 3, 1
 HEADER = 32

@@ -7,7 +7,7 @@ import os
 import select
 import struct
 
-from vfio import FEATURE_GET, FEATURE_SET
+from lib.vfio import FEATURE_GET, FEATURE_SET
 
 (ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P) = range(8)
 STATES = tuple(range(8))

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from patience import SLOWNESS
+from lib.patience import SLOWNESS
 
 # Where the other machine serves (hosts/serve.py); nothing else is in their network.
 PORT, KEY = 4444, b"rvfio"

@@ -5,13 +5,13 @@ import contextlib
 import os
 import time
 
-from host import HERE, PATIENCE
-from mediated import is_virtual
-from pci import GuestEdu, route_interrupts
+from lib.mediated import is_virtual
+from lib.qemu.host import HERE, PATIENCE
+from lib.qemu.pci import GuestEdu, route_interrupts
+from lib.qemu.qtest import Qtest
+from lib.qemu.versions import QEMU_11
+from lib.vfio import sysfs
 from qemu.qmp.legacy import QEMUMonitorProtocol
-from qtest import Qtest
-from versions import QEMU_11
-from vfio import sysfs
 
 MIB = 1 << 20
 FIRST_SLOT = 4

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """PCI as a guest of QEMU's pc sees it: configuration space and the edu behind a BAR."""
 
-from edu import BUFFER_SIZE, Edu
-from vfio import BAR0_REGION, COMMAND_MASTER, COMMAND_MEMORY
+from devices.edu import BUFFER_SIZE, Edu
+from lib.vfio import BAR0_REGION, COMMAND_MASTER, COMMAND_MEMORY
 
 CONFIG_ADDRESS, CONFIG_DATA = 0xCF8, 0xCFC
 COMMAND, STATUS_AND_COMMAND, BAR0, CAPABILITIES = 4, 4, 0x10, 0x34

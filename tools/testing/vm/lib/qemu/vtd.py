@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The IOMMU of a guest of QEMU, Intel's, as a driver without a program uses it."""
 
-from pci import SLOTS
+from lib.qemu.pci import SLOTS
 
 BASE = 0xFED90000
 GLOBAL_COMMAND, GLOBAL_STATUS, ROOT_TABLE = BASE + 0x18, BASE + 0x1C, BASE + 0x20

@@ -5,11 +5,11 @@ import os
 import pathlib
 import subprocess
 
-DEFAULT = pathlib.Path(__file__).resolve().parents[3] / "target" / "region_client"
+from lib.clone import TARGET
 
 
 def run(*arguments):
-    path = pathlib.Path(os.environ.get("RVFIO_REGION_CLIENT", DEFAULT))
+    path = pathlib.Path(os.environ.get("RVFIO_REGION_CLIENT", TARGET / "region_client"))
     assert path.is_file(), f"{path} is missing: build it with 'make -C tools/testing/vm/c'"
     return subprocess.run(
         [path, *arguments],

@@ -3,14 +3,14 @@
 
 import pytest
 
-import edu
-import migration2018 as m
-import modules
-from edu import BUFFER, BUFFER_SIZE
-from errnos import refused
-from guest import Guest
-from image import Image
-from support import reach, start_to_memory
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib import modules
+from lib.errnos import refused
+from lib.guest import Guest
+from lib.image import Image
+from lib.protocols import region_2018 as m
+from lib.support import reach, start_to_memory
 
 PAGE = m.PAGE
 PAGES_OF_SPACE = 1 << 52

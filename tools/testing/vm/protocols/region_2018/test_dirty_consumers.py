@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-import edu
-import migration2018 as m
-from edu import BUFFER, BUFFER_SIZE
-from vfio import COMMAND_MASTER, Memory
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib.protocols import region_2018 as m
+from lib.vfio import COMMAND_MASTER, Memory
 
 PAGE = m.PAGE
 GIB = 1 << 30

@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-import edu
-import migration2018 as m
-from errnos import error_of, refused
-from support import STATES, reach, start_to_memory
+from devices import edu
+from lib.errnos import error_of, refused
+from lib.protocols import region_2018 as m
+from lib.support import STATES, reach, start_to_memory
 
 READ_ONLY = (m.PRECOPY_ONLY, m.COMPATIBLE, m.POSTCOPY_ONLY, m.COPIED)
 DATA = (m.DATA_OFFSET, m.DATA_SIZE)

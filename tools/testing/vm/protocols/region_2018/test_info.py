@@ -9,9 +9,9 @@ import struct
 
 import pytest
 
-import migration2018 as m
-import vfio
-from errnos import refused
+from lib import vfio
+from lib.errnos import refused
+from lib.protocols import region_2018 as m
 
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 

@@ -8,15 +8,14 @@ import time
 
 import pytest
 
-import image as im
-import migration2018 as m
-import vfio
-from edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, DMA_COUNT, RUN, TO_MEMORY
-from errnos import refused
-from guest import Guest
-from image import Image
-from support import is_fresh, randomise, works
-
+from devices.edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, DMA_COUNT, RUN, TO_MEMORY
+from lib import image as im
+from lib import vfio
+from lib.errnos import refused
+from lib.guest import Guest
+from lib.image import Image
+from lib.protocols import region_2018 as m
+from lib.support import is_fresh, randomise, works
 
 SAVED = []
 

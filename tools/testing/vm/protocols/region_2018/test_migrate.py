@@ -5,13 +5,13 @@ import threading
 
 import pytest
 
-import edu
-import migration2018 as m
-import vfio
-from edu import BUFFER_SIZE
-from errnos import refused
-from guest import Guest
-from support import randomise
+from devices import edu
+from devices.edu import BUFFER_SIZE
+from lib import vfio
+from lib.errnos import refused
+from lib.guest import Guest
+from lib.protocols import region_2018 as m
+from lib.support import randomise
 
 
 def contents(guest):

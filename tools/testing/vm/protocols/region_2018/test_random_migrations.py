@@ -9,9 +9,9 @@ import random
 
 import pytest
 
-import edu
-import migration2018 as m
-from edu import BUFFER, BUFFER_SIZE
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE
+from lib.protocols import region_2018 as m
 
 PAGE = m.PAGE
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-import edu
-import migration2018 as m
-from edu import BUFFER
-from support import randomise
+from devices import edu
+from devices.edu import BUFFER
+from lib.protocols import region_2018 as m
+from lib.support import randomise
 
 LENGTH = 4
 

@@ -3,12 +3,12 @@
 
 import pytest
 
-import edu
-import migration2018 as m
-from edu import BUFFER_SIZE
-from guest import Guest
-from image import BUFFER, REGISTERS, Image
-from support import randomise, start_to_memory
+from devices import edu
+from devices.edu import BUFFER_SIZE
+from lib.guest import Guest
+from lib.image import BUFFER, REGISTERS, Image
+from lib.protocols import region_2018 as m
+from lib.support import randomise, start_to_memory
 
 # Header, buffer section, registers section, end section.
 LENGTH = 64 + (28 + 4096) + (28 + 56) + (28 + 16)

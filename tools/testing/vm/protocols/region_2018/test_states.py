@@ -5,10 +5,10 @@ import errno
 
 import pytest
 
-import edu
-import migration2018 as m
-from errnos import error_of, refused
-from support import RUNS, STATES, STOPPED, reach
+from devices import edu
+from lib.errnos import error_of, refused
+from lib.protocols import region_2018 as m
+from lib.support import RUNS, STATES, STOPPED, reach
 
 # What may follow each state. Everything else is EINVAL.
 AFTER = {

@@ -7,12 +7,12 @@ import mmap
 
 import pytest
 
-import edu
-import region_v1 as v1
-from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
-from errnos import error_of, refused
-from image import Image
-from vfio import REGION_CAPS, REGION_MMAP, REGION_READ, REGION_WRITE
+from devices import edu
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
+from lib.errnos import error_of, refused
+from lib.image import Image
+from lib.protocols import region_v1 as v1
+from lib.vfio import REGION_CAPS, REGION_MMAP, REGION_READ, REGION_WRITE
 
 # Ways from state to state that there are not.
 BLOCKED = {(v1.STOP_COPY, v1.PRE_COPY)}

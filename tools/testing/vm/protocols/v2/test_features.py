@@ -10,14 +10,14 @@ import struct
 
 import pytest
 
-import edu
-import migration_v2 as v2
-import modules
-import region_v1 as v1
-from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, reach
-from errnos import refused
-from image import crc32c
-from vfio import DEVICE_FEATURE, FEATURE_GET, FEATURE_PROBE, FEATURE_SET
+from devices import edu
+from lib import modules
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, reach
+from lib.errnos import refused
+from lib.image import crc32c
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
+from lib.vfio import DEVICE_FEATURE, FEATURE_GET, FEATURE_PROBE, FEATURE_SET
 
 # Feature, what it can be asked for, bytes of its data.
 FEATURES = (

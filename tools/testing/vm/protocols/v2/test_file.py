@@ -14,14 +14,14 @@ import time
 
 import pytest
 
-import edu
-import migration_v2 as v2
-import modules
-from clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, mode_of
-from errnos import refused
-from image import BUFFER, Image
-from kernel_log import KernelLog
-from resets import find_resettable, reset_by_others
+from devices import edu
+from lib import modules
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, mode_of
+from lib.errnos import refused
+from lib.image import BUFFER, Image
+from lib.kernel_log import KernelLog
+from lib.protocols import v2
+from lib.resets import find_resettable, reset_by_others
 
 READABLE, WRITABLE = select.POLLIN, select.POLLOUT
 

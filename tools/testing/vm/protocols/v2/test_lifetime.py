@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-import migration_v2 as v2
-import modules
-from clients import IMAGE, Client, is_dead
-from errnos import refused
-from resets import find_resettable, reset_by_others
+from lib import modules
+from lib.clients import IMAGE, Client, is_dead
+from lib.errnos import refused
+from lib.protocols import v2
+from lib.resets import find_resettable, reset_by_others
 
 STATES = (*v2.SAVING, v2.RESUMING)
 

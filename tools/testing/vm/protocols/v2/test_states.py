@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-import edu
-import migration_v2 as v2
-import modules
-from clients import IMAGE, IMAGE_PRECOPY, Client, is_dead, reach
-from errnos import error_of, refused
-from vfio import FEATURE_SET
+from devices import edu
+from lib import modules
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client, is_dead, reach
+from lib.errnos import error_of, refused
+from lib.protocols import v2
+from lib.vfio import FEATURE_SET
 
 SETTABLE = tuple(state for state in v2.STATES if state != v2.ERROR)
 # The guest's register writes reach the device in these.

@@ -15,13 +15,13 @@ import time
 
 import pytest
 
-import edu
-import migration2018 as m
-import migration_v2 as v2
-import region_v1 as v1
-from clients import IMAGE, Client, call, is_dead, libc
-from edu import BUFFER
-from userfault import lazy_memory
+from devices import edu
+from devices.edu import BUFFER
+from lib.clients import IMAGE, Client, call, is_dead, libc
+from lib.protocols import region_2018 as m
+from lib.protocols import region_v1 as v1
+from lib.protocols import v2
+from lib.userfault import lazy_memory
 
 SECONDS = 4
 # Wrong in this state, another protocol's, session over, nothing now.

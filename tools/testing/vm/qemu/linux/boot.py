@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-import linux_guest
+from qemu import linux_guest
 
 PATIENCE = 300
 
