@@ -14,7 +14,8 @@ import time
 
 from devices import edu
 from lib.clone import script
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
+from lib.protocols.region_2018 import PAGE
 from lib.vfio import Device, Memory
 
 GIB = 1 << 30
@@ -30,23 +31,23 @@ def memory():
     area = mmap.mmap(-1, PIECE)
     area.madvise(mmap.MADV_HUGEPAGE)
     piece = Memory(PIECE, area)
-    for at in range(0, PIECE, m.PAGE):
+    for at in range(0, PIECE, PAGE):
         area[at] = 1
     return piece
 
 
 def through_region(region, size):
     """Returns the time of a query in microseconds, and the number of dirty pages."""
-    start, pages, dirty = BASE, size // m.PAGE, 0
+    start, pages, dirty = BASE, size // PAGE, 0
     begun = time.perf_counter_ns()
     while pages:
-        region.raw_write(m.START_ADDR[0], struct.pack("<QQ", start, pages))
-        copied = region.get(m.COPIED)
+        region.raw_write(region_2018.START_ADDR[0], struct.pack("<QQ", start, pages))
+        copied = region.get(region_2018.COPIED)
         if not copied:
             break
         bitmap = region.area[: (copied + 7) // 8]
         dirty += len(bitmap) - bitmap.count(0)
-        start += copied * m.PAGE
+        start += copied * PAGE
         pages -= copied
     return (time.perf_counter_ns() - begun) / 1000, dirty
 
@@ -54,7 +55,7 @@ def through_region(region, size):
 def through_container(device, size):
     """The same by VFIO_IOMMU_DIRTY_PAGES; the bitmap must be zero."""
     begun = time.perf_counter_ns()
-    bitmap = bytearray(size // m.PAGE // 8)
+    bitmap = bytearray(size // PAGE // 8)
     device.dirty_bitmap(BASE, bitmap)
     dirty = len(bitmap) - bitmap.count(0)
     return (time.perf_counter_ns() - begun) / 1000, dirty
@@ -65,12 +66,12 @@ def main():
     script("bind", BDF)
     piece = memory()
     with Device(BDF) as device:
-        region, registers = m.Region2018(device), edu.Edu(device)
+        region, registers = region_2018.Region2018(device), edu.Edu(device)
         for at in range(0, 16 * GIB, PIECE):
             device.map(piece, BASE + at)
         # From the first page that the device writes, the container counts single pages.
         registers.to_memory(BASE, 1)
-        region.state = m.SETUP
+        region.state = region_2018.SETUP
         device.dirty_pages(True)
         print(f"{'query and clear, us':24} {'dirty_pfns':>11} {'GET_BITMAP':>11}")
         for size in (GIB, 16 * GIB):
@@ -79,7 +80,7 @@ def main():
                 for _ in range(ROUNDS):
                     if pages:
                         # Two pages, at the end.
-                        registers.to_memory(BASE + size - m.PAGE - 8, 16)
+                        registers.to_memory(BASE + size - PAGE - 8, 16)
                     ours, mine = through_region(region, size)
                     theirs, other = through_container(device, size)
                     assert (mine > 0) == (other > 0) == (pages > 0)

@@ -15,11 +15,10 @@ import pytest
 from client import png
 from client.watching import INSTANCES, run
 from lib import modules
-from lib.guest import Client
-from lib.protocols import region_2018 as m
-from lib.protocols import region_v1
+from lib.guest import GuestProcess
+from lib.protocols import region_2018, region_v1
 from lib.protocols import v2 as migration_v2
-from lib.support import start_to_memory
+from lib.protocols.region_2018 import PAGE
 
 DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
 # Pages of the guest's memory, some of them neighbours, some written again.
@@ -40,13 +39,13 @@ def shown(bdf):
 def write(guest, pages=PAGES, count=4096):
     """Has the device write to pages of the guest's memory."""
     for page in pages:
-        guest.edu.to_memory(guest.IOVA + page * m.PAGE, count)
+        guest.edu.to_memory(guest.IOVA + page * PAGE, count)
 
 
 def lines_of(guest, *ranges):
     """Returns how the driver tells ranges of pages, given as first and last one."""
     return [
-        f"{guest.IOVA + first * m.PAGE:#x}-{guest.IOVA + (last + 1) * m.PAGE - 1:#x}"
+        f"{guest.IOVA + first * PAGE:#x}-{guest.IOVA + (last + 1) * PAGE - 1:#x}"
         for first, last in ranges
     ]
 
@@ -56,27 +55,27 @@ def counted(records):
     pages = collections.Counter()
     for record in records:
         for written in record.get("written", ()):
-            pages.update(written["iova"] + n * m.PAGE for n in range(written["pages"]))
+            pages.update(written["iova"] + n * PAGE for n in range(written["pages"]))
     return pages
 
 
 def test_the_driver_lists_dirty_pages_and_clears_none(bdfs, guest):
     bdf = bdfs[0]
     assert shown(bdf) == ["dirty_pages: not tracked"]
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     assert shown(bdf) == ["dirty_pages: 0"]
     write(guest)
     expected = ["dirty_pages: 5", *lines_of(guest, (0, 2), (7, 7), (40, 40))]
     assert shown(bdf) == expected
     assert shown(bdf) == expected
     # A transfer over the edge of a page.
-    guest.edu.to_memory(guest.IOVA + 11 * m.PAGE - 1, 2)
+    guest.edu.to_memory(guest.IOVA + 11 * PAGE - 1, 2)
     assert lines_of(guest, (10, 11))[0] in shown(bdf)
     # The client whose pages they are has lost none.
     dirty = guest.region.dirty(guest.IOVA, 64)
-    assert dirty == {guest.IOVA + page * m.PAGE for page in (0, 1, 2, 7, 10, 11, 40)}
+    assert dirty == {guest.IOVA + page * PAGE for page in (0, 1, 2, 7, 10, 11, 40)}
     assert shown(bdf) == ["dirty_pages: 0"]
-    guest.region.state = m.RUNNING
+    guest.region.state = region_2018.RUNNING
     assert shown(bdf) == ["dirty_pages: not tracked"]
 
 
@@ -90,7 +89,7 @@ def test_writes_are_seen_with_and_without_tracking(bdfs, pair, heat):
     # Another device's pages are not this one's.
     write(other, (100,))
     seen.until(lambda sample: sample["pages"] >= len(PAGES))
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     write(guest, (3, 3))
     last = seen.until(lambda sample: sample["pages"] >= len(PAGES) + 2)
     seen.until(lambda sample: sample["dirty_pages"] == 1)
@@ -101,18 +100,18 @@ def test_writes_are_seen_with_and_without_tracking(bdfs, pair, heat):
     # Each transfer counts once, although its page is marked again when it is done.
     assert last["writes"] == last["pages"] == len(PAGES) + 2
     assert last["distinct_pages"] == len({*PAGES, 3})
-    addresses = {guest.IOVA + page * m.PAGE for page in (*PAGES, 3)}
+    addresses = {guest.IOVA + page * PAGE for page in (*PAGES, 3)}
     assert set(counted(seen.records)) == addresses
     assert any(record.get("pages_per_second") for record in seen.records)
 
     *_, end = seen.records
     assert end["type"] == "map" and end["picture"] is None
-    assert end["bytes_of_row"] == m.PAGE
+    assert end["bytes_of_row"] == PAGE
     rows = {row["iova"]: row for row in end["rows"]}
     assert sum(sum(row["pages"]) for row in rows.values()) == len(PAGES) + 2
-    assert sum(rows[guest.IOVA + 3 * m.PAGE]["pages"]) == 2
+    assert sum(rows[guest.IOVA + 3 * PAGE]["pages"]) == 2
     dirty = [iova for iova, row in rows.items() if row["dirty"]]
-    assert dirty == [guest.IOVA + 3 * m.PAGE]
+    assert dirty == [guest.IOVA + 3 * PAGE]
 
 
 @contextlib.contextmanager
@@ -140,11 +139,11 @@ def test_writes_are_seen_where_the_container_tracks(bdfs, guest, heat, pre_copy)
         assert shown(bdfs[0]) == ["dirty_pages: not tracked"]
     assert seen.end() == 0
     assert last["pages"] == len(PAGES) and last["dirty_pages"] is None
-    assert set(counted(seen.records)) == {guest.IOVA + page * m.PAGE for page in PAGES}
+    assert set(counted(seen.records)) == {guest.IOVA + page * PAGE for page in PAGES}
 
 
 def test_pictures_show_what_was_written(bdfs, guest, heat, tmp_path):
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     files = [tmp_path / "pages.png", tmp_path / "pages.svg"]
     watches = [heat(bdfs[0], "--interval", "20ms", "-o", file) for file in files]
     write(guest)
@@ -182,7 +181,7 @@ def test_pictures_show_what_was_written(bdfs, guest, heat, tmp_path):
 
 
 def test_it_ends_by_itself_and_prints_a_map(bdfs, guest, vfio_migrate):
-    start_to_memory(guest, 5)
+    guest.start_to_memory(5)
     guest.edu.wait_transfer()
     process = subprocess.Popen(
         [vfio_migrate, "dirty", bdfs[0], "--for", "3", "--interval", "100ms"],
@@ -244,7 +243,7 @@ def test_a_terminal_shows_a_map_in_colours(bdfs, guest, vfio_migrate):
 def test_a_device_that_loses_its_driver_leaves_a_picture(bdfs, heat, tmp_path):
     file = tmp_path / "pages.png"
     seen = heat(bdfs[0], "--interval", "20ms", "-o", file)
-    client = Client(bdfs[0], lambda guest: write(guest, (0, 1)))
+    client = GuestProcess(bdfs[0], lambda guest: write(guest, (0, 1)))
     client.kill()
     modules.unbind(bdfs[0])
     assert "not bound" in seen.until(lambda record: "error" in record)["error"]["message"]

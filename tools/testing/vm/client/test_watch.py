@@ -7,8 +7,7 @@ import pytest
 
 from client.watching import INSTANCES, run
 from lib import modules
-from lib.protocols import region_2018 as m
-from lib.support import randomise
+from lib.protocols import region_2018
 
 
 @pytest.fixture
@@ -19,25 +18,25 @@ def watch(looking_on):
 
 def test_samples_follow_a_migration(bdfs, pair, rng, watch):
     source, target = pair
-    randomise(source, rng)
+    source.randomise(rng)
     seen, there = (watch(bdf, "--interval", "20ms") for bdf in bdfs)
     assert seen.first["state"] == "RUNNING" and seen.first["protocol"] == "none"
     region = source.region
-    region.state = m.SETUP
-    region.state = m.PRECOPY
+    region.state = region_2018.SETUP
+    region.state = region_2018.PRECOPY
     assert seen.until_state("PRE_COPY")["protocol"] == "region-2018"
     image = region.drain()
-    region.state = m.STOPNCOPY
+    region.state = region_2018.STOPNCOPY
     pending = seen.until_state("STOP_COPY")["pending_bytes"]
     assert pending == sum(region.pending()) > 0
     image += region.drain()
-    region.state = m.SAVE_COMPLETED
+    region.state = region_2018.SAVE_COMPLETED
     saved = seen.until(lambda sample: sample["images_saved"] > seen.first["images_saved"])
     assert saved["pending_bytes"] == 0
 
     target.region.load(image, run=False)
     loaded = there.until(lambda sample: sample["images_loaded"] > there.first["images_loaded"])
-    target.region.state = m.RUNNING
+    target.region.state = region_2018.RUNNING
     there.until_state("RUNNING")
     assert any(sample["saved_per_second"] for sample in seen.records)
     assert any(sample["loaded_per_second"] for sample in there.records)
@@ -52,7 +51,7 @@ def test_samples_follow_a_migration(bdfs, pair, rng, watch):
         assert times == sorted(times)
         # Whoever looks does not open: the device is still its user's.
         assert watched.end() == 0
-        assert guest.region.state in (m.SAVE_COMPLETED, m.RUNNING)
+        assert guest.region.state in (region_2018.SAVE_COMPLETED, region_2018.RUNNING)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -64,7 +63,7 @@ def test_events_come_from_an_instance_that_goes(bdfs, pair, watch, number):
     assert instance.is_dir()
     image = source.region.save()
     target.region.load(image)
-    source.region.state = m.RUNNING
+    source.region.state = region_2018.RUNNING
     seen.until(lambda event: event["event"] == "rvfio_state" and event["fields"]["to"] == "RUNNING")
     assert seen.end(number) == 0
     assert not instance.exists()

@@ -8,10 +8,10 @@ import pytest
 
 from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
-from lib.clients import Pages
 from lib.errnos import refused
 from lib.guest import Guest
-from lib.protocols import region_2018 as m
+from lib.libc import Pages
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lib.protocols.dma_logging import PAGE, DmaLogging
@@ -254,7 +254,7 @@ def test_one_tracks_at_a_time(logged):
     """The table has one owner, and each protocol says so to the others."""
     logged.edu.to_memory(logged.IOVA, 8)
     with refused(errno.EBUSY):
-        logged.region.state = m.SETUP
+        logged.region.state = region_2018.SETUP
     assert report(logged) == {logged.IOVA}
 
 

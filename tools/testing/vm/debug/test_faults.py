@@ -18,10 +18,9 @@ from debug import faults
 from lib import mediated, modules
 from lib.clients import IMAGE, PROTOCOLS, Client
 from lib.iommufd import IommuFd
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
-from lib.protocols.dma_logging import DmaLogging
 from lib.vfio import Container, EventFd, sysfs
 
 # What a failed allocation, and a failed copy, is for the caller. The PCI core says ENOSPC for an
@@ -131,10 +130,10 @@ def interrupting(guest):
 
 def querying(guest):
     """The dirty pages, by region_2018."""
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     guest.edu.to_memory(guest.IOVA, 4096)
     guest.region.dirty(guest.IOVA, 256)
-    guest.region.state = m.CANCELLED
+    guest.region.state = region_2018.CANCELLED
 
 
 def logging(guest):
@@ -182,7 +181,7 @@ def in_operation(guest, attempt, operation, rng, loads=False, **options):
             assert guest.buffer() == content
         assert guest.v2.state == v2.RUNNING
         assert guest.v1.state == v1.RUNNING
-        assert guest.region.state == m.RUNNING
+        assert guest.region.state == region_2018.RUNNING
         assert guest.edu.factorial(5) == 120
 
     attempt(lambda: operation(guest), check, **options)

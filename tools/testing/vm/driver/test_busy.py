@@ -13,8 +13,7 @@ from devices.edu import BUFFER, BUFFER_SIZE
 from lib import modules, vfio
 from lib.errnos import refused
 from lib.guest import Guest
-from lib.protocols import region_2018 as m
-from lib.support import STOPPED, reach, start_to_memory, works
+from lib.protocols import region_2018
 
 # Take the device part of a second and some seconds, the one more than a stop waits for.
 OPERAND, LONG, LONGER = 0x20000000, 0x40000000, 0xC0000000
@@ -25,7 +24,7 @@ def test_save_waits_for_a_transfer_to_memory(pair, rng, precopy):
     source, target = pair
     content = rng.randbytes(BUFFER_SIZE)
     source.fill(content)
-    start_to_memory(source, 5)
+    source.start_to_memory(5)
     assert source.edu.read64(edu.DMA_COMMAND) & edu.RUN
     image = source.region.save(precopy)
     assert source.memory.bytes[0x5000:0x6000] == content
@@ -37,15 +36,15 @@ def test_save_waits_for_a_transfer_to_memory(pair, rng, precopy):
 def test_save_waits_for_a_transfer_into_the_buffer(pair, rng):
     source, target = pair
     region = source.region
-    region.state = m.SETUP
-    region.state = m.PRECOPY
+    region.state = region_2018.SETUP
+    region.state = region_2018.PRECOPY
     image = region.drain()
     content = rng.randbytes(BUFFER_SIZE)
     source.memory.bytes[:BUFFER_SIZE] = content
     source.edu.start(source.IOVA, BUFFER, BUFFER_SIZE, edu.DMA_INTERRUPT)
-    region.state = m.STOPNCOPY
+    region.state = region_2018.STOPNCOPY
     image += region.drain()
-    region.state = m.SAVE_COMPLETED
+    region.state = region_2018.SAVE_COMPLETED
     # The interrupt at the end of the transfer is in the image as well.
     target.region.load(image)
     assert target.edu.read32(edu.INTERRUPT_STATUS) == 0x100
@@ -81,10 +80,10 @@ def test_the_interrupt_of_a_computation_is_never_lost(guest):
         guest.device.set_irq(vfio.MSI, event.fd)
         for number in range(100):
             guest.edu.write32(edu.FACTORIAL, number * 3000)
-            guest.region.state = m.STOPNCOPY
+            guest.region.state = region_2018.STOPNCOPY
             assert guest.edu.read32(edu.INTERRUPT_STATUS) == 1
             guest.edu.wait(event.take)
-            guest.region.state = m.RUNNING
+            guest.region.state = region_2018.RUNNING
             assert guest.edu.read32(edu.INTERRUPT_STATUS) == 1
             guest.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 1)
         guest.device.clear_irq(vfio.MSI)
@@ -103,28 +102,28 @@ def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
     with Guest(impatient) as guest:
         guest.edu.write32(edu.LIVENESS, 0x55)
         guest.edu.write32(edu.FACTORIAL, LONGER)
-        for state in (m.NONE, m.STOPNCOPY, m.RESUME):
+        for state in (region_2018.NONE, region_2018.STOPNCOPY, region_2018.RESUME):
             begun = time.monotonic()
             with refused(errno.ETIMEDOUT):
                 guest.region.state = state
             assert 0.19 < time.monotonic() - begun < 1.5
-            assert guest.region.state == m.RUNNING
+            assert guest.region.state == region_2018.RUNNING
             guest.edu.write32(edu.LIVENESS, state)
-        guest.region.state = m.SETUP
-        guest.region.state = m.PRECOPY
+        guest.region.state = region_2018.SETUP
+        guest.region.state = region_2018.PRECOPY
         with refused(errno.ETIMEDOUT):
-            guest.region.state = m.STOPNCOPY
-        assert guest.region.state == m.PRECOPY
+            guest.region.state = region_2018.STOPNCOPY
+        assert guest.region.state == region_2018.PRECOPY
         with refused(errno.ETIMEDOUT):
             guest.device.reset()
         assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
         guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
         # And then the save goes on.
-        guest.region.state = m.STOPNCOPY
+        guest.region.state = region_2018.STOPNCOPY
         guest.region.drain()
-        guest.region.state = m.SAVE_COMPLETED
-        guest.region.state = m.RUNNING
-        works(guest)
+        guest.region.state = region_2018.SAVE_COMPLETED
+        guest.region.state = region_2018.RUNNING
+        guest.works()
 
 
 
@@ -137,7 +136,7 @@ def test_a_signal_ends_the_wait_and_the_device_runs_on(guest):
 
     libc = ctypes.CDLL(None, use_errno=True)
     region = guest.region
-    for state in (m.NONE, m.STOPNCOPY):
+    for state in (region_2018.NONE, region_2018.STOPNCOPY):
         guest.edu.write32(edu.FACTORIAL, LONG)
         before = signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, 0.2)
@@ -151,23 +150,23 @@ def test_a_signal_ends_the_wait_and_the_device_runs_on(guest):
         assert (result, ctypes.get_errno()) == (-1, errno.EINTR)
         assert time.monotonic() - begun < 2
         signal.signal(signal.SIGALRM, before)
-        assert region.state == m.RUNNING
+        assert region.state == region_2018.RUNNING
         assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
         guest.edu.write32(edu.LIVENESS, 0x99)
         guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
-    works(guest)
+    guest.works()
 
 
 REGISTERS = (edu.LIVENESS, edu.FACTORIAL, edu.STATUS, edu.INTERRUPT_RAISE,
              edu.INTERRUPT_ACKNOWLEDGE, 0x10, 0x1000)
 
 
-@pytest.mark.parametrize("state", STOPPED)
+@pytest.mark.parametrize("state", region_2018.STOPPED)
 def test_a_stopped_device_takes_no_writes(guest, blank, state):
     for pending in (0, 0x10):
         guest.device.reset()
         guest.edu.write32(edu.INTERRUPT_RAISE, pending)
-        reach(guest.region, state, blank)
+        guest.region.reach(state, blank)
         before = guest.edu.state()
         with vfio.EventFd() as event:
             guest.device.set_irq(vfio.MSI, event.fd)
@@ -200,7 +199,7 @@ def test_a_transfer_that_was_set_up_before_does_not_start_by_itself(guest, rng):
     guest.region.save()
     with refused(errno.EBUSY):
         guest.edu.write64(edu.DMA_COMMAND, edu.RUN | edu.TO_MEMORY)
-    guest.region.state = m.RUNNING
+    guest.region.state = region_2018.RUNNING
     assert not any(guest.memory.bytes[:BUFFER_SIZE])
     guest.edu.write64(edu.DMA_COMMAND, edu.RUN | edu.TO_MEMORY)
     guest.edu.wait_transfer()
@@ -210,8 +209,8 @@ def test_a_transfer_that_was_set_up_before_does_not_start_by_itself(guest, rng):
 def test_memory_does_not_change_while_stopped(guest, rng):
     """What the client copies after the stop is what the guest had."""
     guest.fill(rng.randbytes(BUFFER_SIZE))
-    start_to_memory(guest, 3)
-    guest.region.state = m.STOPNCOPY
+    guest.start_to_memory(3)
+    guest.region.state = region_2018.STOPNCOPY
     before = guest.memory.bytes[:]
     assert any(before[0x3000:0x4000])
     time.sleep(0.25)

@@ -9,8 +9,7 @@ from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
 from lib import vfio
 from lib.errnos import refused
-from lib.protocols import region_2018 as m
-from lib.support import is_fresh, randomise, start_to_memory
+from lib.protocols import region_2018
 from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
 INTX_DISABLE = 0x400
@@ -33,7 +32,7 @@ def switch_off(device, bits, extra=0):
 @pytest.mark.parametrize("extra", [0, INTX_DISABLE])
 def test_whole_migration(pair, rng, off, extra):
     source, target = pair
-    randomise(source, rng)
+    source.randomise(rng)
     expected = source.edu.state()
     before = [switch_off(guest.device, off, extra) for guest in pair]
 
@@ -43,23 +42,23 @@ def test_whole_migration(pair, rng, off, extra):
 
     region = source.region
     image = b""
-    for state in (m.SETUP, m.PRECOPY, m.STOPNCOPY):
+    for state in (region_2018.SETUP, region_2018.PRECOPY, region_2018.STOPNCOPY):
         region.state = state
         check()
-        if state != m.SETUP:
+        if state != region_2018.SETUP:
             image += region.drain()
             check()
-    region.state = m.SAVE_COMPLETED
+    region.state = region_2018.SAVE_COMPLETED
     check()
-    target.region.state = m.RESUME
+    target.region.state = region_2018.RESUME
     check()
     for at in range(0, len(image), 500):
         target.region.set_buffer(image[at : at + 500])
         check()
-    target.region.state = m.RESUME_COMPLETED
+    target.region.state = region_2018.RESUME_COMPLETED
     check()
-    target.region.state = m.RUNNING
-    region.state = m.RUNNING
+    target.region.state = region_2018.RUNNING
+    region.state = region_2018.RUNNING
     check()
     for guest in pair:
         guest.device.enable(COMMAND_MEMORY | COMMAND_MASTER)
@@ -69,12 +68,12 @@ def test_whole_migration(pair, rng, off, extra):
 
 @pytest.mark.parametrize("off", OFF)
 def test_reset_changes_no_bit_of_the_guests(guest, rng, off):
-    randomise(guest, rng)
+    guest.randomise(rng)
     before = switch_off(guest.device, off, INTX_DISABLE)
     guest.device.reset()
     unchanged(guest.device, *before)
     guest.device.enable(COMMAND_MEMORY | COMMAND_MASTER)
-    is_fresh(guest)
+    guest.is_fresh()
 
 
 def test_registers_are_not_there_without_memory_decoding(guest):
@@ -100,7 +99,7 @@ def test_switched_off_while_a_transfer_runs(pair, rng, off):
     source, target = pair
     content = rng.randbytes(BUFFER_SIZE)
     source.fill(content)
-    start_to_memory(source, 1)
+    source.start_to_memory(1)
     before = switch_off(source.device, off)
     image = source.region.save()
     unchanged(source.device, *before)
@@ -124,17 +123,17 @@ def test_switched_off_while_a_computation_runs(pair, off):
 
 def test_the_guest_writes_its_command_register_all_the_time(guest, rng):
     """As QEMU restores PCI config space while a device is RESUMING."""
-    randomise(guest, rng)
+    guest.randomise(rng)
     expected, image = guest.edu.state(), guest.region.save()
-    guest.region.state = m.RUNNING
-    guest.region.state = m.RESUME
+    guest.region.state = region_2018.RUNNING
+    guest.region.state = region_2018.RESUME
     for at, bits in enumerate((0, COMMAND_MEMORY, COMMAND_MASTER, COMMAND_MEMORY | COMMAND_MASTER)):
         guest.device.enable(bits, clear=~bits & 6)
         end = (at + 1) * 1079 if at < 3 else len(image)
         guest.region.set_buffer(image[at * 1079 : end])
         assert guest.device.command() & 6 == bits
-    guest.region.state = m.RESUME_COMPLETED
-    guest.region.state = m.RUNNING
+    guest.region.state = region_2018.RESUME_COMPLETED
+    guest.region.state = region_2018.RUNNING
     assert guest.edu.state() == expected
 
 
@@ -150,7 +149,7 @@ def test_intx_that_is_masked_by_vfio_stays_masked(pair):
         assert before & INTX_DISABLE
         target.region.load(source.region.save())
         assert source.device.hardware_command() == before
-        source.region.state = m.RUNNING
+        source.region.state = region_2018.RUNNING
         assert source.device.hardware_command() == before
         assert event.take() == 0
         source.device.clear_irq(vfio.INTX)
@@ -190,4 +189,4 @@ def test_a_sleeping_device_is_woken_for_every_access(guest, rng):
     assert guest.buffer() == content
     guest.device.reset()
     wake()
-    is_fresh(guest)
+    guest.is_fresh()

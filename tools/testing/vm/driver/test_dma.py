@@ -11,7 +11,7 @@ from lib import modules, vfio
 from lib.errnos import refused
 from lib.guest import Guest
 from lib.kernel_log import BURST
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 from lib.vfio import TYPE1_IOMMU, Container
 
 END = BUFFER + BUFFER_SIZE
@@ -62,7 +62,7 @@ def test_wrong_commands(guest, rng, command):
     before = guest.memory.bytes[:]
     read_back = guest.edu.read64(edu.DMA_COMMAND)
     region = guest.region
-    region.state = m.SETUP
+    region.state = region_2018.SETUP
     with vfio.EventFd() as event:
         guest.device.set_irq(vfio.MSI, event.fd)
         for inside, memory, count in WRONG:
@@ -157,7 +157,7 @@ def test_high_addresses_of_a_wide_device(wide):
         high = 1 << 36
         guest.device.map(guest.memory, high)
         guest.fill(b"\x33" * 32)
-        guest.region.state = m.SETUP
+        guest.region.state = region_2018.SETUP
         guest.edu.to_memory(high + 0x4FF0, 32)
         assert guest.memory.bytes[0x4FF0:0x5010] == b"\x33" * 32
         assert guest.region.dirty(high, 256) == {high + 0x4000, high + 0x5000}

@@ -15,8 +15,7 @@ from lib import mediated, modules
 from lib.clone import CLONE
 from lib.errnos import refused
 from lib.guest import Guest
-from lib.protocols import region_2018 as m
-from lib.support import STATES, is_fresh, reach, works
+from lib.protocols import region_2018
 from lib.vfio import EventFd
 
 DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
@@ -51,7 +50,7 @@ def test_unloading_a_module_in_use_is_refused(bdfs, guest):
     status, output = modules.run("modprobe", "-r", modules.DRIVER)
     assert status != 0
     assert guest.edu.read32(edu.LIVENESS) == 0xFFFFFFFF
-    works(guest)
+    guest.works()
 
 
 def test_the_library_is_held_by_the_driver(bdfs):
@@ -76,7 +75,7 @@ def test_a_file_of_debugfs(bdfs, name):
         with refused(errno.EIO):
             shown.read()
     with Guest(bdfs[0]) as guest:
-        works(guest)
+        guest.works()
 
 
 def test_unloading_takes_the_driver_from_its_devices(bdfs):
@@ -88,7 +87,7 @@ def test_unloading_takes_the_driver_from_its_devices(bdfs):
     for bdf in bdfs:
         modules.bind(bdf)
         with Guest(bdf) as guest:
-            works(guest)
+            guest.works()
 
 
 def test_modprobe_finds_the_library(unloaded):
@@ -116,7 +115,7 @@ def test_insmod_of_the_two_files(unloaded):
     for bdf in unloaded:
         modules.bind(bdf)
         with Guest(bdf) as guest:
-            works(guest)
+            guest.works()
 
 
 def modinfo(field, module=modules.DRIVER):
@@ -178,7 +177,7 @@ def test_parameters_at_the_ends_of_their_ranges(unloaded):
         with Guest(unloaded[0]) as guest:
             assert guest.region.data_size == size * 1024
             image = guest.region.save()
-            guest.region.state = m.RUNNING
+            guest.region.state = region_2018.RUNNING
             guest.region.load(image)
         modules.unbind(unloaded[0])
         modules.unload()
@@ -227,14 +226,14 @@ def test_bind_and_unbind_again_and_again(bdfs):
             modules.unbind(bdf)
             modules.bind(bdf)
         with Guest(bdfs[number % 2]) as guest:
-            is_fresh(guest, buffer=False)
+            guest.is_fresh(buffer=False)
             guest.edu.write32(edu.LIVENESS, number)
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", region_2018.STATES)
 def test_unbind_waits_for_the_client(bdfs, blank, guest, state):
     """In every state: the client is asked, and keeps the device until it closes it."""
-    reach(guest.region, state, blank)
+    guest.region.reach(state, blank)
     with EventFd() as event:
         guest.device.set_irq(REQUEST, event.fd)
         thread = threading.Thread(target=modules.unbind, args=(bdfs[0],))
@@ -243,7 +242,7 @@ def test_unbind_waits_for_the_client(bdfs, blank, guest, state):
         time.sleep(0.05)
         assert thread.is_alive()
         assert guest.region.state == state
-        if state == m.STOPNCOPY:
+        if state == region_2018.STOPNCOPY:
             assert guest.region.drain()
         guest.close()
         thread.join(30)
@@ -251,7 +250,7 @@ def test_unbind_waits_for_the_client(bdfs, blank, guest, state):
     assert modules.driver_of(bdfs[0]) is None
     modules.bind(bdfs[0])
     with Guest(bdfs[0]) as again:
-        is_fresh(again)
+        again.is_fresh()
 
 
 @pytest.mark.physical
@@ -280,7 +279,7 @@ def test_unbind_with_work_under_way(bdfs, guest, rng):
     assert not thread.is_alive()
     modules.bind(bdfs[0])
     with Guest(bdfs[0]) as again:
-        is_fresh(again)
+        again.is_fresh()
 
 
 def test_no_open_without_the_driver(bdfs):

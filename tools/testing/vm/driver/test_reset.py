@@ -13,10 +13,9 @@ from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
 from lib import vfio
 from lib.errnos import refused
-from lib.guest import Client, Guest
+from lib.guest import Guest, GuestProcess
 from lib.kernel_log import BURST, INTERVAL, KernelLog
-from lib.protocols import region_2018 as m
-from lib.support import STATES, is_fresh, randomise, reach, start_to_memory, works
+from lib.protocols import region_2018
 
 
 def was_cleared(log):
@@ -24,31 +23,31 @@ def was_cleared(log):
     assert not any("could not be cleared" in line for line in log.take())
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", region_2018.STATES)
 def test_reset_from_every_state(guest, blank, rng, state):
-    randomise(guest, rng)
+    guest.randomise(rng)
     region = guest.region
-    region.set(m.THRESHOLD, 5000)
-    reach(region, state, blank)
-    region.set(m.START_ADDR, 0x1000)
+    region.set(region_2018.THRESHOLD, 5000)
+    region.reach(state, blank)
+    region.set(region_2018.START_ADDR, 0x1000)
     guest.device.reset()
-    assert region.get(m.START_ADDR) == 0
-    assert (region.get(m.DATA_OFFSET), region.get(m.DATA_SIZE)) == (4096, 0)
-    is_fresh(guest)
+    assert region.get(region_2018.START_ADDR) == 0
+    assert (region.get(region_2018.DATA_OFFSET), region.get(region_2018.DATA_SIZE)) == (4096, 0)
+    guest.is_fresh()
 
 
 def test_reset_in_the_middle_of_a_save_and_of_a_load(guest, rng):
     region = guest.region
-    randomise(guest, rng)
-    region.state = m.STOPNCOPY
-    region.set(m.THRESHOLD, 1000)
+    guest.randomise(rng)
+    region.state = region_2018.STOPNCOPY
+    region.set(region_2018.THRESHOLD, 1000)
     image = region.get_buffer()
     guest.device.reset()
-    is_fresh(guest, buffer=False)
-    region.state = m.RESUME
+    guest.is_fresh(buffer=False)
+    region.state = region_2018.RESUME
     region.set_buffer(image)
     guest.device.reset()
-    is_fresh(guest)
+    guest.is_fresh()
     # The load that comes next knows nothing of the one before.
     image = region.save()
     guest.device.reset()
@@ -57,15 +56,15 @@ def test_reset_in_the_middle_of_a_save_and_of_a_load(guest, rng):
 
 def test_reset_waits_for_work_under_way(guest, rng):
     guest.fill(rng.randbytes(BUFFER_SIZE))
-    start_to_memory(guest, 2)
+    guest.start_to_memory(2)
     guest.device.reset()
     before = guest.memory.bytes[:]
-    is_fresh(guest, buffer=False)
+    guest.is_fresh(buffer=False)
     time.sleep(0.2)
     assert guest.memory.bytes[:] == before
     guest.edu.write32(edu.FACTORIAL, 0x8000000)
     guest.device.reset()
-    is_fresh(guest)
+    guest.is_fresh()
 
 
 def test_reset_lowers_the_interrupt(guest):
@@ -82,34 +81,34 @@ def test_reset_lowers_the_interrupt(guest):
 def test_close_and_open_scrub(bdfs, rng):
     for _ in range(2):
         with Guest(bdfs[0]) as guest:
-            is_fresh(guest)
-            randomise(guest, rng)
+            guest.is_fresh()
+            guest.randomise(rng)
             guest.edu.write32(edu.INTERRUPT_RAISE, 0xF0)
-            guest.region.set(m.THRESHOLD, 77)
+            guest.region.set(region_2018.THRESHOLD, 77)
 
 
 def test_close_with_work_under_way(bdfs, rng):
     with Guest(bdfs[0]) as guest:
         guest.fill(rng.randbytes(BUFFER_SIZE))
-        start_to_memory(guest)
+        guest.start_to_memory()
     with Guest(bdfs[0]) as guest:
-        is_fresh(guest)
+        guest.is_fresh()
         guest.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
         guest.edu.write32(edu.FACTORIAL, 0x8000000)
     with Guest(bdfs[0]) as guest:
-        is_fresh(guest)
+        guest.is_fresh()
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", region_2018.STATES)
 def test_close_in_every_state(bdfs, blank, guest, state, rng):
-    randomise(guest, rng)
-    reach(guest.region, state, blank)
+    guest.randomise(rng)
+    guest.region.reach(state, blank)
     guest.close()
     with Guest(bdfs[0]) as again:
-        is_fresh(again)
+        again.is_fresh()
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", region_2018.STATES)
 def test_a_client_that_is_killed_leaves_nothing(bdfs, log, state):
     """In each state, with something in the buffer and the registers."""
     with Guest(bdfs[0]) as guest:
@@ -119,17 +118,17 @@ def test_a_client_that_is_killed_leaves_nothing(bdfs, log, state):
         guest.fill(b"\x99" * BUFFER_SIZE)
         guest.edu.write32(edu.LIVENESS, 0x99)
         guest.edu.write32(edu.INTERRUPT_RAISE, 0x99)
-        reach(guest.region, state, image)
+        guest.region.reach(state, image)
 
-    Client(bdfs[0], act).kill()
+    GuestProcess(bdfs[0], act).kill()
     was_cleared(log)
     with Guest(bdfs[0]) as guest:
-        is_fresh(guest)
+        guest.is_fresh()
 
 
 def transfer_out(guest):
     guest.fill(b"\x77" * BUFFER_SIZE)
-    start_to_memory(guest)
+    guest.start_to_memory()
 
 
 def transfer_in(guest):
@@ -144,22 +143,22 @@ def compute(guest):
 
 def save_in_part(guest):
     guest.fill(b"\x55" * BUFFER_SIZE)
-    guest.region.state = m.SETUP
-    guest.region.state = m.PRECOPY
-    guest.region.set(m.THRESHOLD, 700)
+    guest.region.state = region_2018.SETUP
+    guest.region.state = region_2018.PRECOPY
+    guest.region.set(region_2018.THRESHOLD, 700)
     guest.region.get_buffer()
-    guest.region.get(m.DATA_SIZE)
-    start_to_memory(guest)
+    guest.region.get(region_2018.DATA_SIZE)
+    guest.start_to_memory()
 
 
 @pytest.mark.parametrize("act", [transfer_out, transfer_in, compute, save_in_part])
 def test_a_client_that_is_killed_at_work_leaves_nothing(bdfs, log, act):
-    Client(bdfs[0], act).kill()
+    GuestProcess(bdfs[0], act).kill()
     was_cleared(log)
     with Guest(bdfs[0]) as guest:
-        is_fresh(guest)
+        guest.is_fresh()
         assert guest.edu.read32(edu.INTERRUPT_STATUS) == 0
-        works(guest)
+        guest.works()
 
 
 def test_a_client_that_is_killed_in_the_middle_of_a_call(bdfs, log):
@@ -167,14 +166,16 @@ def test_a_client_that_is_killed_in_the_middle_of_a_call(bdfs, log):
 
     def act(guest):
         guest.edu.write32(edu.FACTORIAL, 0x40000000)
-        threading.Thread(target=guest.region.set, args=(m.DEVICE_STATE, m.STOPNCOPY)).start()
+        threading.Thread(
+            target=guest.region.set, args=(region_2018.DEVICE_STATE, region_2018.STOPNCOPY)
+        ).start()
         time.sleep(0.1)
 
     begun = time.monotonic()
-    Client(bdfs[0], act).kill()
+    GuestProcess(bdfs[0], act).kill()
     was_cleared(log)
     with Guest(bdfs[0]) as guest:
-        is_fresh(guest)
+        guest.is_fresh()
     assert time.monotonic() - begun < 20
 
 
@@ -233,4 +234,4 @@ def test_opening_and_closing_in_vain_does_not_flood_the_log(bdfs, log, what):
     found = sum(message in line for line in log.take())
     assert 0 < found <= BURST * (1 + seconds // INTERVAL)
     with Guest(bdfs[0]) as guest:
-        is_fresh(guest)
+        guest.is_fresh()

@@ -13,8 +13,8 @@ from devices.edu import BUFFER, BUFFER_SIZE
 from lib import vfio
 from lib.guest import Guest
 from lib.patience import SLOWNESS
-from lib.protocols import region_2018 as m
-from lib.support import is_fresh, works
+from lib.protocols import region_2018
+from lib.protocols.region_2018 import PAGE
 
 SECONDS = 4 * SLOWNESS
 # Why a device that is in use cannot be opened: its group is, or it has its iommufd already.
@@ -24,7 +24,7 @@ ALLOWED = {errno.EINVAL, errno.EBUSY, errno.EIO}
 
 
 def random_header(guest, rng):
-    field = rng.choice(m.FIELDS)
+    field = rng.choice(region_2018.FIELDS)
     if rng.getrandbits(1):
         guest.region.get(field)
     else:
@@ -47,12 +47,12 @@ def random_buffer(guest, rng):
     if rng.getrandbits(1):
         guest.region.get_buffer()
     else:
-        guest.region.set(m.DATA_OFFSET, 4096)
-        guest.region.set(m.DATA_SIZE, rng.choice((1, 64, 1000)))
+        guest.region.set(region_2018.DATA_OFFSET, 4096)
+        guest.region.set(region_2018.DATA_SIZE, rng.choice((1, 64, 1000)))
 
 
 def random_query(guest, rng):
-    guest.region.dirty(rng.randrange(1 << 16) * m.PAGE, rng.choice((1, 256, 1 << 16, 1 << 40)))
+    guest.region.dirty(rng.randrange(1 << 16) * PAGE, rng.choice((1, 256, 1 << 16, 1 << 40)))
 
 
 def random_section(guest, rng):
@@ -65,7 +65,7 @@ def random_section(guest, rng):
 def random_map(guest, rng):
     pages = rng.randint(1, 64)
     info = guest.region.info
-    area = mmap.mmap(guest.device.fd, pages * m.PAGE, offset=info.offset + 4096)
+    area = mmap.mmap(guest.device.fd, pages * PAGE, offset=info.offset + 4096)
     area[:8] = rng.randbytes(8)
     area.close()
 
@@ -81,7 +81,7 @@ def random_register(guest, rng):
 
 
 def random_transfer(guest, rng):
-    pair = [BUFFER, guest.IOVA + rng.randrange(200 * m.PAGE)]
+    pair = [BUFFER, guest.IOVA + rng.randrange(200 * PAGE)]
     to_memory = rng.getrandbits(1)
     guest.edu.start(*(pair if to_memory else pair[::-1]), rng.randint(1, BUFFER_SIZE),
                     edu.TO_MEMORY * to_memory)
@@ -132,28 +132,30 @@ def test_everything_at_once(bdfs):
         assert all(done.values()), done
         guest.device.enable(vfio.COMMAND_MEMORY | vfio.COMMAND_MASTER)
         guest.device.reset()
-        is_fresh(guest)
-        works(guest)
+        guest.is_fresh()
+        guest.works()
         expected = guest.edu.state()
         image = guest.region.save()
-        guest.region.state = m.RUNNING
+        guest.region.state = region_2018.RUNNING
         guest.region.load(image)
         assert guest.edu.state() == expected
     with Guest(bdfs[0]) as guest:
-        is_fresh(guest)
+        guest.is_fresh()
 
 
 def test_the_header_is_read_while_a_stop_waits(guest):
     """Whoever asks meanwhile waits, sees a whole state, and gets no error."""
     guest.edu.write32(edu.FACTORIAL, 0x20000000)
     seen = []
-    thread = threading.Thread(target=guest.region.set, args=(m.DEVICE_STATE, m.STOPNCOPY))
+    thread = threading.Thread(
+        target=guest.region.set, args=(region_2018.DEVICE_STATE, region_2018.STOPNCOPY)
+    )
     thread.start()
     while thread.is_alive():
         seen.append(guest.region.state)
     thread.join()
-    assert set(seen) <= {m.RUNNING, m.STOPNCOPY}
-    assert guest.region.state == m.STOPNCOPY
+    assert set(seen) <= {region_2018.RUNNING, region_2018.STOPNCOPY}
+    assert guest.region.state == region_2018.STOPNCOPY
 
 
 def test_an_open_device_is_open_once(bdfs, guest):
@@ -163,7 +165,7 @@ def test_an_open_device_is_open_once(bdfs, guest):
         assert error.errno == IN_USE
     else:
         raise AssertionError("opened twice")
-    works(guest)
+    guest.works()
 
 
 def test_a_forked_process_keeps_the_device_open(bdfs, guest):
@@ -186,4 +188,4 @@ def test_a_forked_process_keeps_the_device_open(bdfs, guest):
     os.close(theirs)
     os.waitpid(pid, 0)
     with Guest(bdfs[0]) as again:
-        is_fresh(again)
+        again.is_fresh()

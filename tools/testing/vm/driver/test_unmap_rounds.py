@@ -12,7 +12,8 @@ from collections import Counter
 import pytest
 
 from devices.edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY, Edu
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
+from lib.protocols.region_2018 import PAGE
 from lib.trace_events import INSTANCE
 from lib.vfio import COMMAND_MASTER, Container, Device, Memory
 
@@ -34,7 +35,7 @@ class User(Device):
         super().__init__(bdf, space)
         self.enable(0, clear=COMMAND_MASTER)
         self.edu = Edu(self)
-        self.region = m.Region2018(self)
+        self.region = region_2018.Region2018(self)
 
     def close(self):
         self.region.close()
@@ -43,11 +44,11 @@ class User(Device):
     def transfer(self):
         """Has the driver pin the pages of a transfer, when it begins and when it has ended."""
         if not self.edu.read64(DMA_COMMAND) & RUN:
-            self.edu.start(BUFFER, NEAR + m.PAGE // 2, BUFFER_SIZE, TO_MEMORY)
+            self.edu.start(BUFFER, NEAR + PAGE // 2, BUFFER_SIZE, TO_MEMORY)
 
     def toggle(self):
         """Has the driver pin a page, as it may do when an image begins."""
-        for state in (m.SETUP, m.PRECOPY, m.CANCELLED):
+        for state in (region_2018.SETUP, region_2018.PRECOPY, region_2018.CANCELLED):
             self.region.state = state
 
 
@@ -119,7 +120,7 @@ def test_one_unmapping_is_not_kept_up(all_bdfs, count, pin):
     """Two containers, both with a load and pins, one whose memory is unmapped and mapped again."""
     # Images begin fast, and need the processors for that; a transfer takes 100 ms.
     bdfs = all_bdfs[:2] if pin is User.toggle else all_bdfs
-    near, far = Memory(16 * m.PAGE), Memory(640 << 20)
+    near, far = Memory(16 * PAGE), Memory(640 << 20)
     spaces = Container(), Container()
     found = Counter()
     with contextlib.ExitStack() as stack:

@@ -1,18 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An open device with a client for each protocol, and what several tests do with it."""
+"""An open device with a client for each protocol."""
 
-import ctypes
-import errno
-import fcntl
-import mmap
-import os
-import select
+import random
 
 from devices import edu
 from devices.edu import BUFFER_SIZE
-from lib.errnos import refused
 from lib.guest import Guest
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 
@@ -52,7 +46,7 @@ class Client(Guest):
     def run(self, protocol):
         """Lets the device run again."""
         if protocol == "region_2018":
-            self.region.state = m.RUNNING
+            self.region.state = region_2018.RUNNING
         elif protocol == "region_v1":
             self.v1.state = v1.RUNNING
         else:
@@ -69,95 +63,18 @@ class Client(Guest):
         self.edu.write32(edu.INTERRUPT_RAISE, rng.getrandbits(32))
         return content
 
-    def is_fresh(self):
+    def is_fresh(self, buffer=True):
         """Asserts that the device runs and is as after a reset, for every protocol."""
         assert self.v2.state == v2.RUNNING
         assert self.v1.state == v1.RUNNING
-        assert self.region.state == m.RUNNING
-        assert self.edu.state() == edu.FRESH
-        assert self.buffer() == bytes(BUFFER_SIZE)
+        super().is_fresh(buffer)
 
-    def works(self, rng):
+    def works(self, rng=random):
         """Asserts that the running device computes, moves data and migrates."""
-        assert self.edu.factorial(6) == 720
-        content = rng.randbytes(64)
-        self.fill(content, at=128)
-        assert self.buffer()[128:192] == content
+        super().works(rng)
         expected = self.edu.state()
         image = self.v2.save(precopy=False)
         assert len(image) == IMAGE
         self.v2.set(v2.RUNNING)
         self.v2.load(image)
         assert self.edu.state() == expected
-
-
-def reach(guest, state, image):
-    """Takes a running device to a v2 state; `image` is loaded on the way to RESUMING.
-
-    Returns the data file, or None.
-    """
-    file = guest.v2.set(state)
-    if state == v2.RESUMING and image:
-        file.write(image)
-    assert guest.v2.state == state
-    return file
-
-
-def mode_of(file):
-    """Returns whether a data file is O_RDONLY or O_WRONLY."""
-    return fcntl.fcntl(file.fd, fcntl.F_GETFL) & os.O_ACCMODE
-
-
-def is_dead(file):
-    """Asserts that a data file has ended for good."""
-    for _ in range(2):
-        with refused(errno.ENODEV):
-            if mode_of(file) == os.O_RDONLY:
-                file.read(1)
-            else:
-                os.write(file.fd, b"x")
-        assert file.poll() & select.POLLERR
-
-
-libc = ctypes.CDLL(None, use_errno=True)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
-for _name in ("read", "write"):
-    getattr(libc, _name).restype = ctypes.c_ssize_t
-    getattr(libc, _name).argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
-for _name in ("pread", "pwrite"):
-    getattr(libc, _name).restype = ctypes.c_ssize_t
-    getattr(libc, _name).argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long)
-
-
-def call(function, *arguments):
-    """Calls a function of the C library; raises the OSError that it reports."""
-    result = function(*arguments)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-
-class Pages:
-    """Memory whose second half cannot be accessed, or can only be read."""
-
-    def __init__(self, good, protection=0):
-        """`good` bytes, rounded up to pages, and as many behind them with other protection."""
-        self.size = -(-good // mmap.PAGESIZE) * mmap.PAGESIZE
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self.address = libc.mmap(None, 2 * self.size, 3, flags, -1, 0)
-        self.bad = self.address + self.size
-        assert libc.mprotect(ctypes.c_void_p(self.bad), ctypes.c_size_t(self.size), protection) == 0
-
-    def close(self):
-        libc.munmap(ctypes.c_void_p(self.address), ctypes.c_size_t(2 * self.size))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def before_bad(self, size):
-        """Returns the address of the last `size` bytes that can be accessed."""
-        return self.bad - size

@@ -2,9 +2,12 @@
 """What a virtual machine with one edu device is to the kernel."""
 
 import os
+import random
 import signal
 
-from devices.edu import BUFFER_SIZE, Edu
+from devices import edu
+from devices.edu import BUFFER, BUFFER_SIZE, Edu
+from lib.protocols import region_2018
 from lib.protocols.region_2018 import PAGE, Region2018
 from lib.vfio import Device, Memory
 
@@ -53,6 +56,49 @@ class Guest:
         self.edu.to_memory(self.IOVA + self.scratch)
         return self.memory.bytes[self.scratch : self.scratch + BUFFER_SIZE]
 
+    def start_to_memory(self, page=0, count=BUFFER_SIZE):
+        """Starts a transfer to a page of the guest's memory and returns at once."""
+        self.edu.start(BUFFER, self.IOVA + page * PAGE, count, edu.TO_MEMORY)
+
+    def randomise(self, rng):
+        """Brings registers and buffer to a state like that of a guest which is busy."""
+        device = self.edu
+        self.fill(rng.randbytes(BUFFER_SIZE))
+        device.write32(edu.STATUS, rng.choice((0, edu.FACTORIAL_INTERRUPT)))
+        device.write32(edu.LIVENESS, rng.getrandbits(32))
+        device.factorial(rng.choice((0, 1, 2, 12, 13, 20, 33, 34, 35, 100, 5000)))
+        device.write32(edu.STATUS, rng.choice((0, edu.FACTORIAL_INTERRUPT)))
+        # The last command: its direction and interrupt bit are read back.
+        count = rng.randint(1, BUFFER_SIZE)
+        command = rng.choice((0, edu.DMA_INTERRUPT))
+        if rng.getrandbits(1):
+            device.to_memory(self.IOVA, count, command=command)
+        else:
+            self.memory.bytes[:count] = rng.randbytes(count)
+            device.to_device(self.IOVA, count, BUFFER_SIZE - count, command=command)
+        for register in (edu.DMA_SOURCE, edu.DMA_DESTINATION, edu.DMA_COUNT):
+            device.write64(register, rng.getrandbits(64))
+        device.write32(edu.INTERRUPT_ACKNOWLEDGE, rng.getrandbits(32))
+        if rng.getrandbits(1):
+            device.write32(edu.INTERRUPT_RAISE, rng.getrandbits(32))
+
+    def works(self, rng=random):
+        """Asserts that the running device computes, moves data and migrates."""
+        assert self.region.state == region_2018.RUNNING
+        assert self.edu.factorial(6) == 720
+        content = rng.randbytes(64)
+        self.fill(content, at=128)
+        assert self.buffer()[128:192] == content
+
+    def is_fresh(self, buffer=True):
+        """Asserts that the device runs and is as after a reset."""
+        assert self.region.state == region_2018.RUNNING
+        assert self.edu.state() == edu.FRESH
+        assert self.region.pending() == (0, 0, 0)
+        assert self.region.get(region_2018.THRESHOLD) == 0
+        if buffer:
+            assert self.buffer() == bytes(BUFFER_SIZE)
+
     def changed(self):
         """Returns the addresses of the memory's pages that are not zero, and zeroes them."""
         pages = set()
@@ -63,7 +109,7 @@ class Guest:
         return pages
 
 
-class Client:
+class GuestProcess:
     """A process that opens a device, does something with it, and waits to be killed."""
 
     def __init__(self, bdf, action):

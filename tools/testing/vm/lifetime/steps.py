@@ -7,7 +7,7 @@ Every function is a generator: it yields after each step what it has just done.
 import errno
 import time
 
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 
@@ -21,35 +21,39 @@ def _pieces(image):
 
 def _save_region_2018(guest, image):
     region = guest.region
-    for state, name in ((m.SETUP, "SETUP"), (m.PRECOPY, "PRECOPY"), (m.STOPNCOPY, "STOPNCOPY")):
+    for state, name in (
+        (region_2018.SETUP, "SETUP"),
+        (region_2018.PRECOPY, "PRECOPY"),
+        (region_2018.STOPNCOPY, "STOPNCOPY"),
+    ):
         region.state = state
         yield name
-        region.set(m.THRESHOLD, PIECE)
-        while state != m.SETUP:
+        region.set(region_2018.THRESHOLD, PIECE)
+        while state != region_2018.SETUP:
             region.pending()
-            size = region.get(m.DATA_SIZE)
+            size = region.get(region_2018.DATA_SIZE)
             yield f"a staged buffer in {name}"
             if not size:
                 break
             image += region.data_read(size)
-        assert state != m.STOPNCOPY or region.pending() == (0, 0, 0)
-    region.state = m.SAVE_COMPLETED
+        assert state != region_2018.STOPNCOPY or region.pending() == (0, 0, 0)
+    region.state = region_2018.SAVE_COMPLETED
     yield "SAVE_COMPLETED"
 
 
 def _load_region_2018(guest, image):
     region = guest.region
-    region.state = m.RESUME
+    region.state = region_2018.RESUME
     yield "RESUME"
     for piece in _pieces(image):
         region.data_write(piece)
-        region.set(m.DATA_OFFSET, region.data_offset)
+        region.set(region_2018.DATA_OFFSET, region.data_offset)
         yield "a filled buffer"
-        region.set(m.DATA_SIZE, len(piece))
+        region.set(region_2018.DATA_SIZE, len(piece))
         yield "a buffer"
-    region.state = m.RESUME_COMPLETED
+    region.state = region_2018.RESUME_COMPLETED
     yield "RESUME_COMPLETED"
-    region.state = m.RUNNING
+    region.state = region_2018.RUNNING
     yield "RUNNING"
 
 

@@ -12,7 +12,7 @@ import pytest
 from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
 from lib import mediated, modules, plug
-from lib.clients import IMAGE, Client, is_dead, reach
+from lib.clients import IMAGE, Client
 from lib.protocols import v2
 from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
@@ -65,11 +65,11 @@ def is_fresh(guest):
 def test_a_fatal_error_resets_the_device(bdf, inject, image, log, rng, state):
     with Client(bdf) as guest:
         guest.furnish(rng)
-        file = reach(guest, state, image[:100])
+        file = guest.v2.reach(state, image[:100])
         inject(FATAL)
         is_fresh(guest)
         if file:
-            is_dead(file)
+            file.is_dead()
             file.close()
         guest.works(rng)
         assert not [line for line in log.take() if "cannot be used" in line]
@@ -116,7 +116,7 @@ def test_while_the_buffer_is_read(bdf, inject, log, number, rng):
             except OSError as error:
                 assert error.errno == errno.ENODEV
             thread.join()
-            is_dead(file)
+            file.is_dead()
         is_fresh(guest)
         guest.works(rng)
     assert not [line for line in log.take() if "cut off" in line or "cannot be used" in line]

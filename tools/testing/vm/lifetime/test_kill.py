@@ -9,7 +9,7 @@ import pytest
 from lib.clients import PROTOCOLS, Client
 from lib.image import Image
 from lib.patience import SLOWNESS
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lifetime import accounts, steps
@@ -54,11 +54,11 @@ def load_at_once(guest, protocol, image):
         yield "RESUMING"
         guest.v1.set(v1.DATA_SIZE, len(image))
     else:
-        guest.region.state = m.RESUME
+        guest.region.state = region_2018.RESUME
         guest.region.data_write(image)
-        guest.region.set(m.DATA_OFFSET, guest.region.data_offset)
+        guest.region.set(region_2018.DATA_OFFSET, guest.region.data_offset)
         yield "RESUME"
-        guest.region.set(m.DATA_SIZE, len(image))
+        guest.region.set(region_2018.DATA_SIZE, len(image))
     yield "loaded"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from devices import edu
 from lib import modules, plug
-from lib.clients import Client, reach
+from lib.clients import Client
 from lib.errnos import refused
 from lib.protocols import v2
 from lib.resets import reset_by_others
@@ -103,7 +103,7 @@ def test_reset(bdf, asleep, image, rng, state):
     """It succeeds, as with vfio-pci, and the device is awake then."""
     with Client(bdf) as guest:
         guest.furnish(rng)
-        file = reach(guest, state, image[:100])
+        file = guest.v2.reach(state, image[:100])
         asleep(guest)
         guest.device.reset()
         is_fresh(guest)
@@ -117,7 +117,7 @@ def test_close(bdf, asleep, image, log, rng, state):
     """The close clears the device; the next user's open is not the first to do so."""
     with Client(bdf) as guest:
         guest.furnish(rng)
-        file = reach(guest, state, image[:100])
+        file = guest.v2.reach(state, image[:100])
         asleep(guest)
     assert not [line for line in log.take() if "could not be cleared" in line]
     with Client(bdf) as guest:

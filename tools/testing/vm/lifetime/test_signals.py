@@ -10,8 +10,8 @@ import time
 import pytest
 
 from devices import edu
-from lib.clients import call, libc
-from lib.protocols import region_2018 as m
+from lib.libc import call, libc
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lifetime.victim import Victim
@@ -27,8 +27,8 @@ def write_state(region, state):
 
 
 def stop_region_2018(guest):
-    write_state(guest.region, m.NONE)
-    assert guest.region.state == m.NONE
+    write_state(guest.region, region_2018.NONE)
+    assert guest.region.state == region_2018.NONE
 
 
 def stop_region_v1(guest):

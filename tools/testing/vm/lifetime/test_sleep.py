@@ -13,7 +13,7 @@ import time
 import pytest
 
 from devices.edu import BUFFER, TO_MEMORY
-from lib.clients import Client, reach
+from lib.clients import Client
 from lib.errnos import error_of, refused
 from lib.protocols import v2
 
@@ -42,7 +42,7 @@ def _only_freeze():
 def test_a_device_in_use_keeps_the_host_awake(bdfs, image, log, rng, state):
     with Client(bdfs[0]) as guest:
         guest.furnish(rng)
-        file = reach(guest, state, image[:100])
+        file = guest.v2.reach(state, image[:100])
         before = guest.edu.state()
         for kind in KINDS:
             with refused(errno.EBUSY):

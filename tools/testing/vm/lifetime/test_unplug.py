@@ -10,11 +10,10 @@ import pytest
 from devices import edu
 from devices.edu import BUFFER, TO_MEMORY
 from lib import modules, plug
-from lib.clients import PROTOCOLS, Client, is_dead, reach
+from lib.clients import PROTOCOLS, Client
 from lib.errnos import error_of
 from lib.patience import SLOWNESS
-from lib.protocols import region_2018 as m
-from lib.protocols import v2
+from lib.protocols import region_2018, v2
 from lib.vfio import REQ, EventFd
 from lifetime import accounts
 from lifetime.victim import Victim
@@ -109,7 +108,7 @@ def test_a_data_file_is_left_over(bdf, way, rng, state):
         # Closing the device asks the set whether the bus can be reset.
         comes_back(way, bdf, rng)
         for file in files:
-            is_dead(file)
+            file.is_dead()
     for file in files:
         file.close()
     with Client(bdf) as guest:
@@ -128,8 +127,8 @@ def lost_guest(guest):
         lambda: guest.v2.set(v2.STOP),
         lambda: guest.v2.set(v2.STOP_COPY),
         lambda: guest.v2.set(v2.RESUMING),
-        lambda: setattr(guest.region, "state", m.NONE),
-        lambda: setattr(guest.region, "state", m.SETUP),
+        lambda: setattr(guest.region, "state", region_2018.NONE),
+        lambda: setattr(guest.region, "state", region_2018.SETUP),
         lambda: guest.edu.write32(edu.FACTORIAL, 5),
         lambda: guest.edu.start(BUFFER, guest.IOVA, 64, TO_MEMORY),
         lambda: guest.edu.read64(edu.DMA_COMMAND),
@@ -146,7 +145,7 @@ def lost_guest(guest):
 def test_in_use(bdf, way, image, rng, state):
     with Client(bdf) as guest:
         guest.furnish(rng)
-        file = reach(guest, state, image[:100])
+        file = guest.v2.reach(state, image[:100])
         removal = Removal(way, guest)
         if way.answers:
             # Nothing changes before it is closed: the user may go on, and away.

@@ -17,7 +17,7 @@ from devices.edu import BUFFER
 from lib import mediated, modules
 from lib.clients import Client
 from lib.errnos import refused
-from lib.guest import Client as Process
+from lib.guest import GuestProcess
 from lib.protocols import region_v1, v2
 from lib.userfault import lazy_memory
 from lib.vfio import COMMAND_MASTER, REQ, EventFd
@@ -60,7 +60,7 @@ def test_a_process_that_dies_leaves_nothing(name):
         guest.edu.start(BUFFER, guest.IOVA, 64, edu.TO_MEMORY)
 
     for _ in range(3):
-        Process(name, busy).kill()
+        GuestProcess(name, busy).kill()
         with Client(name) as guest:
             guest.is_fresh()
 

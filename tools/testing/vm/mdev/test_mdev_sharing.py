@@ -13,7 +13,7 @@ from lib import mediated
 from lib.clients import Client
 from lib.protocols import v2
 from lib.userfault import lazy_memory
-from lib.vfio import MSI, EventFd, Memory
+from lib.vfio import MSI, EventFd
 
 # Seconds of load in which shares are counted.
 LOAD = float(os.environ.get("RVFIO_LOAD_SECONDS", "60"))

@@ -6,7 +6,7 @@ import mmap
 import os
 import threading
 
-from lib.clients import libc
+from lib.libc import libc
 
 PROT_NONE, PROT_READ = 0, mmap.PROT_READ
 _FIXED = 0x10

@@ -8,15 +8,24 @@ import pytest
 from devices import edu
 from lib.clients import PROTOCOLS
 from lib.errnos import refused
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 
 # States that a protocol can bring a running device to, by the way there.
 OWNED = [
-    *(("region_2018", way) for way in (
-        (m.NONE,), (m.SETUP,), (m.SETUP, m.PRECOPY), (m.STOPNCOPY,),
-        (m.STOPNCOPY, m.SAVE_COMPLETED), (m.RESUME,), (m.RESUME, m.RESUME_COMPLETED))),
+    *(
+        ("region_2018", way)
+        for way in (
+            (region_2018.NONE,),
+            (region_2018.SETUP,),
+            (region_2018.SETUP, region_2018.PRECOPY),
+            (region_2018.STOPNCOPY,),
+            (region_2018.STOPNCOPY, region_2018.SAVE_COMPLETED),
+            (region_2018.RESUME,),
+            (region_2018.RESUME, region_2018.RESUME_COMPLETED),
+        )
+    ),
     *(("region_v1", (state,)) for state in v1.STATES if state != v1.RUNNING),
     *(("v2", (state,)) for state in v2.STATES if state not in (v2.ERROR, v2.RUNNING)),
 ]
@@ -30,9 +39,9 @@ def own(guest, protocol, way, image):
         if protocol == "region_v1":
             guest.v1.state = state
             continue
-        if state == m.SAVE_COMPLETED:
+        if state == region_2018.SAVE_COMPLETED:
             guest.region.drain()
-        elif state == m.RESUME_COMPLETED:
+        elif state == region_2018.RESUME_COMPLETED:
             guest.region.set_buffer(image)
         guest.region.state = state
     return None
@@ -45,7 +54,7 @@ def is_busy(guest, protocol):
             with refused(errno.EBUSY):
                 guest.region.state = state
         assert guest.region.pending() == (0, 0, 0)
-        assert guest.region.get(m.DATA_SIZE) == 0
+        assert guest.region.get(region_2018.DATA_SIZE) == 0
     elif protocol == "region_v1":
         for state in v1.STATES:
             with refused(errno.EBUSY):
@@ -101,16 +110,16 @@ def test_no_owner_while_the_device_runs(guest, blank):
 
 
 def test_a_cancelled_save_is_over(guest, blank):
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     with refused(errno.EBUSY):
         guest.v2.set(v2.PRE_COPY)
-    guest.region.state = m.CANCELLED
+    guest.region.state = region_2018.CANCELLED
     with guest.v2.set(v2.PRE_COPY):
         with refused(errno.EBUSY):
             guest.v1.state = v1.PRE_COPY
         guest.v2.set(v2.RUNNING)
     guest.v1.state = v1.PRE_COPY
     with refused(errno.EBUSY):
-        guest.region.state = m.SETUP
+        guest.region.state = region_2018.SETUP
     guest.v1.state = v1.RUNNING
     assert guest.save("region_2018") == blank

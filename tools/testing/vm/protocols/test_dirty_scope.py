@@ -12,7 +12,7 @@ import pytest
 from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
 from lib.modules import shown
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lib.protocols.region_v1 import RegionV1
@@ -20,7 +20,7 @@ from lib.vfio import TYPE1_IOMMU, Container, Device, Memory
 
 pytestmark = pytest.mark.container
 
-PAGE = m.PAGE
+PAGE = region_2018.PAGE
 MIB, GIB = 1 << 20, 1 << 30
 
 # Neither 0 nor 1 GiB is mapped here; the first device's address mask has 28 bits.
@@ -56,13 +56,13 @@ class Raw:
         RegionV1(self.device, use_mmap=False).state = state
 
     def region_state(self, state):
-        m.Region2018(self.device, use_mmap=False).state = state
+        region_2018.Region2018(self.device, use_mmap=False).state = state
 
     def query(self):
         """Returns the numbers of the pages that the container reports."""
         bitmap = bytearray(PAGES // 8)
         self.device.dirty_bitmap(self.iova, bitmap)
-        return {(at - self.iova) // PAGE for at in m.pages_of(bitmap, self.iova, PAGES)}
+        return {(at - self.iova) // PAGE for at in region_2018.pages_of(bitmap, self.iova, PAGES)}
 
     def write(self, page):
         """Has the device write a page, from the first byte to the last."""
@@ -135,9 +135,9 @@ ORDERS = {
     ),
     "region_v1 stop-copy": (lambda raw: raw.v1_state(v1.STOP_COPY), False),
     "region_v1 pre-copy": (lambda raw: raw.v1_state(v1.PRE_COPY), True),
-    "region_2018 none": (lambda raw: raw.region_state(m.NONE), False),
-    "region_2018 setup": (lambda raw: raw.region_state(m.SETUP), True),
-    "region_2018 stop-and-copy": (lambda raw: raw.region_state(m.STOPNCOPY), False),
+    "region_2018 none": (lambda raw: raw.region_state(region_2018.NONE), False),
+    "region_2018 setup": (lambda raw: raw.region_state(region_2018.SETUP), True),
+    "region_2018 stop-and-copy": (lambda raw: raw.region_state(region_2018.STOPNCOPY), False),
 }
 
 
@@ -233,8 +233,8 @@ def test_memory_that_is_not_found(opened, bdfs, log):
 
 
 # What tries again after nothing was mapped, as with a guest that has not set its IOMMU up.
-AGAIN = ("stop, size, stop-copy", "pre-copy", "size", "write", "read", "reset", "region_v1 stop-copy",
-         "region_2018 setup")
+AGAIN = ("stop, size, stop-copy", "pre-copy", "size", "write", "read", "reset",
+         "region_v1 stop-copy", "region_2018 setup")
 
 
 @pytest.mark.parametrize("order", AGAIN)

@@ -11,10 +11,11 @@ import pytest
 
 from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
-from lib.clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import refused
-from lib.protocols import region_2018 as m
-from lib.protocols import v2
+from lib.libc import Pages, call, libc
+from lib.protocols import region_2018, v2
+from lib.protocols.region_2018 import PAGE
 from lib.vfio import (
     BAR0_REGION,
     CONFIG_REGION,
@@ -70,7 +71,7 @@ def test_a_command_that_cannot_be_read_starts_nothing(guest, rng):
     guest.edu.write64(edu.DMA_SOURCE, BUFFER)
     guest.edu.write64(edu.DMA_DESTINATION, guest.IOVA)
     guest.edu.write64(edu.DMA_COUNT, BUFFER_SIZE)
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     with Pages(4096) as pages:
         where = place(guest, BAR0_REGION, edu.DMA_COMMAND)
         for address in bad_addresses(pages, 8):
@@ -79,7 +80,7 @@ def test_a_command_that_cannot_be_read_starts_nothing(guest, rng):
             assert not guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
     assert guest.region.dirty(0, 1 << 20) == set()
     assert guest.memory.bytes[:BUFFER_SIZE] == bytes(BUFFER_SIZE)
-    guest.region.state = m.RUNNING
+    guest.region.state = region_2018.RUNNING
     assert guest.buffer() == content
 
 
@@ -185,39 +186,39 @@ def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
     expected = guest.save("region_2018", precopy=False)
     guest.run("region_2018")
     fd, start = guest.device.fd, guest.region.info.offset
-    guest.region.state = m.SETUP
-    guest.edu.to_memory(guest.IOVA + m.PAGE)
-    guest.region.set(m.START_ADDR, 0)
-    guest.region.set(m.TOTAL, 1 << 20)
+    guest.region.state = region_2018.SETUP
+    guest.edu.to_memory(guest.IOVA + PAGE)
+    guest.region.set(region_2018.START_ADDR, 0)
+    guest.region.set(region_2018.TOTAL, 1 << 20)
     with Pages(4096, PROT_READ) as pages:
         def fail(field):
             for address in bad_addresses(pages, field[1]):
                 with refused(errno.EFAULT):
                     call(libc.pread, fd, address, field[1], start + field[0])
 
-        fail(m.COPIED)
-        fail(m.TOTAL)
+        fail(region_2018.COPIED)
+        fail(region_2018.TOTAL)
         # A header that was read again would be done with the bitmap.
-        fail((0, m.HEADER))
-        copied = guest.region.get(m.COPIED)
-        assert m.pages_of(guest.region.data_read(copied // 8 + 1), 0, copied) == {
-            guest.IOVA + m.PAGE}
-        guest.region.state = m.STOPNCOPY
-        guest.region.set(m.THRESHOLD, 999)
+        fail((0, region_2018.HEADER))
+        copied = guest.region.get(region_2018.COPIED)
+        assert region_2018.pages_of(guest.region.data_read(copied // 8 + 1), 0, copied) == {
+            guest.IOVA + PAGE}
+        guest.region.state = region_2018.STOPNCOPY
+        guest.region.set(region_2018.THRESHOLD, 999)
         image = b""
         while True:
-            fail(m.DATA_SIZE)
-            fail(m.DATA_OFFSET)
+            fail(region_2018.DATA_SIZE)
+            fail(region_2018.DATA_OFFSET)
             # By the second one the client would be done with the buffer of the first.
-            fail((m.PRECOPY_ONLY[0], 48))
+            fail((region_2018.PRECOPY_ONLY[0], 48))
             # Of two fields, the second cannot be written.
             with refused(errno.EFAULT):
-                call(libc.pread, fd, pages.before_bad(8), 16, start + m.DATA_OFFSET[0])
+                call(libc.pread, fd, pages.before_bad(8), 16, start + region_2018.DATA_OFFSET[0])
             data = guest.region.get_buffer()
             if not data:
                 break
             image += data
-    guest.region.state = m.SAVE_COMPLETED
+    guest.region.state = region_2018.SAVE_COMPLETED
     # The registers of the transfer differ, and with them two checksums.
     assert len(image) == len(expected)
     assert image[:IMAGE_PRECOPY] == expected[:IMAGE_PRECOPY]
@@ -239,17 +240,17 @@ def test_fields_of_region_2018_that_cannot_be_read(guest, rng):
                     call(libc.pwrite, fd, address, field[1], region.info.offset + field[0])
             assert region.header() == before
 
-        fail(m.DEVICE_STATE)
-        region.state = m.RESUME
+        fail(region_2018.DEVICE_STATE)
+        region.state = region_2018.RESUME
         for at in range(0, len(image), 1000):
             region.data_write(image[at : at + 1000])
-            fail(m.DATA_OFFSET)
-            region.set(m.DATA_OFFSET, region.data_offset)
-            fail(m.DATA_SIZE)
-            region.set(m.DATA_SIZE, len(image[at : at + 1000]))
-        fail(m.DEVICE_STATE)
-        region.state = m.RESUME_COMPLETED
-        region.state = m.RUNNING
+            fail(region_2018.DATA_OFFSET)
+            region.set(region_2018.DATA_OFFSET, region.data_offset)
+            fail(region_2018.DATA_SIZE)
+            region.set(region_2018.DATA_SIZE, len(image[at : at + 1000]))
+        fail(region_2018.DEVICE_STATE)
+        region.state = region_2018.RESUME_COMPLETED
+        region.state = region_2018.RUNNING
         guest.device.enable(6)
     assert guest.edu.state() == expected
 
@@ -367,7 +368,8 @@ def test_memory_that_comes_and_goes(bdfs, rng, protocol):
                 guest.load(protocol, image)
             guest.device.enable(6)
             assert guest.edu.state() == registers
-            if min(stubborn.faults, stubborn.wholes) > 10 and (stubborn.parts or protocol == "region_v1"):
+            seen = min(stubborn.faults, stubborn.wholes)
+            if seen > 10 and (stubborn.parts or protocol == "region_v1"):
                 break
         assert stubborn.faults > 10 and stubborn.wholes > 10, vars(stubborn)
         # QEMU's accesses to the region of v1 are of 8 bytes at most.
@@ -379,13 +381,15 @@ def test_a_query_into_memory_that_comes_and_goes(guest):
     with Flicker() as flicker:
         stubborn = Stubborn(flicker)
         fd, region = guest.device.fd, guest.region
-        region.state = m.SETUP
+        region.state = region_2018.SETUP
         for page in range(8):
-            guest.edu.to_memory(guest.IOVA + page * m.PAGE, 64)
-            region.set(m.START_ADDR, guest.IOVA)
-            region.set(m.TOTAL, 64)
-            copied = stubborn.read(fd, 8, region.info.offset + m.COPIED[0])
+            guest.edu.to_memory(guest.IOVA + page * PAGE, 64)
+            region.set(region_2018.START_ADDR, guest.IOVA)
+            region.set(region_2018.TOTAL, 64)
+            copied = stubborn.read(fd, 8, region.info.offset + region_2018.COPIED[0])
             copied = int.from_bytes(copied, "little")
             bitmap = stubborn.read(fd, copied // 8, region.info.offset + region.data_offset)
-            assert m.pages_of(bitmap, guest.IOVA, copied) == {guest.IOVA + page * m.PAGE}
+            assert region_2018.pages_of(bitmap, guest.IOVA, copied) == {
+                guest.IOVA + page * PAGE
+            }
         assert stubborn.faults > 0

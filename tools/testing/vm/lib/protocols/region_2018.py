@@ -12,6 +12,11 @@ PAGE = 4096
 (NONE, RUNNING, SETUP, PRECOPY, STOPNCOPY, SAVE_COMPLETED, RESUME, RESUME_COMPLETED, FAILED,
  CANCELLED) = range(10)
 
+# States in which the device runs, and those in which it is stopped.
+RUNS = (RUNNING, SETUP, PRECOPY)
+STOPPED = (NONE, STOPNCOPY, SAVE_COMPLETED, RESUME, RESUME_COMPLETED)
+STATES = tuple(sorted(RUNS + STOPPED))
+
 # Offset and size in bytes of each field after the state.
 PRECOPY_ONLY, COMPATIBLE, POSTCOPY_ONLY, THRESHOLD = (4, 8), (12, 8), (20, 8), (28, 8)
 DATA_OFFSET, DATA_SIZE = (36, 8), (44, 8)
@@ -95,6 +100,26 @@ class Region2018(MigrationRegion):
         self.state = RESUME_COMPLETED
         if run:
             self.state = RUNNING
+
+    def reach(self, state, image):
+        """Takes a running device to a state; `image` is what is loaded on the way, if any is."""
+        if state == NONE:
+            self.state = NONE
+        elif state in (SETUP, PRECOPY):
+            self.state = SETUP
+            if state == PRECOPY:
+                self.state = PRECOPY
+        elif state in (STOPNCOPY, SAVE_COMPLETED):
+            self.state = STOPNCOPY
+            if state == SAVE_COMPLETED:
+                self.drain()
+                self.state = SAVE_COMPLETED
+        elif state in (RESUME, RESUME_COMPLETED):
+            self.state = RESUME
+            if state == RESUME_COMPLETED:
+                self.set_buffer(image)
+                self.state = RESUME_COMPLETED
+        assert self.state == state
 
     def dirty(self, start, pages):
         """Queries and clears a range; returns the set of dirty page addresses."""

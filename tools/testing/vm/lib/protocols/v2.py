@@ -7,6 +7,7 @@ import os
 import select
 import struct
 
+from lib.errnos import refused
 from lib.vfio import FEATURE_GET, FEATURE_SET
 
 (ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P) = range(8)
@@ -99,6 +100,20 @@ class DataFile:
         while image:
             image = image[os.write(self.fd, image[:size]) :]
 
+    def mode(self):
+        """Returns O_RDONLY or O_WRONLY."""
+        return fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_ACCMODE
+
+    def is_dead(self):
+        """Asserts that the file has ended for good."""
+        for _ in range(2):
+            with refused(errno.ENODEV):
+                if self.mode() == os.O_RDONLY:
+                    self.read(1)
+                else:
+                    os.write(self.fd, b"x")
+            assert self.poll() & select.POLLERR
+
     def poll(self, seconds=0):
         """Returns the events that poll() reports, 0 after that time without one."""
         poll = select.poll()
@@ -130,6 +145,17 @@ class MigrationV2:
         assert found == state
         assert fd >= -1
         return None if fd == -1 else DataFile(fd)
+
+    def reach(self, state, image):
+        """Takes a running device to a state; `image`, if any, is written on the way to RESUMING.
+
+        Returns the data file, or None.
+        """
+        file = self.set(state)
+        if state == RESUMING and image:
+            file.write(image)
+        assert self.state == state
+        return file
 
     @property
     def state(self):

@@ -9,10 +9,9 @@ from lib import modules
 from lib.errnos import refused
 from lib.guest import Guest
 from lib.image import Image
-from lib.protocols import region_2018 as m
-from lib.support import reach, start_to_memory
+from lib.protocols import region_2018
 
-PAGE = m.PAGE
+PAGE = region_2018.PAGE
 PAGES_OF_SPACE = 1 << 52
 
 
@@ -22,7 +21,7 @@ def tracked(guest):
     guest.memory.bytes[guest.scratch :] = b"\x5a" * PAGE
     guest.edu.to_device(guest.IOVA + guest.scratch)
     guest.memory.bytes[:] = bytes(guest.memory.size)
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     return guest
 
 
@@ -55,36 +54,38 @@ def test_random_transfers(tracked, rng):
 
 def test_every_phase_of_the_save_counts(tracked):
     region = tracked.region
-    for number, state in enumerate((m.SETUP, m.PRECOPY)):
+    for number, state in enumerate((region_2018.SETUP, region_2018.PRECOPY)):
         region.state = state
         move(tracked, number * PAGE, 1)
     # One that lands while the stop waits for it.
-    start_to_memory(tracked, 9, 1)
-    region.state = m.STOPNCOPY
+    tracked.start_to_memory(9, 1)
+    region.state = region_2018.STOPNCOPY
     region.drain()
-    region.state = m.SAVE_COMPLETED
+    region.state = region_2018.SAVE_COMPLETED
     assert everything(tracked) == tracked.changed() == {
         tracked.IOVA + page * PAGE for page in (0, 1, 9)
     }
     assert everything(tracked) == set()
 
 
-@pytest.mark.parametrize("state", [m.PRECOPY, m.STOPNCOPY, m.SAVE_COMPLETED])
+@pytest.mark.parametrize(
+    "state", [region_2018.PRECOPY, region_2018.STOPNCOPY, region_2018.SAVE_COMPLETED]
+)
 def test_queries_in_later_states(tracked, state):
     move(tracked, 0x4000, 1)
     region = tracked.region
-    region.state = m.PRECOPY
-    if state != m.PRECOPY:
-        region.state = m.STOPNCOPY
-    if state == m.SAVE_COMPLETED:
+    region.state = region_2018.PRECOPY
+    if state != region_2018.PRECOPY:
+        region.state = region_2018.STOPNCOPY
+    if state == region_2018.SAVE_COMPLETED:
         region.drain()
-        region.state = m.SAVE_COMPLETED
+        region.state = region_2018.SAVE_COMPLETED
     assert everything(tracked) == {tracked.IOVA + 0x4000}
 
 
 def test_a_transfer_under_way_is_reported_after_it_has_landed(tracked):
     page = tracked.IOVA + 7 * PAGE
-    start_to_memory(tracked, 7, 1)
+    tracked.start_to_memory(7, 1)
     assert tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN
     first = everything(tracked)
     assert tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN
@@ -98,29 +99,29 @@ def test_a_transfer_under_way_is_reported_after_it_has_landed(tracked):
 def test_a_transfer_under_way_when_tracking_begins(guest):
     guest.fill(b"\1" * 16)
     guest.memory.bytes[:] = bytes(guest.memory.size)
-    start_to_memory(guest, 3, 16)
-    guest.region.state = m.SETUP
+    guest.start_to_memory(3, 16)
+    guest.region.state = region_2018.SETUP
     assert guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
     guest.edu.wait_transfer()
     assert everything(guest) == guest.changed() == {guest.IOVA + 3 * PAGE}
 
 
 def test_what_was_written_before_is_not_reported(guest):
-    start_to_memory(guest, 3)
+    guest.start_to_memory(3)
     guest.edu.wait_transfer()
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     assert everything(guest) == set()
     # A new save begins with nothing dirty.
-    start_to_memory(guest, 4)
+    guest.start_to_memory(4)
     guest.edu.wait_transfer()
-    guest.region.state = m.CANCELLED
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.CANCELLED
+    guest.region.state = region_2018.SETUP
     assert everything(guest) == set()
 
 
 def test_setup_again_forgets_nothing(tracked):
     move(tracked, 0x5000, 1)
-    tracked.region.state = m.SETUP
+    tracked.region.state = region_2018.SETUP
     assert everything(tracked) == {tracked.IOVA + 0x5000}
 
 
@@ -130,7 +131,7 @@ def test_transfers_into_the_buffer_are_not_reported(tracked):
 
 
 def test_the_drivers_own_transfers_are_not_reported(tracked):
-    tracked.region.state = m.PRECOPY
+    tracked.region.state = region_2018.PRECOPY
     tracked.region.drain()
     assert tracked.region.dirty(0, 1 << 16) == set()
 
@@ -154,52 +155,52 @@ def test_a_page_is_reported_once_and_by_ranges(tracked):
 def test_bitmap_and_copied(tracked):
     region, base = tracked.region, tracked.IOVA
     move(tracked, 3 * PAGE - 1, 2)
-    region.set(m.START_ADDR, base)
-    region.set(m.TOTAL, 13)
+    region.set(region_2018.START_ADDR, base)
+    region.set(region_2018.TOTAL, 13)
     region.area[:8] = b"\xff" * 8
-    assert region.get(m.COPIED) == 13
+    assert region.get(region_2018.COPIED) == 13
     # Pages 2 and 3; no bit is set for what was not asked for.
     assert region.area[:2] == b"\x0c\0"
     # Read again, the same; armed again, nothing is left.
     region.area[:2] == b"\x0c\0"
-    assert region.get(m.COPIED) == 13
-    region.set(m.TOTAL, 13)
-    assert region.get(m.COPIED) == 0
-    assert region.get(m.COPIED) == 0
+    assert region.get(region_2018.COPIED) == 13
+    region.set(region_2018.TOTAL, 13)
+    assert region.get(region_2018.COPIED) == 0
+    assert region.get(region_2018.COPIED) == 0
 
 
 def whole(region):
-    return region.get(m.DATA_OFFSET)
+    return region.get(region_2018.DATA_OFFSET)
 
 
 def halves(region):
-    at = m.DATA_OFFSET[0]
+    at = region_2018.DATA_OFFSET[0]
     return int.from_bytes(region.raw_read(at, 4) + region.raw_read(at + 4, 4), "little")
 
 
 def with_size(region):
-    data = region.raw_read(m.DATA_OFFSET[0], 16)
+    data = region.raw_read(region_2018.DATA_OFFSET[0], 16)
     assert data[8:] == (2).to_bytes(8, "little")
     return int.from_bytes(data[:8], "little")
 
 
 @pytest.mark.parametrize("read_offset", [whole, halves, with_size])
-@pytest.mark.parametrize("state", [m.SETUP, m.PRECOPY, m.STOPNCOPY])
+@pytest.mark.parametrize("state", [region_2018.SETUP, region_2018.PRECOPY, region_2018.STOPNCOPY])
 def test_the_offset_is_read_between_copied_and_bitmap(tracked, state, read_offset):
     """As the design's later clients do it."""
     region = tracked.region
     move(tracked, 3 * PAGE - 1, 2)
     region.state = state
-    region.set(m.START_ADDR, tracked.IOVA)
-    region.set(m.TOTAL, 13)
-    assert region.get(m.COPIED) == 13
+    region.set(region_2018.START_ADDR, tracked.IOVA)
+    region.set(region_2018.TOTAL, 13)
+    assert region.get(region_2018.COPIED) == 13
     offset = read_offset(region)
-    assert region.get(m.DATA_SIZE) == 2
+    assert region.get(region_2018.DATA_SIZE) == 2
     assert region.raw_read(offset, 2) == b"\x0c\0"
     assert everything(tracked) == set()
     # And the image lacks nothing.
-    image = region.drain() if state == m.PRECOPY else b""
-    region.state = m.STOPNCOPY
+    image = region.drain() if state == region_2018.PRECOPY else b""
+    region.state = region_2018.STOPNCOPY
     image += region.drain()
     assert Image.parse(image).build() == image
 
@@ -207,10 +208,10 @@ def test_the_offset_is_read_between_copied_and_bitmap(tracked, state, read_offse
 def test_copied_is_read_in_halves(tracked):
     region = tracked.region
     move(tracked, 0, 1)
-    region.set(m.START_ADDR, tracked.IOVA)
-    region.set(m.TOTAL, 5)
-    assert region.raw_read(m.COPIED[0], 4) == b"\5\0\0\0"
-    assert region.raw_read(m.COPIED[0] + 4, 4) == bytes(4)
+    region.set(region_2018.START_ADDR, tracked.IOVA)
+    region.set(region_2018.TOTAL, 5)
+    assert region.raw_read(region_2018.COPIED[0], 4) == b"\5\0\0\0"
+    assert region.raw_read(region_2018.COPIED[0] + 4, 4) == bytes(4)
 
 
 def test_nothing_runs_before_copied_is_read(tracked, rng):
@@ -218,63 +219,72 @@ def test_nothing_runs_before_copied_is_read(tracked, rng):
     content = rng.randbytes(64)
     region.area[:64] = content
     move(tracked, 0, 1)
-    region.set(m.START_ADDR, tracked.IOVA)
-    region.set(m.TOTAL, 16)
-    region.get(m.START_ADDR)
-    region.get(m.TOTAL)
+    region.set(region_2018.START_ADDR, tracked.IOVA)
+    region.set(region_2018.TOTAL, 16)
+    region.get(region_2018.START_ADDR)
+    region.get(region_2018.TOTAL)
     assert region.area[:64] == content
     # Another range takes its place, nothing was forgotten.
-    region.set(m.START_ADDR, tracked.IOVA + PAGE)
-    region.set(m.TOTAL, 16)
-    assert region.get(m.COPIED) == 0
+    region.set(region_2018.START_ADDR, tracked.IOVA + PAGE)
+    region.set(region_2018.TOTAL, 16)
+    assert region.get(region_2018.COPIED) == 0
     assert everything(tracked) == {tracked.IOVA}
 
 
 def test_wrong_queries_change_nothing(tracked):
     region, base = tracked.region, tracked.IOVA
     move(tracked, 0, 1)
-    region.set(m.START_ADDR, base)
+    region.set(region_2018.START_ADDR, base)
     for start in (1, 2048, 4095, base + 1, (1 << 64) - 1):
         with refused():
-            region.set(m.START_ADDR, start)
-    assert region.get(m.START_ADDR) == base
+            region.set(region_2018.START_ADDR, start)
+    assert region.get(region_2018.START_ADDR) == base
     for total in (0, PAGES_OF_SPACE, PAGES_OF_SPACE - base // PAGE + 1, 1 << 63, (1 << 64) - 1):
         with refused():
-            region.set(m.TOTAL, total)
-        assert region.get(m.TOTAL) == 0
-    region.set(m.TOTAL, PAGES_OF_SPACE - base // PAGE)
-    assert region.get(m.COPIED) == region.data_size * 8
+            region.set(region_2018.TOTAL, total)
+        assert region.get(region_2018.TOTAL) == 0
+    region.set(region_2018.TOTAL, PAGES_OF_SPACE - base // PAGE)
+    assert region.get(region_2018.COPIED) == region.data_size * 8
     assert region.area[:1] == b"\1"
 
 
 def test_the_end_of_the_address_space(tracked):
     region = tracked.region
-    region.set(m.START_ADDR, (1 << 64) - PAGE)
+    region.set(region_2018.START_ADDR, (1 << 64) - PAGE)
     with refused():
-        region.set(m.TOTAL, 2)
-    region.set(m.TOTAL, 1)
-    assert region.get(m.COPIED) == 0
+        region.set(region_2018.TOTAL, 2)
+    region.set(region_2018.TOTAL, 1)
+    assert region.get(region_2018.COPIED) == 0
 
 
-@pytest.mark.parametrize("state", [m.NONE, m.RUNNING, m.STOPNCOPY, m.RESUME, m.RESUME_COMPLETED])
+@pytest.mark.parametrize(
+    "state",
+    [
+        region_2018.NONE,
+        region_2018.RUNNING,
+        region_2018.STOPNCOPY,
+        region_2018.RESUME,
+        region_2018.RESUME_COMPLETED,
+    ],
+)
 def test_no_query_without_tracking(guest, blank, state):
-    reach(guest.region, state, blank)
-    guest.region.set(m.START_ADDR, guest.IOVA)
+    guest.region.reach(state, blank)
+    guest.region.set(region_2018.START_ADDR, guest.IOVA)
     with refused():
-        guest.region.set(m.TOTAL, 1)
-    assert (guest.region.get(m.TOTAL), guest.region.get(m.COPIED)) == (0, 0)
+        guest.region.set(region_2018.TOTAL, 1)
+    assert (guest.region.get(region_2018.TOTAL), guest.region.get(region_2018.COPIED)) == (0, 0)
 
 
 def test_tracking_ends_with_the_save(tracked):
-    for end in (m.RUNNING, m.CANCELLED, m.FAILED):
+    for end in (region_2018.RUNNING, region_2018.CANCELLED, region_2018.FAILED):
         tracked.region.state = end
         with refused():
-            tracked.region.set(m.TOTAL, 1)
-        tracked.region.state = m.SETUP
-        tracked.region.set(m.TOTAL, 1)
+            tracked.region.set(region_2018.TOTAL, 1)
+        tracked.region.state = region_2018.SETUP
+        tracked.region.set(region_2018.TOTAL, 1)
     tracked.device.reset()
     with refused():
-        tracked.region.set(m.TOTAL, 1)
+        tracked.region.set(region_2018.TOTAL, 1)
 
 
 def test_a_command_that_did_not_reach_the_device_is_not_reported(tracked):
@@ -297,8 +307,8 @@ def test_a_command_that_did_not_reach_the_device_is_not_reported(tracked):
     # Without the run bit, and while a transfer runs, the device ignores commands.
     tracked.edu.write64(edu.DMA_COMMAND, edu.TO_MEMORY)
     assert everything(tracked) == set()
-    start_to_memory(tracked, 1, 8)
-    start_to_memory(tracked, 2, 8)
+    tracked.start_to_memory(1, 8)
+    tracked.start_to_memory(2, 8)
     tracked.edu.wait_transfer()
     assert everything(tracked) == {tracked.IOVA + PAGE}
 
@@ -318,32 +328,32 @@ def test_ranges_larger_than_the_section(small_section, rng):
         window = 4096 * 8 * PAGE
         guest.device.map(guest.memory, window + guest.IOVA)
         guest.fill(b"\1" * 16)
-        region.state = m.SETUP
+        region.state = region_2018.SETUP
         for iova in (guest.IOVA, window + guest.IOVA + 5 * PAGE):
             guest.edu.to_memory(iova, 16)
         # The first window has one page, the second the other.
-        region.set(m.START_ADDR, 0)
-        region.set(m.TOTAL, 1 << 16)
-        assert region.get(m.COPIED) == 4096 * 8
-        region.set(m.START_ADDR, window)
-        region.set(m.TOTAL, 1 << 15)
-        assert region.get(m.COPIED) == 1 << 15
+        region.set(region_2018.START_ADDR, 0)
+        region.set(region_2018.TOTAL, 1 << 16)
+        assert region.get(region_2018.COPIED) == 4096 * 8
+        region.set(region_2018.START_ADDR, window)
+        region.set(region_2018.TOTAL, 1 << 15)
+        assert region.get(region_2018.COPIED) == 1 << 15
         # A page beyond the window: covered, though no bit is set.
         guest.edu.to_memory(window + guest.IOVA, 16)
-        region.set(m.START_ADDR, 0)
-        region.set(m.TOTAL, 1 << 16)
-        assert region.get(m.COPIED) == 4096 * 8
+        region.set(region_2018.START_ADDR, 0)
+        region.set(region_2018.TOTAL, 1 << 16)
+        assert region.get(region_2018.COPIED) == 4096 * 8
         assert not any(region.area[:])
         guest.edu.to_memory(guest.IOVA, 16)
         assert region.dirty(0, 1 << 16) == {guest.IOVA, window + guest.IOVA}
         assert region.dirty(0, 1 << 16) == set()
         # The same for the image, which is larger than the section too.
-        region.state = m.CANCELLED
+        region.state = region_2018.CANCELLED
         guest.fill(rng.randbytes(BUFFER_SIZE))
         expected = guest.edu.state()
         image = region.save()
         assert len(image) > region.data_size
-        region.state = m.RUNNING
+        region.state = region_2018.RUNNING
         guest.device.reset()
         region.load(image)
         assert guest.edu.state() == expected

@@ -8,10 +8,10 @@ import pytest
 
 from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 from lib.vfio import COMMAND_MASTER, Memory
 
-PAGE = m.PAGE
+PAGE = region_2018.PAGE
 GIB = 1 << 30
 
 
@@ -23,7 +23,7 @@ def tracked(guest):
     # The container counts single pages from the first that the device writes.
     guest.edu.to_memory(guest.IOVA, 1)
     guest.memory.bytes[:] = bytes(guest.memory.size)
-    guest.region.state = m.SETUP
+    guest.region.state = region_2018.SETUP
     guest.device.dirty_pages(True)
     return guest
 
@@ -32,7 +32,7 @@ def container(guest, iova, size):
     """Returns the dirty pages of a mapping as the container tells them, which clears them."""
     bitmap = bytearray(size // PAGE // 8)
     guest.device.dirty_bitmap(iova, bitmap)
-    return m.pages_of(bitmap, iova, size // PAGE)
+    return region_2018.pages_of(bitmap, iova, size // PAGE)
 
 
 def everywhere(guest):
@@ -91,8 +91,8 @@ def test_a_guest_that_does_no_dma(guest):
     every = {page * PAGE for page in range(256)}
     assert container(guest, 0, memory.size) == every
     assert container(guest, 0, memory.size) == every
-    guest.region.state = m.SETUP
-    guest.region.state = m.PRECOPY
+    guest.region.state = region_2018.SETUP
+    guest.region.state = region_2018.PRECOPY
     # The one page that was pinned for it may be told once.
     assert container(guest, 0, memory.size) <= {0}
     assert container(guest, 0, memory.size) == set()
@@ -128,9 +128,9 @@ def test_two_threads_unmap_while_pages_are_pinned(guest):
         while rounds < 40 or (min(unmapped) <= 10 and not failures and time.monotonic() < end):
             guest.edu.start(BUFFER, places[rounds % 2], BUFFER_SIZE, edu.TO_MEMORY)
             rounds += 1
-            guest.region.state = m.SETUP
-            guest.region.state = m.PRECOPY
-            guest.region.state = m.CANCELLED
+            guest.region.state = region_2018.SETUP
+            guest.region.state = region_2018.PRECOPY
+            guest.region.state = region_2018.CANCELLED
             guest.edu.wait_transfer()
     finally:
         done.set()

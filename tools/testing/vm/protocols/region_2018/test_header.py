@@ -9,20 +9,27 @@ import pytest
 
 from devices import edu
 from lib.errnos import error_of, refused
-from lib.protocols import region_2018 as m
-from lib.support import STATES, reach, start_to_memory
+from lib.protocols import region_2018
+from lib.protocols.region_2018 import PAGE
 
-READ_ONLY = (m.PRECOPY_ONLY, m.COMPATIBLE, m.POSTCOPY_ONLY, m.COPIED)
-DATA = (m.DATA_OFFSET, m.DATA_SIZE)
+READ_ONLY = (
+    region_2018.PRECOPY_ONLY,
+    region_2018.COMPATIBLE,
+    region_2018.POSTCOPY_ONLY,
+    region_2018.COPIED,
+)
+DATA = (region_2018.DATA_OFFSET, region_2018.DATA_SIZE)
 LONGEST = 16
 # Far enough to lie wholly in the gap between header and data section.
-OFFSETS = (*range(m.HEADER + 24), 2048, *range(m.PAGE - LONGEST, m.PAGE))
+OFFSETS = (*range(region_2018.HEADER + 24), 2048, *range(PAGE - LONGEST, PAGE))
 
 
 def fields_of(offset, length):
     """Returns the fields that an access covers if it is one of whole fields."""
     covered = [
-        field for field in m.FIELDS if offset <= field[0] and sum(field) <= offset + length
+        field
+        for field in region_2018.FIELDS
+        if offset <= field[0] and sum(field) <= offset + length
     ]
     whole = sum(size for _, size in covered) == length
     return covered if covered and whole and covered[0][0] == offset else []
@@ -30,27 +37,28 @@ def fields_of(offset, length):
 
 def low_half_of(offset, length):
     """Returns the 64-bit field whose low half an access is."""
-    return next((f for f in m.FIELDS if length == 4 and f[0] == offset and f[1] == 8), None)
+    fields = region_2018.FIELDS
+    return next((f for f in fields if length == 4 and f[0] == offset and f[1] == 8), None)
 
 
 @pytest.fixture
 def busy(guest):
     """A region in SETUP with something in every field that can hold something."""
     region = guest.region
-    region.state = m.SETUP
-    start_to_memory(guest)
+    region.state = region_2018.SETUP
+    guest.start_to_memory()
     guest.edu.wait_transfer()
-    region.set(m.THRESHOLD, 0x1122334455667788)
-    region.set(m.START_ADDR, guest.IOVA)
-    region.set(m.TOTAL, 0x77)
-    assert region.get(m.COPIED) == 0x77
+    region.set(region_2018.THRESHOLD, 0x1122334455667788)
+    region.set(region_2018.START_ADDR, guest.IOVA)
+    region.set(region_2018.TOTAL, 0x77)
+    assert region.get(region_2018.COPIED) == 0x77
     return guest
 
 
 def test_header_is_as_the_fields_say(busy):
     header = busy.region.header()
-    expected = [m.SETUP, 0, 0, 0, 0x1122334455667788, 4096, 0, busy.IOVA, 0x77, 0x77]
-    for (offset, size), value in zip(m.FIELDS, expected, strict=True):
+    expected = [region_2018.SETUP, 0, 0, 0, 0x1122334455667788, 4096, 0, busy.IOVA, 0x77, 0x77]
+    for (offset, size), value in zip(region_2018.FIELDS, expected, strict=True):
         assert header[offset : offset + size] == value.to_bytes(size, "little")
 
 
@@ -60,7 +68,7 @@ def test_every_read(busy):
     for offset in OFFSETS:
         for length in range(1, LONGEST + 1):
             allowed = fields_of(offset, length) or low_half_of(offset, length)
-            if offset + length > m.PAGE:
+            if offset + length > PAGE:
                 # The gap is no part of an access.
                 allowed = False
             try:
@@ -74,14 +82,14 @@ def test_every_read(busy):
 
 def test_every_run_of_whole_fields_can_be_read(busy):
     before = busy.region.header()
-    for first in range(len(m.FIELDS)):
-        for last in range(first, len(m.FIELDS)):
-            start, end = m.FIELDS[first][0], sum(m.FIELDS[last])
+    for first in range(len(region_2018.FIELDS)):
+        for last in range(first, len(region_2018.FIELDS)):
+            start, end = region_2018.FIELDS[first][0], sum(region_2018.FIELDS[last])
             assert busy.region.raw_read(start, end - start) == before[start:end]
     with refused():
-        busy.region.raw_read(0, m.HEADER + 1)
+        busy.region.raw_read(0, region_2018.HEADER + 1)
     with refused():
-        busy.region.raw_read(0, m.PAGE + 4)
+        busy.region.raw_read(0, PAGE + 4)
 
 
 def test_every_refused_write_changes_nothing(busy, rng):
@@ -91,7 +99,7 @@ def test_every_refused_write_changes_nothing(busy, rng):
     for offset in OFFSETS:
         for length in range(1, LONGEST + 1):
             fields = fields_of(offset, length)
-            if offset + length <= m.PAGE:
+            if offset + length <= PAGE:
                 if fields and not set(fields) & {*READ_ONLY, *DATA}:
                     continue
                 # A low half alone has no effect.
@@ -109,9 +117,9 @@ def test_every_refused_write_changes_nothing(busy, rng):
 def test_long_writes_that_touch_a_read_only_field_change_nothing(busy):
     region = busy.region
     before = region.header()
-    for first in range(len(m.FIELDS)):
-        for last in range(first, len(m.FIELDS)):
-            fields = m.FIELDS[first : last + 1]
+    for first in range(len(region_2018.FIELDS)):
+        for last in range(first, len(region_2018.FIELDS)):
+            fields = region_2018.FIELDS[first : last + 1]
             if set(fields) & {*READ_ONLY, *DATA}:
                 start, end = fields[0][0], sum(fields[-1])
                 with refused():
@@ -119,10 +127,10 @@ def test_long_writes_that_touch_a_read_only_field_change_nothing(busy):
                 assert region.header() == before
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", region_2018.STATES)
 @pytest.mark.parametrize("field", READ_ONLY)
 def test_read_only_fields_in_every_state(guest, blank, state, field):
-    reach(guest.region, state, blank)
+    guest.region.reach(state, blank)
     with refused():
         guest.region.set(field, 0)
     with refused():
@@ -130,26 +138,28 @@ def test_read_only_fields_in_every_state(guest, blank, state, field):
     assert guest.region.state == state
 
 
-@pytest.mark.parametrize("state", [state for state in STATES if state != m.RESUME])
+@pytest.mark.parametrize(
+    "state", [state for state in region_2018.STATES if state != region_2018.RESUME]
+)
 def test_data_fields_are_written_in_resume_only(guest, blank, state):
     region = guest.region
-    reach(region, state, blank)
+    region.reach(state, blank)
     before = guest.edu.state()
     with refused():
-        region.set(m.DATA_OFFSET, 4096)
+        region.set(region_2018.DATA_OFFSET, 4096)
     for size in (0, 1, 100):
         with refused():
-            region.set(m.DATA_SIZE, size)
+            region.set(region_2018.DATA_SIZE, size)
     with refused():
-        region.raw_write(m.DATA_OFFSET[0], (4096).to_bytes(8, "little") + bytes(8))
+        region.raw_write(region_2018.DATA_OFFSET[0], (4096).to_bytes(8, "little") + bytes(8))
     assert (region.state, guest.edu.state()) == (state, before)
 
 
-@pytest.mark.parametrize("field", [m.THRESHOLD, m.START_ADDR])
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("field", [region_2018.THRESHOLD, region_2018.START_ADDR])
+@pytest.mark.parametrize("state", region_2018.STATES)
 def test_fields_of_the_client_take_any_value_in_every_state(guest, blank, state, field):
     region = guest.region
-    reach(region, state, blank)
+    region.reach(state, blank)
     for value in (0, 4096, 0x1234_5678_9ABC_D000, 0xFFFF_FFFF_FFFF_F000):
         region.set(field, value)
         assert region.get(field) == value
@@ -164,25 +174,25 @@ def test_fields_of_the_client_take_any_value_in_every_state(guest, blank, state,
 def test_a_low_half_takes_effect_with_the_high_half(busy):
     region = busy.region
     before = region.header()
-    region.raw_write(m.THRESHOLD[0], b"\1\2\3\4")
+    region.raw_write(region_2018.THRESHOLD[0], b"\1\2\3\4")
     assert region.header() == before
-    region.raw_write(m.THRESHOLD[0], b"\1\2\3\4")
-    region.raw_write(m.THRESHOLD[0] + 4, b"\5\6\7\x08")
-    assert region.raw_read(*m.THRESHOLD) == b"\1\2\3\4\5\6\7\x08"
+    region.raw_write(region_2018.THRESHOLD[0], b"\1\2\3\4")
+    region.raw_write(region_2018.THRESHOLD[0] + 4, b"\5\6\7\x08")
+    assert region.raw_read(*region_2018.THRESHOLD) == b"\1\2\3\4\5\6\7\x08"
 
 
 def test_halves_in_another_order_are_refused(busy):
     region = busy.region
     before = region.header()
-    for field in (m.THRESHOLD, m.START_ADDR, m.TOTAL):
+    for field in (region_2018.THRESHOLD, region_2018.START_ADDR, region_2018.TOTAL):
         with refused():
             region.raw_write(field[0] + 4, bytes(4))
         assert region.header() == before
         with refused():
             region.raw_read(field[0] + 4, 4)
         # The low half of one and the high half of another.
-        region.raw_write(m.THRESHOLD[0], bytes(4))
-        if field != m.THRESHOLD:
+        region.raw_write(region_2018.THRESHOLD[0], bytes(4))
+        if field != region_2018.THRESHOLD:
             with refused():
                 region.raw_write(field[0] + 4, bytes(4))
         assert region.header() == before
@@ -200,7 +210,7 @@ def test_halves_in_another_order_are_refused(busy):
 def test_every_64_bit_field_reads_as_two_halves(busy):
     region = busy.region
     header = region.header()
-    for offset, size in m.FIELDS:
+    for offset, size in region_2018.FIELDS:
         if size == 8:
             low = region.raw_read(offset, 4)
             assert low + region.raw_read(offset + 4, 4) == header[offset : offset + 8]
@@ -211,23 +221,28 @@ def test_every_64_bit_field_reads_as_two_halves(busy):
 def test_two_fields_in_one_write(busy):
     region = busy.region
     start, total = busy.IOVA + 0x3000, 5
-    region.raw_write(m.START_ADDR[0], start.to_bytes(8, "little") + total.to_bytes(8, "little"))
-    assert (region.get(m.START_ADDR), region.get(m.TOTAL)) == (start, total)
+    region.raw_write(
+        region_2018.START_ADDR[0], start.to_bytes(8, "little") + total.to_bytes(8, "little")
+    )
+    assert (region.get(region_2018.START_ADDR), region.get(region_2018.TOTAL)) == (start, total)
     # One wrong value refuses both.
     with refused():
-        region.raw_write(m.START_ADDR[0], (0x7000).to_bytes(8, "little") + bytes(8))
-    assert (region.get(m.START_ADDR), region.get(m.TOTAL)) == (start, total)
+        region.raw_write(region_2018.START_ADDR[0], (0x7000).to_bytes(8, "little") + bytes(8))
+    assert (region.get(region_2018.START_ADDR), region.get(region_2018.TOTAL)) == (start, total)
 
 
-@pytest.mark.parametrize("state", [s for s in STATES if s not in (m.PRECOPY, m.STOPNCOPY)])
+@pytest.mark.parametrize(
+    "state",
+    [s for s in region_2018.STATES if s not in (region_2018.PRECOPY, region_2018.STOPNCOPY)],
+)
 def test_reads_leave_data_section_and_device_alone(guest, blank, state, rng):
     region = guest.region
-    reach(region, state, blank)
+    region.reach(state, blank)
     content = rng.randbytes(region.data_size)
     region.area[:] = content
     registers = guest.edu.state()
     before = region.header()
-    for field in m.FIELDS * 2:
+    for field in region_2018.FIELDS * 2:
         region.get(field)
     assert (region.header(), region.area[:], guest.edu.state()) == (before, content, registers)
 
@@ -236,7 +251,7 @@ def test_a_bad_address_is_efault_and_changes_nothing(busy):
     region, libc = busy.region, ctypes.CDLL(None, use_errno=True)
     before = region.header()
     for call in (libc.pread, libc.pwrite):
-        for offset, size in ((*m.THRESHOLD,), (0, 4), (m.PAGE, 8), (m.PAGE, 100_000)):
+        for offset, size in ((*region_2018.THRESHOLD,), (0, 4), (PAGE, 8), (PAGE, 100_000)):
             where = ctypes.c_long(region.info.offset + offset)
             assert call(busy.device.fd, ctypes.c_void_p(8), ctypes.c_size_t(size), where) == -1
             assert ctypes.get_errno() == errno.EFAULT
@@ -261,6 +276,6 @@ def test_vectored_reads_are_accesses_of_their_own(busy):
 
 def test_edu_state_is_not_the_headers_business(busy):
     before = busy.edu.state()
-    assert error_of(busy.region.raw_write, 0, b"\xff" * m.HEADER) == errno.EINVAL
+    assert error_of(busy.region.raw_write, 0, b"\xff" * region_2018.HEADER) == errno.EINVAL
     assert busy.edu.state() == before
     assert busy.edu.read32(edu.IDENTIFICATION) == 0x010000ED

@@ -11,7 +11,8 @@ import pytest
 
 from lib import vfio
 from lib.errnos import refused
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
+from lib.protocols.region_2018 import PAGE
 
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
@@ -41,7 +42,7 @@ def test_size_and_sparse_area(guest):
     section = 256 * 1024
     assert info.areas == [(4096, section)]
     assert info.size == 4096 + section
-    assert guest.region.get(m.DATA_OFFSET) == 4096
+    assert guest.region.get(region_2018.DATA_OFFSET) == 4096
 
 
 def test_parts_of_the_section_can_be_mapped(guest):
@@ -90,17 +91,17 @@ def test_pages_that_a_mapping_gives_up_come_back_with_the_next_mapping(guest):
     """No fault brings them back: an access is SIGBUS then, and EFAULT from the kernel."""
     region, size = guest.region, guest.region.data_size
     region.area[:] = bytes(range(256)) * (size // 256)
-    region.area.madvise(mmap.MADV_DONTNEED, m.PAGE, m.PAGE)
+    region.area.madvise(mmap.MADV_DONTNEED, PAGE, PAGE)
     with refused(errno.EFAULT):
-        region.area.madvise(MADV_POPULATE_READ, 0, 2 * m.PAGE)
+        region.area.madvise(MADV_POPULATE_READ, 0, 2 * PAGE)
     ours, theirs = os.pipe()
     with refused(errno.EFAULT):
-        os.write(theirs, memoryview(region.area)[m.PAGE : m.PAGE + 16])
+        os.write(theirs, memoryview(region.area)[PAGE : PAGE + 16])
     os.close(ours)
     os.close(theirs)
     content = bytes(range(256)) * (size // 256)
-    assert region.area[: m.PAGE] == content[: m.PAGE]
-    assert region.area[2 * m.PAGE :] == content[2 * m.PAGE :]
+    assert region.area[: PAGE] == content[: PAGE]
+    assert region.area[2 * PAGE :] == content[2 * PAGE :]
     assert region.raw_read(4096, size) == content
     again = mmap.mmap(guest.device.fd, size, offset=region.info.offset + 4096)
     assert again[:] == content
@@ -139,7 +140,7 @@ def test_a_mapping_outlives_the_device_file(guest):
 def vmsplice(pipe, memory):
     """Puts a page of memory, not a copy of it, into a pipe."""
     libc = ctypes.CDLL(None, use_errno=True)
-    vec = struct.pack("PN", memory.address, m.PAGE)
+    vec = struct.pack("PN", memory.address, PAGE)
     if libc.vmsplice(pipe, vec, 1, 0) < 0:
         raise OSError(ctypes.get_errno(), "vmsplice")
 
@@ -147,11 +148,11 @@ def vmsplice(pipe, memory):
 def test_a_page_that_was_kept_shows_nothing_of_the_next_user(bdfs, guest):
     ours, theirs = os.pipe()
     guest.region.area[:4] = b"mine"
-    vmsplice(theirs, vfio.Memory(m.PAGE, guest.region.area))
+    vmsplice(theirs, vfio.Memory(PAGE, guest.region.area))
     guest.close()
     with type(guest)(bdfs[0]) as again:
         again.region.area[:6] = b"secret"
-        assert os.read(ours, m.PAGE)[:6] == b"mine\0\0"
+        assert os.read(ours, PAGE)[:6] == b"mine\0\0"
     os.close(ours)
     os.close(theirs)
 

@@ -14,8 +14,7 @@ from lib import vfio
 from lib.errnos import refused
 from lib.guest import Guest
 from lib.image import Image
-from lib.protocols import region_2018 as m
-from lib.support import is_fresh, randomise, works
+from lib.protocols import region_2018
 
 SAVED = []
 
@@ -25,7 +24,7 @@ def saved(bdfs):
     """The image of a busy device, and what its registers read."""
     if not SAVED:
         with Guest(bdfs[1]) as source:
-            randomise(source, random.Random(2018))
+            source.randomise(random.Random(2018))
             registers = source.edu.state()
             SAVED.extend((source.region.save(), registers))
     return SAVED
@@ -37,8 +36,8 @@ def feed(region, parts):
 
 
 def finish(guest, registers):
-    guest.region.state = m.RESUME_COMPLETED
-    guest.region.state = m.RUNNING
+    guest.region.state = region_2018.RESUME_COMPLETED
+    guest.region.state = region_2018.RUNNING
     assert guest.edu.state() == registers
 
 
@@ -62,7 +61,7 @@ def test_any_segmentation(bdfs, saved, rng, use_mmap):
             cut(data, rng.sample(range(len(data)), 50)),
             cut(data, range(7, len(data), 7)),
         ):
-            guest.region.state = m.RESUME
+            guest.region.state = region_2018.RESUME
             feed(guest.region, parts)
             finish(guest, registers)
 
@@ -70,27 +69,27 @@ def test_any_segmentation(bdfs, saved, rng, use_mmap):
 def test_both_data_fields_in_one_write_and_in_halves(guest, saved):
     region = guest.region
     data, registers = saved
-    region.state = m.RESUME
+    region.state = region_2018.RESUME
     region.data_write(data[:1000])
-    region.raw_write(m.DATA_OFFSET[0], struct.pack("<QQ", 4096, 1000))
+    region.raw_write(region_2018.DATA_OFFSET[0], struct.pack("<QQ", 4096, 1000))
     region.data_write(data[1000:])
     for half, value in enumerate((4096, 0, len(data) - 1000, 0)):
-        region.raw_write(m.DATA_OFFSET[0] + 4 * half, struct.pack("<I", value))
+        region.raw_write(region_2018.DATA_OFFSET[0] + 4 * half, struct.pack("<I", value))
     finish(guest, registers)
 
 
 def test_data_size_reads_as_written(guest, saved):
     region = guest.region
     data, _ = saved
-    region.state = m.RESUME
-    assert region.get(m.DATA_SIZE) == 0
+    region.state = region_2018.RESUME
+    assert region.get(region_2018.DATA_SIZE) == 0
     feed(region, [data[:77]])
-    assert (region.get(m.DATA_OFFSET), region.get(m.DATA_SIZE)) == (4096, 77)
+    assert (region.get(region_2018.DATA_OFFSET), region.get(region_2018.DATA_SIZE)) == (4096, 77)
 
 
 def test_empty_buffers_change_nothing(guest, saved):
     data, registers = saved
-    guest.region.state = m.RESUME
+    guest.region.state = region_2018.RESUME
     feed(guest.region, [b"", data[:10], b"", data[10:], b""])
     finish(guest, registers)
 
@@ -98,26 +97,28 @@ def test_empty_buffers_change_nothing(guest, saved):
 def test_wrong_offsets_and_sizes_change_nothing(guest, saved):
     region = guest.region
     data, registers = saved
-    region.state = m.RESUME
+    region.state = region_2018.RESUME
     feed(region, [data[:100]])
     region.data_write(data[100:])
     for offset in (0, 1, 76, 4095, 4097, 8192, 4096 + region.data_size, 1 << 63, (1 << 64) - 1):
         with refused():
-            region.set(m.DATA_OFFSET, offset)
+            region.set(region_2018.DATA_OFFSET, offset)
         with refused():
-            region.raw_write(m.DATA_OFFSET[0], struct.pack("<QQ", offset, len(data) - 100))
+            region.raw_write(
+                region_2018.DATA_OFFSET[0], struct.pack("<QQ", offset, len(data) - 100)
+            )
     for size in (region.data_size + 1, region.info.size, 1 << 32, 1 << 63, (1 << 64) - 1):
         with refused():
-            region.set(m.DATA_SIZE, size)
-    assert (region.state, region.get(m.DATA_SIZE)) == (m.RESUME, 100)
-    region.set(m.DATA_SIZE, len(data) - 100)
+            region.set(region_2018.DATA_SIZE, size)
+    assert (region.state, region.get(region_2018.DATA_SIZE)) == (region_2018.RESUME, 100)
+    region.set(region_2018.DATA_SIZE, len(data) - 100)
     finish(guest, registers)
 
 
 def test_the_section_may_change_after_the_write(guest, saved):
     region = guest.region
     data, registers = saved
-    region.state = m.RESUME
+    region.state = region_2018.RESUME
     for part in cut(data, range(100, len(data), 100)):
         region.set_buffer(part)
         region.area[: len(part)] = bytes(len(part))
@@ -126,7 +127,7 @@ def test_the_section_may_change_after_the_write(guest, saved):
 
 def test_nothing_is_pending_while_resuming(guest, saved):
     region = guest.region
-    region.state = m.RESUME
+    region.state = region_2018.RESUME
     assert region.pending() == (0, 0, 0)
     region.set_buffer(saved[0])
     assert region.pending() == (0, 0, 0)
@@ -137,9 +138,9 @@ def test_others_have_the_device_between_two_sections(guest, saved):
     """Each buffer section takes the device 100 ms, and one write may bring any number of them."""
     region = guest.region
     hostile = Image.parse(saved[0]).delay(30).build()
-    region.state = m.RESUME
+    region.state = region_2018.RESUME
     region.data_write(hostile)
-    loader = threading.Thread(target=region.set, args=(m.DATA_SIZE, len(hostile)))
+    loader = threading.Thread(target=region.set, args=(region_2018.DATA_SIZE, len(hostile)))
     begin = time.monotonic()
     loader.start()
     waits = []
@@ -159,7 +160,7 @@ def test_others_have_the_device_between_two_sections(guest, saved):
 def is_refused(guest, data, before=b""):
     """Asserts that the write which brings the wrong bytes fails, and that nothing is left."""
     region = guest.region
-    region.state = m.RESUME
+    region.state = region_2018.RESUME
     if before:
         region.set_buffer(before)
     with refused():
@@ -168,12 +169,12 @@ def is_refused(guest, data, before=b""):
     with refused():
         region.set_buffer(b"\0")
     with refused():
-        region.state = m.RESUME_COMPLETED
+        region.state = region_2018.RESUME_COMPLETED
     with refused():
-        region.state = m.RUNNING
-    assert region.state == m.RESUME
-    region.state = m.FAILED
-    is_fresh(guest, buffer=False)
+        region.state = region_2018.RUNNING
+    assert region.state == region_2018.RESUME
+    region.state = region_2018.FAILED
+    guest.is_fresh(buffer=False)
 
 
 def test_a_flip_is_refused_no_later_than_at_the_last_byte(guest, saved):
@@ -277,23 +278,23 @@ def test_a_wrong_image_is_refused(guest, saved, log, name):
 
 def test_the_kernel_log_tells_of_an_incomplete_image(guest, saved, log):
     log.pace()
-    guest.region.state = m.RESUME
+    guest.region.state = region_2018.RESUME
     guest.region.set_buffer(saved[0][:-1])
     with refused():
-        guest.region.state = m.RESUME_COMPLETED
+        guest.region.state = region_2018.RESUME_COMPLETED
     assert any("incomplete" in line for line in log.take())
 
 
 def test_the_kernel_log_does_not_blame_an_old_image(guest, saved, log):
     """A refusal is told once; later errors have other causes."""
     log.pace()
-    guest.region.state = m.RESUME
+    guest.region.state = region_2018.RESUME
     with refused():
         guest.region.set_buffer(b"\0" * 16)
     assert any("refused" in line for line in log.take())
     with refused():
         guest.region.raw_read(1, 1)
-    guest.region.state = m.FAILED
+    guest.region.state = region_2018.FAILED
     with refused():
         guest.region.raw_read(1, 1)
     assert not any("refused" in line for line in log.take())
@@ -323,12 +324,12 @@ def test_a_longer_header_is_taken(guest, saved):
 
 def test_trailing_byte_in_a_write_of_its_own(guest, saved):
     is_refused(guest, b"\0", before=saved[0])
-    is_fresh(guest)
+    guest.is_fresh()
 
 
 def test_resume_from_a_stopped_device(guest, saved):
-    guest.region.state = m.NONE
-    guest.region.state = m.RESUME
+    guest.region.state = region_2018.NONE
+    guest.region.state = region_2018.RESUME
     guest.region.set_buffer(saved[0])
     finish(guest, saved[1])
 
@@ -340,17 +341,17 @@ def test_a_truncated_image_is_not_complete(guest, saved):
     data, _ = saved
     region = guest.region
     for length in (0, 1, 15, 16, 63, 64, 65, 87, 88, 4183, 4188, 4272, len(data) - 1):
-        region.state = m.RESUME
+        region.state = region_2018.RESUME
         feed(region, [data[:length]])
         with refused():
-            region.state = m.RESUME_COMPLETED
+            region.state = region_2018.RESUME_COMPLETED
         with refused():
-            region.state = m.RUNNING
-        assert region.state == m.RESUME
-        region.state = m.FAILED
-        is_fresh(guest, buffer=False)
-    is_fresh(guest)
-    works(guest)
+            region.state = region_2018.RUNNING
+        assert region.state == region_2018.RESUME
+        region.state = region_2018.FAILED
+        guest.is_fresh(buffer=False)
+    guest.is_fresh()
+    guest.works()
 
 
 def test_bit_flips_are_refused(guest, saved, rng):
@@ -365,7 +366,7 @@ def test_bit_flips_are_refused(guest, saved, rng):
         is_refused(guest, bytes(wrong))
     assert guest.buffer() == bytes(BUFFER_SIZE)
     guest.region.load(data)
-    works(guest)
+    guest.works()
 
 
 def test_an_image_grants_no_transfer_that_a_guest_may_not_command(guest, saved):
@@ -373,7 +374,7 @@ def test_an_image_grants_no_transfer_that_a_guest_may_not_command(guest, saved):
     region, data = guest.region, saved[0]
     running = Image.parse(data)
     running.set_register(im.DMA_COMMAND, RUN | TO_MEMORY, "<Q")
-    region.state = m.RESUME
+    region.state = region_2018.RESUME
     with refused():
         region.set_buffer(running.build())
     guest.device.reset()
@@ -391,4 +392,4 @@ def test_an_image_grants_no_transfer_that_a_guest_may_not_command(guest, saved):
     assert not guest.edu.read64(DMA_COMMAND) & RUN
     assert not any(guest.memory.bytes[: 2 * BUFFER_SIZE])
     guest.device.reset()
-    works(guest)
+    guest.works()

@@ -10,8 +10,7 @@ from devices.edu import BUFFER_SIZE
 from lib import vfio
 from lib.errnos import refused
 from lib.guest import Guest
-from lib.protocols import region_2018 as m
-from lib.support import randomise
+from lib.protocols import region_2018
 
 
 def contents(guest):
@@ -29,15 +28,16 @@ def test_every_register_and_the_buffer_arrive(bdfs, rng, direction, number):
     first, second = bdfs[::direction]
     with Guest(first) as source, Guest(second) as target:
         # The target was busy with something else.
-        randomise(target, rng)
-        randomise(source, rng)
+        target.randomise(rng)
+        source.randomise(rng)
         expected = source.edu.state()
         target.region.load(source.region.save(precopy=number % 2))
-        assert source.region.state == m.SAVE_COMPLETED
+        assert source.region.state == region_2018.SAVE_COMPLETED
         assert target.edu.state() == expected
         loaded = contents(target)
         # The source goes on with nothing lost.
-        source.region.state = (m.RUNNING, m.FAILED, m.CANCELLED)[number % 3]
+        ends = (region_2018.RUNNING, region_2018.FAILED, region_2018.CANCELLED)
+        source.region.state = ends[number % 3]
         assert source.edu.state() == expected
         assert contents(source) == loaded
         assert any(loaded)
@@ -90,7 +90,7 @@ def test_command_reads_back_and_can_be_given_again(pair, rng):
         target.edu.write64(edu.DMA_COMMAND, bits | edu.RUN)
         target.edu.wait_transfer()
         assert target.memory.bytes[0x3000:0x3100] == content[100:356]
-        source.region.state = m.RUNNING
+        source.region.state = region_2018.RUNNING
 
 
 @pytest.mark.parametrize("index", [vfio.INTX, vfio.MSI])
@@ -100,18 +100,18 @@ def test_pending_interrupts_are_raised_again_at_running(pair, index):
         source.edu.write32(edu.INTERRUPT_RAISE, pending)
         image = source.region.save()
         with vfio.EventFd() as event:
-            target.region.state = m.RESUME
+            target.region.state = region_2018.RESUME
             target.region.set_buffer(image)
             target.device.set_irq(index, event.fd)
-            target.region.state = m.RESUME_COMPLETED
+            target.region.state = region_2018.RESUME_COMPLETED
             assert event.take() == 0
-            target.region.state = m.RUNNING
+            target.region.state = region_2018.RUNNING
             target.edu.wait(event.take)
             assert target.edu.read32(edu.INTERRUPT_STATUS) == pending
             target.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, pending)
             assert event.take() == 0
             target.device.clear_irq(index)
-        source.region.state = m.CANCELLED
+        source.region.state = region_2018.CANCELLED
         assert source.edu.read32(edu.INTERRUPT_STATUS) == pending
         source.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, pending)
 
@@ -125,11 +125,11 @@ def test_nothing_is_raised_where_nothing_is_pending(pair, index):
     target.edu.write32(edu.INTERRUPT_RAISE, 0x77)
     with vfio.EventFd() as event:
         image = source.region.save()
-        target.region.state = m.RESUME
+        target.region.state = region_2018.RESUME
         target.device.set_irq(index, event.fd)
         target.region.set_buffer(image)
-        target.region.state = m.RESUME_COMPLETED
-        target.region.state = m.RUNNING
+        target.region.state = region_2018.RESUME_COMPLETED
+        target.region.state = region_2018.RUNNING
         assert target.edu.read32(edu.INTERRUPT_STATUS) == 0
         assert event.take() == 0
         target.device.clear_irq(index)
@@ -140,8 +140,8 @@ def test_interrupts_that_wait_for_running_are_saved_again(bdfs, pair):
     source, target = pair
     source.edu.write32(edu.INTERRUPT_RAISE, 0x1200)
     target.region.load(source.region.save(), run=False)
-    target.region.state = m.RUNNING
-    target.region.state = m.NONE
+    target.region.state = region_2018.RUNNING
+    target.region.state = region_2018.NONE
     image = target.region.save(precopy=False)
     source.device.reset()
     source.region.load(image)
@@ -150,12 +150,12 @@ def test_interrupts_that_wait_for_running_are_saved_again(bdfs, pair):
 
 def test_back_and_forth(pair, rng):
     here, there = pair
-    randomise(here, rng)
+    here.randomise(rng)
     expected = here.edu.state()
     for _ in range(5):
         there.region.load(here.region.save(precopy=rng.getrandbits(1)))
         assert there.edu.state() == expected
-        here.region.state = m.RUNNING
+        here.region.state = region_2018.RUNNING
         here.device.reset()
         assert here.edu.state() == edu.FRESH
         here, there = there, here
@@ -166,9 +166,9 @@ def test_back_and_forth(pair, rng):
 def test_the_guest_works_during_precopy(pair, rng):
     source, target = pair
     region = source.region
-    region.state = m.SETUP
+    region.state = region_2018.SETUP
     source.edu.write32(edu.LIVENESS, 1)
-    region.state = m.PRECOPY
+    region.state = region_2018.PRECOPY
     image = region.drain()
     source.edu.write32(edu.LIVENESS, 2)
     assert source.edu.factorial(5) == 120
@@ -176,48 +176,61 @@ def test_the_guest_works_during_precopy(pair, rng):
     source.fill(content)
     image += region.drain()
     source.edu.write32(edu.LIVENESS, 3)
-    region.state = m.STOPNCOPY
+    region.state = region_2018.STOPNCOPY
     image += region.drain()
-    region.state = m.SAVE_COMPLETED
+    region.state = region_2018.SAVE_COMPLETED
     expected = source.edu.state()
     target.region.load(image)
     assert target.edu.state() == expected
     assert contents(target) == content
 
 
-@pytest.mark.parametrize("end", [m.CANCELLED, m.FAILED, m.RUNNING])
-@pytest.mark.parametrize("state", [m.SETUP, m.PRECOPY, m.STOPNCOPY, m.SAVE_COMPLETED])
+@pytest.mark.parametrize("end", [region_2018.CANCELLED, region_2018.FAILED, region_2018.RUNNING])
+@pytest.mark.parametrize(
+    "state",
+    [region_2018.SETUP, region_2018.PRECOPY, region_2018.STOPNCOPY, region_2018.SAVE_COMPLETED],
+)
 def test_a_source_that_gives_up_loses_nothing(guest, rng, state, end):
-    randomise(guest, rng)
+    guest.randomise(rng)
     guest.edu.write32(edu.INTERRUPT_RAISE, 0x800)
     region = guest.region
     expected = guest.edu.state()
-    if state in (m.SETUP, m.PRECOPY):
-        region.state = m.SETUP
-    if state != m.SETUP:
-        region.state = m.PRECOPY if state == m.PRECOPY else m.STOPNCOPY
-        region.set(m.THRESHOLD, 200)
+    if state in (region_2018.SETUP, region_2018.PRECOPY):
+        region.state = region_2018.SETUP
+    if state != region_2018.SETUP:
+        region.state = (
+            region_2018.PRECOPY if state == region_2018.PRECOPY else region_2018.STOPNCOPY
+        )
+        region.set(region_2018.THRESHOLD, 200)
         region.get_buffer()
-    if state == m.SAVE_COMPLETED:
+    if state == region_2018.SAVE_COMPLETED:
         region.drain()
-        region.state = m.SAVE_COMPLETED
+        region.state = region_2018.SAVE_COMPLETED
     region.state = end
-    assert region.state == m.RUNNING
+    assert region.state == region_2018.RUNNING
     assert guest.edu.state() == expected
     assert guest.edu.factorial(5) == 120
 
 
-@pytest.mark.parametrize("length, end", [(0, m.FAILED), (1000, m.CANCELLED), (4250, m.FAILED),
-                                         (None, m.CANCELLED), (None, m.FAILED)])
+@pytest.mark.parametrize(
+    "length, end",
+    [
+        (0, region_2018.FAILED),
+        (1000, region_2018.CANCELLED),
+        (4250, region_2018.FAILED),
+        (None, region_2018.CANCELLED),
+        (None, region_2018.FAILED),
+    ],
+)
 def test_a_target_that_gives_up_is_fresh(pair, rng, length, end):
     source, target = pair
-    randomise(source, rng)
+    source.randomise(rng)
     image = source.region.save()
-    randomise(target, rng)
-    target.region.state = m.RESUME
+    target.randomise(rng)
+    target.region.state = region_2018.RESUME
     target.region.set_buffer(image[:length])
     if length is None:
-        target.region.state = m.RESUME_COMPLETED
+        target.region.state = region_2018.RESUME_COMPLETED
     target.region.state = end
     assert target.edu.state() == edu.FRESH
     assert contents(target) == bytes(BUFFER_SIZE)
@@ -226,17 +239,17 @@ def test_a_target_that_gives_up_is_fresh(pair, rng, length, end):
 def test_two_devices_migrate_at_once(bdfs, rng):
     """In one process, each into itself, in threads of their own."""
     with Guest(bdfs[0]) as first, Guest(bdfs[1]) as second:
-        randomise(first, rng)
-        randomise(second, rng)
+        first.randomise(rng)
+        second.randomise(rng)
         failed = []
 
         def cycle(guest, threshold):
             try:
                 expected, region = guest.edu.state(), guest.region
                 for _ in range(4):
-                    region.set(m.THRESHOLD, threshold)
+                    region.set(region_2018.THRESHOLD, threshold)
                     image = region.save()
-                    region.state = m.RUNNING
+                    region.state = region_2018.RUNNING
                     guest.edu.write32(edu.LIVENESS, 0)
                     region.load(image)
                     assert guest.edu.state() == expected
@@ -256,18 +269,18 @@ def test_two_devices_migrate_at_once(bdfs, rng):
 def test_save_and_load_at_once(pair, rng):
     """Buffer by buffer from one device into the other, as a client does."""
     source, target = pair
-    randomise(source, rng)
+    source.randomise(rng)
     expected = source.edu.state()
-    target.region.state = m.RESUME
-    source.region.state = m.SETUP
-    for state in (m.PRECOPY, m.STOPNCOPY):
+    target.region.state = region_2018.RESUME
+    source.region.state = region_2018.SETUP
+    for state in (region_2018.PRECOPY, region_2018.STOPNCOPY):
         source.region.state = state
-        source.region.set(m.THRESHOLD, rng.randint(50, 500))
+        source.region.set(region_2018.THRESHOLD, rng.randint(50, 500))
         while data := source.region.get_buffer():
             target.region.set_buffer(data)
-    source.region.state = m.SAVE_COMPLETED
-    target.region.state = m.RESUME_COMPLETED
+    source.region.state = region_2018.SAVE_COMPLETED
+    target.region.state = region_2018.RESUME_COMPLETED
     with refused(16):  # EBUSY: the source is stopped for good
         source.edu.write32(edu.LIVENESS, 1)
-    target.region.state = m.RUNNING
+    target.region.state = region_2018.RUNNING
     assert target.edu.state() == expected

@@ -11,9 +11,9 @@ import pytest
 
 from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
-from lib.protocols import region_2018 as m
+from lib.protocols import region_2018
 
-PAGE = m.PAGE
+PAGE = region_2018.PAGE
 
 
 def runs(device):
@@ -79,10 +79,10 @@ class Migration:
         source, target, rng = self.source.region, self.target.region, self.rng
         self.source.memory.bytes[:] = rng.randbytes(self.source.memory.size)
         self.source.edu.to_device(self.source.IOVA)
-        target.state = m.RESUME
-        source.state = m.SETUP
+        target.state = region_2018.RESUME
+        source.state = region_2018.SETUP
         self.copy(self.source.IOVA + page * PAGE for page in range(self.pages))
-        source.state = m.PRECOPY
+        source.state = region_2018.PRECOPY
         for _ in range(rng.randint(2, 6)):
             for _ in range(rng.randint(0, 3)):
                 self.transfer()
@@ -91,16 +91,16 @@ class Migration:
             if rng.getrandbits(2):
                 self.round()
         self.transfer()
-        source.state = m.STOPNCOPY
+        source.state = region_2018.STOPNCOPY
         while self.buffer():
             pass
-        source.state = m.SAVE_COMPLETED
+        source.state = region_2018.SAVE_COMPLETED
         reported = source.dirty(self.source.IOVA, self.pages)
         assert self.due <= reported <= self.possible
         self.copy(reported)
         assert source.dirty(self.source.IOVA, self.pages) == set()
-        target.state = m.RESUME_COMPLETED
-        target.state = m.RUNNING
+        target.state = region_2018.RESUME_COMPLETED
+        target.state = region_2018.RUNNING
 
 
 @pytest.mark.parametrize("number", range(5))
@@ -111,6 +111,6 @@ def test_every_byte_arrives(pair, number):
     Migration(source, target, random.Random(seed)).run()
     assert target.memory.bytes[:] == source.memory.bytes[:]
     state = target.edu.state()
-    source.region.state = m.RUNNING
+    source.region.state = region_2018.RUNNING
     assert state == source.edu.state()
     assert target.buffer() == source.buffer()

@@ -15,8 +15,8 @@ import pytest
 
 from devices import edu
 from devices.edu import BUFFER
-from lib.protocols import region_2018 as m
-from lib.support import randomise
+from lib.protocols import region_2018
+from lib.protocols.region_2018 import PAGE
 
 LENGTH = 4
 
@@ -88,12 +88,12 @@ class Session:
 
     def __post_init__(self):
         region = self.guest.region
-        region.state = m.SETUP
-        region.set(m.THRESHOLD, THRESHOLD)
+        region.state = region_2018.SETUP
+        region.set(region_2018.THRESHOLD, THRESHOLD)
 
     def write(self, span):
         """The device writes the two pages in the middle of a span."""
-        iova = self.guest.IOVA + (span * SPAN + 4) * m.PAGE - 8
+        iova = self.guest.IOVA + (span * SPAN + 4) * PAGE - 8
         self.guest.edu.start(BUFFER, iova, 16, edu.TO_MEMORY)
         self.guest.edu.wait_transfer()
         self.due[span] += span not in self.written
@@ -101,8 +101,8 @@ class Session:
 
     def begin(self):
         """Takes the device to the state whose reads are tried."""
-        if self.state == m.PRECOPY:
-            self.guest.region.state = m.PRECOPY
+        if self.state == region_2018.PRECOPY:
+            self.guest.region.state = region_2018.PRECOPY
         self.enter(self.state)
 
     def enter(self, state):
@@ -158,25 +158,27 @@ class Session:
         return self.guest.region.pending()
 
     def offset(self):
-        assert self.guest.region.get(m.DATA_OFFSET) == self.guest.region.data_offset
+        assert self.guest.region.get(region_2018.DATA_OFFSET) == self.guest.region.data_offset
 
     def offset_halves(self):
-        at = m.DATA_OFFSET[0]
+        at = region_2018.DATA_OFFSET[0]
         halves = self.guest.region.raw_read(at, 4), self.guest.region.raw_read(at + 4, 4)
         assert int.from_bytes(b"".join(halves), "little") == self.guest.region.data_offset
 
     def size(self):
-        self.check_size(self.guest.region.get(m.DATA_SIZE))
+        self.check_size(self.guest.region.get(region_2018.DATA_SIZE))
 
     def data(self):
-        self.check_data(*struct.unpack("<QQ", self.guest.region.raw_read(m.DATA_OFFSET[0], 16)))
+        self.check_data(
+            *struct.unpack("<QQ", self.guest.region.raw_read(region_2018.DATA_OFFSET[0], 16))
+        )
 
     def read_copied(self):
-        self.check_copied(self.guest.region.get(m.COPIED))
+        self.check_copied(self.guest.region.get(region_2018.COPIED))
 
     def data_to_copied(self):
         offset, size, *_, copied = struct.unpack(
-            "<5Q", self.guest.region.raw_read(m.DATA_OFFSET[0], 40)
+            "<5Q", self.guest.region.raw_read(region_2018.DATA_OFFSET[0], 40)
         )
         # The query that the access runs comes before the size that it tells.
         self.check_copied(copied)
@@ -192,8 +194,8 @@ class Session:
     def arm(self):
         self.take()
         self.armed = min(self.written) if self.written else next(self.starts)
-        start = self.guest.IOVA + self.armed * SPAN * m.PAGE
-        self.guest.region.raw_write(m.START_ADDR[0], struct.pack("<QQ", start, SPAN))
+        start = self.guest.IOVA + self.armed * SPAN * PAGE
+        self.guest.region.raw_write(region_2018.START_ADDR[0], struct.pack("<QQ", start, SPAN))
 
     def same_state(self):
         self.enter(self.state)
@@ -203,7 +205,7 @@ class Session:
 
     def finish(self):
         """Takes what is left in the plain order; the image and the pages told must be whole."""
-        self.enter(m.STOPNCOPY)
+        self.enter(region_2018.STOPNCOPY)
         self.over = False
         while not self.over:
             left = sum(self.pending())
@@ -212,16 +214,16 @@ class Session:
         while self.written:
             self.arm()
             self.read_copied()
-        self.enter(m.SAVE_COMPLETED)
+        self.enter(region_2018.SAVE_COMPLETED)
         assert +self.told == self.due
         return self.image
 
 
-@pytest.mark.parametrize("state", [m.PRECOPY, m.STOPNCOPY])
+@pytest.mark.parametrize("state", [region_2018.PRECOPY, region_2018.STOPNCOPY])
 def test_all_orders(pair, rng, state, count):
     source, target = pair
     region = source.region
-    randomise(source, rng)
+    source.randomise(rng)
     steps = all_orders(Session.STEPS, LENGTH)
     sessions = taken = pages = 0
     step = next(steps)
@@ -233,7 +235,7 @@ def test_all_orders(pair, rng, state, count):
         history = []
         while step is not None and not session.over:
             # While the device runs, it writes more, now and then.
-            if state == m.PRECOPY and step == Session.arm and len(history) % 150 == 149:
+            if state == region_2018.PRECOPY and step == Session.arm and len(history) % 150 == 149:
                 session.write(31)
             history.append(step.__name__)
             try:
@@ -243,11 +245,11 @@ def test_all_orders(pair, rng, state, count):
             step = next(steps, None)
         image = session.finish()
         # What a client without queries gets; nothing has happened in between.
-        region.state = m.RUNNING
-        region.set(m.THRESHOLD, 0)
-        expected = region.save(precopy=state == m.PRECOPY)
+        region.state = region_2018.RUNNING
+        region.set(region_2018.THRESHOLD, 0)
+        expected = region.save(precopy=state == region_2018.PRECOPY)
         assert image == expected
-        region.state = m.RUNNING
+        region.state = region_2018.RUNNING
         sessions, taken, pages = sessions + 1, taken + len(history), pages + 2 * session.told.total()
     registers = source.edu.state()
     target.region.load(image)

@@ -7,20 +7,34 @@ import pytest
 
 from devices import edu
 from lib.errnos import error_of, refused
-from lib.protocols import region_2018 as m
-from lib.support import RUNS, STATES, STOPPED, reach
+from lib.protocols.region_2018 import (
+    CANCELLED,
+    DEVICE_STATE,
+    FAILED,
+    NONE,
+    PRECOPY,
+    RESUME,
+    RESUME_COMPLETED,
+    RUNNING,
+    RUNS,
+    SAVE_COMPLETED,
+    SETUP,
+    STATES,
+    STOPNCOPY,
+    STOPPED,
+)
 
 # What may follow each state. Everything else is EINVAL.
 AFTER = {
-    m.NONE: {m.NONE, m.RUNNING, m.STOPNCOPY, m.RESUME, m.FAILED, m.CANCELLED},
-    m.RUNNING: {m.NONE, m.RUNNING, m.SETUP, m.STOPNCOPY, m.RESUME, m.FAILED, m.CANCELLED},
-    m.SETUP: {m.RUNNING, m.SETUP, m.PRECOPY, m.STOPNCOPY, m.FAILED, m.CANCELLED},
-    m.PRECOPY: {m.RUNNING, m.PRECOPY, m.STOPNCOPY, m.FAILED, m.CANCELLED},
+    NONE: {NONE, RUNNING, STOPNCOPY, RESUME, FAILED, CANCELLED},
+    RUNNING: {NONE, RUNNING, SETUP, STOPNCOPY, RESUME, FAILED, CANCELLED},
+    SETUP: {RUNNING, SETUP, PRECOPY, STOPNCOPY, FAILED, CANCELLED},
+    PRECOPY: {RUNNING, PRECOPY, STOPNCOPY, FAILED, CANCELLED},
     # SAVE_COMPLETED once everything was taken, RESUME_COMPLETED once the image is whole.
-    m.STOPNCOPY: {m.RUNNING, m.STOPNCOPY, m.FAILED, m.CANCELLED},
-    m.SAVE_COMPLETED: {m.RUNNING, m.SAVE_COMPLETED, m.FAILED, m.CANCELLED},
-    m.RESUME: {m.RESUME, m.FAILED, m.CANCELLED},
-    m.RESUME_COMPLETED: {m.RUNNING, m.RESUME_COMPLETED, m.FAILED, m.CANCELLED},
+    STOPNCOPY: {RUNNING, STOPNCOPY, FAILED, CANCELLED},
+    SAVE_COMPLETED: {RUNNING, SAVE_COMPLETED, FAILED, CANCELLED},
+    RESUME: {RESUME, FAILED, CANCELLED},
+    RESUME_COMPLETED: {RUNNING, RESUME_COMPLETED, FAILED, CANCELLED},
 }
 VALUES = (*range(11), 0x100, 0x10000, 0x80000000, 0x80000001, 0xFFFFFFFF)
 
@@ -31,15 +45,15 @@ def test_every_transition(guest, blank, before):
     for value in VALUES:
         guest.device.reset()
         guest.edu.write32(edu.LIVENESS, 0x1234)
-        reach(region, before, blank)
-        found = error_of(region.set, m.DEVICE_STATE, value)
+        region.reach(before, blank)
+        found = error_of(region.set, DEVICE_STATE, value)
         if value not in AFTER[before]:
             assert (value, found, region.state) == (value, errno.EINVAL, before)
             continue
-        after = m.RUNNING if value in (m.FAILED, m.CANCELLED) else value
+        after = RUNNING if value in (FAILED, CANCELLED) else value
         assert (value, found, region.state) == (value, 0, after)
         # A source loses nothing, a target is as after a reset or holds what was loaded.
-        target = m.RESUME in (before, value) or before == m.RESUME_COMPLETED
+        target = RESUME in (before, value) or before == RESUME_COMPLETED
         expected = edu.FRESH if target else edu.FRESH | {edu.LIVENESS: 0xFFFFFFFF & ~0x1234}
         assert guest.edu.state() == expected
         write = error_of(guest.edu.write32, edu.LIVENESS, 1)
@@ -48,38 +62,38 @@ def test_every_transition(guest, blank, before):
 
 def test_save_is_complete_only_when_all_was_taken(guest):
     region = guest.region
-    region.state = m.STOPNCOPY
+    region.state = STOPNCOPY
     while region.pending() != (0, 0, 0):
         with refused():
-            region.state = m.SAVE_COMPLETED
-        assert region.state == m.STOPNCOPY
+            region.state = SAVE_COMPLETED
+        assert region.state == STOPNCOPY
         assert region.get_buffer()
-    region.state = m.SAVE_COMPLETED
+    region.state = SAVE_COMPLETED
 
 
 def test_load_is_complete_only_with_the_whole_image(guest, blank):
     region = guest.region
-    region.state = m.RESUME
+    region.state = RESUME
     for part in (blank[:64], blank[64:-1], blank[-1:]):
         with refused():
-            region.state = m.RESUME_COMPLETED
-        assert region.state == m.RESUME
+            region.state = RESUME_COMPLETED
+        assert region.state == RESUME
         region.set_buffer(part)
-    region.state = m.RESUME_COMPLETED
+    region.state = RESUME_COMPLETED
 
 
 def test_resume_again_keeps_what_came(guest, blank):
     region = guest.region
-    region.state = m.RESUME
+    region.state = RESUME
     region.set_buffer(blank[:1000])
-    region.state = m.RESUME
+    region.state = RESUME
     region.set_buffer(blank[1000:])
-    region.state = m.RESUME_COMPLETED
+    region.state = RESUME_COMPLETED
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_state_is_read_without_side_effects(guest, blank, state):
-    reach(guest.region, state, blank)
+    guest.region.reach(state, blank)
     before = guest.edu.state()
     for _ in range(5):
         assert guest.region.state == state
@@ -88,7 +102,7 @@ def test_state_is_read_without_side_effects(guest, blank, state):
 
 @pytest.mark.parametrize("state", STOPPED)
 def test_reset_leads_out_of_every_stopped_state(guest, blank, state):
-    reach(guest.region, state, blank)
+    guest.region.reach(state, blank)
     guest.device.reset()
-    assert guest.region.state == m.RUNNING
+    assert guest.region.state == RUNNING
     guest.edu.write32(edu.LIVENESS, 1)

@@ -8,9 +8,10 @@ import mmap
 import pytest
 
 from devices import edu
-from lib.clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, libc
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import error_of, refused
 from lib.image import Image
+from lib.libc import Pages, call, libc
 from lib.protocols import region_v1 as v1
 from lib.vfio import REGION_CAPS, REGION_MMAP, REGION_READ, REGION_WRITE
 

@@ -12,9 +12,10 @@ import pytest
 
 from devices import edu
 from lib import modules
-from lib.clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, reach
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import refused
 from lib.image import crc32c
+from lib.libc import Pages, call, libc
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lib.vfio import DEVICE_FEATURE, FEATURE_GET, FEATURE_PROBE, FEATURE_SET
@@ -91,7 +92,7 @@ def test_dma_logging_is_not_offered(guest, number):
 
 @pytest.mark.parametrize("state", SETTABLE)
 def test_data_size_is_what_is_left_and_never_0(guest, blank, state):
-    file = reach(guest, state, blank)
+    file = guest.v2.reach(state, blank)
     if state not in v2.SAVING:
         assert guest.v2.data_size() == IMAGE
         if file:
@@ -183,7 +184,7 @@ def test_precopy_info_only_in_the_precopy_states(guest, blank):
             if v2.path(before, after) is None:
                 continue
             guest.device.reset()
-            with reach(guest, before, blank) as file:
+            with guest.v2.reach(before, blank) as file:
                 new = guest.v2.set(after)
                 if after not in v2.PRE_COPIES:
                     with refused(errno.EINVAL):
@@ -296,7 +297,7 @@ def test_the_module_is_used_by_every_file(guest):
         assert module_uses() == uses + number
         guest.v2.set(v2.RUNNING)
         for file in files:
-            is_dead(file)
+            file.is_dead()
     for number in reversed(range(3)):
         files.pop().close()
         assert module_uses() == uses + number

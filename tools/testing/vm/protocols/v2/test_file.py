@@ -16,10 +16,11 @@ import pytest
 
 from devices import edu
 from lib import modules
-from lib.clients import IMAGE, IMAGE_PRECOPY, Client, Pages, call, is_dead, libc, mode_of
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import refused
 from lib.image import BUFFER, Image
 from lib.kernel_log import KernelLog
+from lib.libc import Pages, call, libc
 from lib.protocols import v2
 from lib.resets import find_resettable, reset_by_others
 
@@ -30,7 +31,7 @@ def test_which_way_a_file_goes(guest, blank):
     for state in (*v2.SAVING, v2.RESUMING):
         with guest.v2.set(state) as file:
             saves = state != v2.RESUMING
-            assert mode_of(file) == (os.O_RDONLY if saves else os.O_WRONLY)
+            assert file.mode() == (os.O_RDONLY if saves else os.O_WRONLY)
             assert not os.get_inheritable(file.fd)
             if saves:
                 with refused(errno.EBADF):
@@ -159,7 +160,7 @@ def test_the_end_of_a_session_is_for_good(guest, blank, state, end, part):
         elif part:
             file.read(part)
         end(guest)
-        is_dead(file)
+        file.is_dead()
         with refused(errno.EINVAL):
             file.precopy_info()
         if end == end_by_close:
@@ -167,7 +168,7 @@ def test_the_end_of_a_session_is_for_good(guest, blank, state, end, part):
         # No other session brings it to life.
         for other in (*v2.SAVING, v2.RESUMING):
             with guest.v2.set(other) as new:
-                is_dead(file)
+                file.is_dead()
                 if other != v2.RESUMING:
                     assert new.read(1) == blank[:1]
             guest.device.reset()
@@ -314,7 +315,7 @@ def test_a_damaged_stream_is_refused_by_the_write(guest, log, rng, size):
                     guest.v2.set(state)
                 assert guest.v2.state == v2.RESUMING
             guest.device.reset()
-            is_dead(file)
+            file.is_dead()
     guest.is_fresh()
     guest.v2.load(image)
 
@@ -432,7 +433,7 @@ def test_poll_wakes_up_for_a_change_of_state(guest, drained, state):
         assert events == READABLE
     else:
         assert events & select.POLLERR
-        is_dead(drained)
+        drained.is_dead()
     if new:
         new.close()
 
@@ -442,7 +443,7 @@ def test_poll_wakes_up_for_the_end(guest, drained, end):
     waiter = Waiter(drained)
     end(guest)
     assert waiter.woken() & select.POLLERR
-    is_dead(drained)
+    drained.is_dead()
 
 
 @pytest.mark.physical
@@ -457,7 +458,7 @@ def test_poll_wakes_up_for_a_reset_by_others(bdfs):
             waiter = Waiter(file)
             reset_by_others(bdf)
             assert waiter.woken() & select.POLLERR
-            is_dead(file)
+            file.is_dead()
             assert guest.v2.state == v2.RUNNING
     finally:
         modules.unbind(bdf)
@@ -471,7 +472,7 @@ def test_poll_of_a_load(guest, blank):
         assert file.poll() == WRITABLE
         guest.v2.set(v2.RUNNING)
         assert waiter.woken() & select.POLLERR
-        is_dead(file)
+        file.is_dead()
 
 
 def test_select_and_epoll(guest, drained, rng):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lib import modules
-from lib.clients import IMAGE, Client, is_dead
+from lib.clients import IMAGE, Client
 from lib.errnos import refused
 from lib.protocols import v2
 from lib.resets import find_resettable, reset_by_others
@@ -33,7 +33,7 @@ def orphan(bdf, state):
 
 
 def ends(file):
-    is_dead(file)
+    file.is_dead()
     with refused(errno.EINVAL):
         file.precopy_info()
 

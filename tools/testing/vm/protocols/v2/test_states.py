@@ -9,7 +9,7 @@ import pytest
 
 from devices import edu
 from lib import modules
-from lib.clients import IMAGE, IMAGE_PRECOPY, Client, is_dead, reach
+from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import error_of, refused
 from lib.protocols import v2
 from lib.vfio import FEATURE_SET
@@ -26,7 +26,7 @@ def test_every_pair(guest, blank, before, whole):
     for after in v2.STATES:
         guest.device.reset()
         guest.edu.write32(edu.LIVENESS, 0x1234)
-        old = reach(guest, before, blank if whole else blank[:-1])
+        old = guest.v2.reach(before, blank if whole else blank[:-1])
         registers = guest.edu.state()
         stuck = before == v2.RESUMING and after != before and not whole
         if stuck or v2.path(before, after) is None:
@@ -43,7 +43,7 @@ def test_every_pair(guest, blank, before, whole):
             assert guest.v2.state == after
             assert (new is not None) == v2.begins(before, after), (before, after)
             if old and (new or after not in (before, *v2.SAVING)):
-                is_dead(old)
+                old.is_dead()
             elif old and after in v2.SAVING:
                 assert old.read(1)
             if new and after in v2.SAVING:
@@ -62,7 +62,7 @@ def test_every_pair(guest, blank, before, whole):
 
 @pytest.mark.parametrize("before", SETTABLE)
 def test_states_that_there_are_not(guest, blank, before):
-    file = reach(guest, before, blank)
+    file = guest.v2.reach(before, blank)
     for state in (v2.ERROR, 8, 9, 0x100, 0x7FFFFFFF, 0x80000000, 0x80000002, 0xFFFFFFFF):
         data = struct.pack("Ii", state, -1)
         with refused(errno.EINVAL):
@@ -96,10 +96,10 @@ def test_reset_from_every_state(guest, blank, rng, state, part):
             file.read(part)
     guest.device.reset()
     if file:
-        is_dead(file)
+        file.is_dead()
     guest.is_fresh()
     if file:
-        is_dead(file)
+        file.is_dead()
         file.close()
     guest.works(rng)
 
@@ -112,7 +112,7 @@ def test_a_reset_is_as_good_as_an_abort_of_a_load(guest, blank, rng):
             with refused():
                 guest.v2.set(v2.STOP)
             guest.device.reset()
-            is_dead(file)
+            file.is_dead()
         guest.is_fresh()
 
 
@@ -135,7 +135,7 @@ def test_a_stop_that_times_out_begins_no_session(bdfs):
                 assert len(file.drain()) == IMAGE_PRECOPY
                 assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
                 guest.v2.set(v2.RUNNING)
-                is_dead(file)
+                file.is_dead()
             guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
             assert len(guest.v2.save()) == IMAGE
     finally:

@@ -17,8 +17,9 @@ import pytest
 
 from devices import edu
 from devices.edu import BUFFER
-from lib.clients import IMAGE, Client, call, is_dead, libc
-from lib.protocols import region_2018 as m
+from lib.clients import IMAGE, Client
+from lib.libc import call, libc
+from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lib.userfault import lazy_memory
@@ -144,7 +145,15 @@ class Player:
         self.guest.device.reset()
 
     def region(self, rng):
-        self.guest.region.state = rng.choice((m.SETUP, m.PRECOPY, m.STOPNCOPY, m.RUNNING, m.RESUME))
+        self.guest.region.state = rng.choice(
+            (
+                region_2018.SETUP,
+                region_2018.PRECOPY,
+                region_2018.STOPNCOPY,
+                region_2018.RUNNING,
+                region_2018.RESUME,
+            )
+        )
         self.guest.region.get_buffer()
 
     def v1(self, rng):
@@ -261,7 +270,7 @@ def test_close_while_others_use_the_file(bdfs, state):
         # A damaged image was refused, perhaps, before the device was closed.
         assert set(found) <= {errno.ENODEV, errno.EINVAL}
         assert errno.ENODEV in found
-        is_dead(file)
+        file.is_dead()
         file.close()
     with Client(bdfs[0]) as guest:
         guest.is_fresh()
@@ -294,7 +303,7 @@ def test_reset_against_a_change_of_state(guest, blank, state):
         assert after in (state, v2.RUNNING)
         if file:
             if after == v2.RUNNING:
-                is_dead(file)
+                file.is_dead()
             elif state == v2.RESUMING:
                 file.write(blank)
             else:
