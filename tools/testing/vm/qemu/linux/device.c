@@ -5,6 +5,7 @@
  */
 
 #include "device.h"
+#include "common.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -57,10 +57,4 @@ bool device_transfer(struct device *device, uint64_t from, uint64_t to,
 /* Returns memory that stays where it is, and the device's address of it. */
 uint8_t *device_memory(size_t size, uint64_t *address);
 
-/* Prints why the guest cannot go on, and ends it. */
-_Noreturn void die(const char *what);
-
-/* Writes text to a file; false with errno where that fails. */
-bool write_file(const char *path, const char *text);
-
 #endif

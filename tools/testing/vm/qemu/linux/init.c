@@ -11,12 +11,11 @@
  */
 
 #include "device.h"
+#include "common.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -40,25 +39,6 @@ struct work {
 	uint64_t bytes;
 	uint64_t wrong;
 };
-
-_Noreturn void die(const char *what)
-{
-	printf("guest: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-bool write_file(const char *path, const char *text)
-{
-	size_t size = strlen(text);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool good;
-
-	if (fd < 0)
-		return false;
-	good = write(fd, text, size) == (ssize_t)size;
-	close(fd);
-	return good;
-}
 
 static void mount_at(const char *type, const char *directory)
 {
