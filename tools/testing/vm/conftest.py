@@ -16,6 +16,7 @@ from lib.guest import Guest
 from lib.iommufd import HAS_IOMMUFD
 from lib.kernel_log import KernelLog
 from lib.patience import SLOWNESS
+from lib.qemu import versions
 from lib.vfio import THROUGH_IOMMUFD
 
 # Whether the kernel recovers from errors of the bus (CONFIG_PCIEAER).
@@ -112,6 +113,13 @@ def blank(guest):
     image = guest.save()
     guest.device.reset()
     return image
+
+
+@pytest.fixture(params=versions.ALL, ids=str)
+def version(request):
+    """Each QEMU in turn."""
+    versions.prepare()
+    return request.param
 
 
 def _virtual(bdf):

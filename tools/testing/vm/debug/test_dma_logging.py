@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from devices import edu
-from devices.edu import BUFFER, BUFFER_SIZE
+from devices.edu import BUFFER
 from lib.errnos import refused
 from lib.guest import Guest
 from lib.libc import Pages
@@ -24,9 +24,7 @@ EVERYWHERE = (0, 1 << 40)
 @pytest.fixture
 def logged(guest):
     """A device whose buffer has no zero byte, with zeroed memory, logging."""
-    guest.memory.bytes[guest.scratch :] = b"\x5a" * PAGE
-    guest.edu.to_device(guest.IOVA + guest.scratch)
-    guest.memory.bytes[:] = bytes(guest.memory.size)
+    guest.mark_writes()
     assert guest.log.start((guest.IOVA, guest.memory.size)) == PAGE
     return guest
 
@@ -37,15 +35,9 @@ def report(guest, page_size=PAGE):
 
 def test_the_pages_told_are_the_pages_written(logged, rng):
     assert report(logged) == set()
-    for number in range(24):
-        count = rng.choice((1, 2, 4095, BUFFER_SIZE, rng.randint(1, BUFFER_SIZE)))
-        at = rng.randrange(logged.memory.size - count)
-        logged.edu.to_memory(logged.IOVA + at, count)
-        if number % 3 == 2:
-            written = logged.changed()
-            assert written
-            assert report(logged) == written
-            assert report(logged) == set()
+    for written in logged.random_writes(rng):
+        assert report(logged) == written
+        assert report(logged) == set()
 
 
 def test_reads_of_the_device_are_not_told(logged):

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from lib.qemu import machine, versions
 from lib.qemu.host import Here, There
+from lib.qemu.machine import Machine, machines
 
 
 @pytest.fixture(scope="session")
@@ -21,27 +21,17 @@ def way(request):
     return request.param
 
 
-@pytest.fixture(params=versions.ALL, ids=str)
-def version(request):
-    """Each QEMU in turn."""
-    versions.prepare()
-    return request.param
-
-
 @pytest.fixture
 def start(bdfs, hosts, version):
     """Starts a QEMU on a host, with devices by number: the hosts have the same addresses."""
-    machines = []
+    with machines() as started:
 
-    def start_one(host, *devices, **options):
-        addresses = [bdfs[n] for n in devices]
-        machines.append(machine.Machine(addresses, version, host=hosts[host], **options))
-        return machines[-1]
+        def start_one(host, *devices, **options):
+            addresses = [bdfs[n] for n in devices]
+            started.append(Machine(addresses, version, host=hosts[host], **options))
+            return started[-1]
 
-    yield start_one
-    for output in [one.close() for one in reversed(machines)]:
-        print(output)
-        assert "annot reset device" not in output
+        yield start_one
 
 
 @pytest.fixture

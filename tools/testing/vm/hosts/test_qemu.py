@@ -6,37 +6,21 @@ import subprocess
 
 import pytest
 
-from devices.edu import (
-    BUFFER,
-    BUFFER_SIZE,
-    DMA_COMMAND,
-    INTERRUPT_RAISE,
-    INTERRUPT_STATUS,
-    LIVENESS,
-    RUN,
-    TO_MEMORY,
+from devices.edu import BUFFER, BUFFER_SIZE, LIVENESS, TO_MEMORY
+from lib.qemu.machine import migrate
+from lib.qemu.steps import (
+    at_switchover,
+    begin_held,
+    check_msi,
+    check_runs,
+    end_held,
+    moves,
+    raise_msi,
+    refuses,
 )
-from lib.damage import DAMAGES
-from lib.proxy import Proxy
-from lib.qemu.machine import check_runs, migrate
 
-# Pages of guest memory: for the device to write, and for its MSI.
-PAGE, MSI_PAGE = 0x300000, 0x400000
-MSI_DATA = 0x4A17
-
-
-def raise_msi(machine, edu):
-    """Has the device raise an interrupt, which the guest takes but does not acknowledge."""
-    edu.function.enable_msi(MSI_PAGE, MSI_DATA)
-    edu.write32(INTERRUPT_RAISE, 0x40)
-    machine.wait(lambda: machine.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
-    machine.qtest.write32(MSI_PAGE, 0)
-
-
-def check_msi(machine, edu):
-    """The interrupt of `raise_msi` is still raised, and has been delivered again."""
-    machine.wait(lambda: machine.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
-    assert edu.read32(INTERRUPT_STATUS) == 0x40
+# A page of guest memory for the device to write.
+PAGE = 0x300000
 
 
 @pytest.fixture
@@ -95,15 +79,11 @@ def test_there_and_back(start, source, content):
 
 def test_memory_written_during_precopy(source, target, content, rng):
     new = rng.randbytes(BUFFER_SIZE)
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     source.edu.to_memory(PAGE)
     source.edu.fill(new)
     assert source.migration()["status"] == "active"
-    source.release()
-    source.wait_end()
-    target.wait_status()
+    end_held(source, target)
     assert target.qtest.read(PAGE, BUFFER_SIZE) == content
     check_runs(target, new)
 
@@ -119,16 +99,8 @@ def test_two_devices_of_which_one_is_at_work(start, rng):
 
     # The devices change places.
     target = start("target", 1, 0, incoming=True)
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
-    second.start(BUFFER, PAGE, BUFFER_SIZE, TO_MEMORY)
-    source.cmd("stop")  # as a switch-over does, but at a time that the test knows
-    assert not second.read64(DMA_COMMAND) & RUN
-    source.release()
-    source.wait_end()
-    target.wait_status("paused")
-    target.cmd("cont")
+    with at_switchover(source, target, second):
+        second.start(BUFFER, PAGE, BUFFER_SIZE, TO_MEMORY)
     check_msi(target, target.edus[0])
     assert target.qtest.read(PAGE, BUFFER_SIZE) == contents[1]
     assert [edu.buffer() for edu in target.edus] == contents
@@ -136,23 +108,17 @@ def test_two_devices_of_which_one_is_at_work(start, rng):
 
 
 def test_target_killed(start, source, target, content):
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     target.kill()
     source.wait_end("failed")
     check_runs(source, content)
 
     another = start("target", 0, incoming=True)
-    source.release()
-    migrate(source, another)
-    check_runs(another, content)
+    moves(source, another, content)
 
 
 def test_source_killed(start, source, target):
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     source.kill()
     assert target.wait_exit() != 0
 
@@ -173,9 +139,7 @@ def no_network():
 
 
 def test_the_link_is_lost_and_the_migration_cancelled(start, source, target, content):
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     with no_network():
         check_runs(source, content)
         assert source.migration()["status"] == "active"
@@ -187,18 +151,12 @@ def test_the_link_is_lost_and_the_migration_cancelled(start, source, target, con
     target.kill()
 
     another = start("target", 0, incoming=True)
-    source.release()
-    migrate(source, another)
-    check_runs(another, content)
+    moves(source, another, content)
 
 
 @pytest.mark.parametrize("damage", ["device", "registers"])
 def test_the_target_refuses(start, source, target, content, damage):
-    with Proxy(target.listen(), *DAMAGES[damage]) as proxy:
-        source.migrate_to(proxy.address)
-        assert target.wait_exit() not in (0, None)
-        source.wait_end("failed")
-        assert proxy.hit
+    refuses(source, target, damage)
     check_runs(source, content)
 
     another = start("target", 0, incoming=True)

@@ -99,6 +99,29 @@ class Guest:
         if buffer:
             assert self.buffer() == bytes(BUFFER_SIZE)
 
+    def mark_writes(self):
+        """Fills the internal buffer with a byte other than 0, and zeroes the memory.
+
+        A page that the device writes is one of `changed` then.
+        """
+        self.fill(b"\x5a" * BUFFER_SIZE)
+        self.memory.bytes[:] = bytes(self.memory.size)
+
+    def random_writes(self, rng, rounds=8):
+        """Yields the pages that three transfers to random places have written; see `mark_writes`."""
+        for _ in range(rounds):
+            for _ in range(3):
+                count = rng.choice((1, 2, 100, 4095, BUFFER_SIZE, rng.randint(1, BUFFER_SIZE)))
+                at = rng.choice((
+                    rng.randrange(self.memory.size - BUFFER_SIZE),
+                    rng.randrange(200) * PAGE,
+                    rng.randrange(1, 200) * PAGE - rng.randint(1, count),
+                ))
+                self.edu.to_memory(self.IOVA + at, count)
+            pages = self.changed()
+            assert pages
+            yield pages
+
     def changed(self):
         """Returns the addresses of the memory's pages that are not zero, and zeroes them."""
         pages = set()

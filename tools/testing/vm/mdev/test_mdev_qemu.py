@@ -9,21 +9,10 @@ from devices import edu
 from devices.edu import BUFFER_SIZE
 from lib import mediated, modules
 from lib.clients import Client
-from lib.qemu import versions
-from lib.qemu.machine import FIRST_SLOT, Machine, migrate
+from lib.qemu.machine import FIRST_SLOT, Machine, machines, migrate
 
 # Where the guest tells QEMU's "pc" machine which slots it has given up.
 EJECT = 0xAE08
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prepared():
-    versions.prepare()
-
-
-@pytest.fixture(params=versions.ALL, ids=str)
-def version(request):
-    return request.param
 
 
 @pytest.fixture
@@ -32,15 +21,13 @@ def start(version, parent):  # pylint: disable=unused-argument
 
     All of them have ended before the parent's devices are removed, which would wait for them.
     """
-    machines = []
+    with machines() as started:
 
-    def start_one(*names, **options):
-        machines.append(Machine(names, version, **options))
-        return machines[-1]
+        def start_one(*names, **options):
+            started.append(Machine(names, version, **options))
+            return started[-1]
 
-    yield start_one
-    for machine in reversed(machines):
-        print(machine.close())
+        yield start_one
 
 
 def furnish(machine, rng):

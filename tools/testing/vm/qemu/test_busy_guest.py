@@ -8,6 +8,7 @@ import pytest
 from devices.edu import BUFFER, BUFFER_SIZE, DMA_COMMAND, RUN, TO_MEMORY
 from lib.qemu import versions
 from lib.qemu.machine import migrate
+from lib.qemu.steps import at_switchover
 
 PAGE = 0x300000
 
@@ -24,19 +25,11 @@ def test_a_transfer_runs_when_the_guest_stops(source, target, rng, command):
     edu = source.edu
     edu.fill(new if command else old)
     source.qtest.write(PAGE, old if command else new)
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
-    if command:
-        edu.start(BUFFER, PAGE, BUFFER_SIZE, command)
-    else:
-        edu.start(PAGE, BUFFER, BUFFER_SIZE, command)
-    source.cmd("stop")  # as a switch-over does, but at a time that the test knows
-    assert not edu.read64(DMA_COMMAND) & RUN
-    source.release()
-    source.wait_end()
-    target.wait_status("paused")
-    target.cmd("cont")
+    with at_switchover(source, target, edu):
+        if command:
+            edu.start(BUFFER, PAGE, BUFFER_SIZE, command)
+        else:
+            edu.start(PAGE, BUFFER, BUFFER_SIZE, command)
     assert not target.edu.read64(DMA_COMMAND) & RUN
     assert target.qtest.read(PAGE, BUFFER_SIZE) == new
     assert target.edu.buffer() == new

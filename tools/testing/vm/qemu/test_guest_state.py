@@ -6,22 +6,29 @@ import pytest
 from devices.edu import (
     BUFFER,
     BUFFER_SIZE,
-    DMA_COMMAND,
     FACTORIAL_INTERRUPT,
     INTERRUPT_ACKNOWLEDGE,
     INTERRUPT_RAISE,
     INTERRUPT_STATUS,
     LIVENESS,
-    RUN,
     STATUS,
     TO_MEMORY,
 )
 from lib.qemu.machine import migrate
+from lib.qemu.steps import (
+    MSI_DATA,
+    MSI_PAGE,
+    at_switchover,
+    begin_held,
+    check_msi,
+    end_held,
+    raise_msi,
+    wait_msi,
+)
 from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
-# Pages of guest memory: one for the device to write, one for its MSI.
-PAGE, MSI_PAGE = 0x300000, 0x400000
-MSI_DATA = 0x4A17
+# A page of guest memory for the device to write.
+PAGE = 0x300000
 
 
 @pytest.mark.parametrize("direction", [(0, 1), (1, 0)], ids=["forth", "back"])
@@ -69,15 +76,11 @@ def test_memory_written_during_precopy(source, target, rng):
     old = rng.randbytes(BUFFER_SIZE)
     source.edu.fill(content)
     source.qtest.write(PAGE, old)
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     source.edu.to_memory(PAGE)
     source.edu.fill(old)
     assert source.migration()["status"] == "active"
-    source.release()
-    source.wait_end()
-    target.wait_status()
+    end_held(source, target)
     assert target.qtest.read(PAGE, BUFFER_SIZE) == content
     assert target.edu.buffer() == old
 
@@ -96,13 +99,9 @@ def test_pending_intx(source, target):
 
 
 def test_pending_msi(source, target):
-    source.edu.function.enable_msi(MSI_PAGE, MSI_DATA)
-    source.edu.write32(INTERRUPT_RAISE, 0x40)
-    source.wait(lambda: source.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
-    source.qtest.write32(MSI_PAGE, 0)
+    raise_msi(source, source.edu)
     migrate(source, target)
-    target.wait(lambda: target.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
-    assert target.edu.read32(INTERRUPT_STATUS) == 0x40
+    check_msi(target, target.edu)
     assert target.interrupts() == (False, 0)
 
 
@@ -117,7 +116,7 @@ def test_interrupts_of_the_migrated_device(source, target, msi):
     assert target.interrupts() == (False, 0)
     target.edu.factorial(7)
     if msi:
-        target.wait(lambda: target.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
+        wait_msi(target)
     else:
         target.wait(lambda: target.interrupts()[0], "INTx")
 
@@ -199,26 +198,15 @@ def test_two_devices_move_live(start, rng):
     first, second = source.edus
     for edu, content in zip(source.edus, contents):
         edu.fill(content)
-    first.function.enable_msi(MSI_PAGE, MSI_DATA)
     first.factorial(6)
-    first.write32(INTERRUPT_RAISE, 0x40)
-    source.wait(lambda: source.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
-    source.qtest.write32(MSI_PAGE, 0)
+    raise_msi(source, first)
     state = first.state()
 
     target = start(2, 3, incoming=True)
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
-    second.start(BUFFER, PAGE, BUFFER_SIZE, TO_MEMORY)
-    source.cmd("stop")  # as a switch-over does, but at a time that the test knows
-    assert not second.read64(DMA_COMMAND) & RUN
-    source.release()
-    source.wait_end()
-    target.wait_status("paused")
-    target.cmd("cont")
+    with at_switchover(source, target, second):
+        second.start(BUFFER, PAGE, BUFFER_SIZE, TO_MEMORY)
 
-    target.wait(lambda: target.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
+    check_msi(target, target.edus[0])
     assert target.edus[0].state() == state
     assert target.qtest.read(PAGE, BUFFER_SIZE) == contents[1]
     assert [edu.buffer() for edu in target.edus] == contents

@@ -5,8 +5,8 @@ import pytest
 
 from devices.edu import BUFFER_SIZE
 from lib.damage import DAMAGES
-from lib.proxy import Proxy
-from lib.qemu.machine import check_runs, migrate
+from lib.qemu.machine import migrate
+from lib.qemu.steps import begin_held, check_runs, moves, refuses
 from qemu.qmp import ExecuteError
 
 
@@ -20,11 +20,7 @@ def content(source, rng):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_the_target_refuses(start, source, target, content, damage):
-    with Proxy(target.listen(), *DAMAGES[damage]) as proxy:
-        source.migrate_to(proxy.address)
-        assert target.wait_exit() not in (0, None)
-        source.wait_end("failed")
-        assert proxy.hit
+    refuses(source, target, damage)
     check_runs(source, content)
 
     another = start(1, incoming=True)
@@ -33,38 +29,28 @@ def test_the_target_refuses(start, source, target, content, damage):
 
 
 def test_cancel_and_retry(start, source, target, content):
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     source.cmd("migrate_cancel")
     source.wait_end("cancelled")
     check_runs(source, content)
     assert target.wait_exit() != 0
 
     another = start(1, incoming=True)
-    source.release()
-    migrate(source, another)
-    check_runs(another, content)
+    moves(source, another, content)
 
 
 def test_target_killed(start, source, target, content):
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     target.kill()
     source.wait_end("failed")
     check_runs(source, content)
 
     another = start(1, incoming=True)
-    source.release()
-    migrate(source, another)
-    check_runs(another, content)
+    moves(source, another, content)
 
 
 def test_source_killed(start, source, target, content):
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     source.kill()
     assert target.wait_exit() != 0
 
@@ -76,9 +62,7 @@ def test_source_killed(start, source, target, content):
 
 
 def test_no_unplug_while_migrating(source, target, content):
-    source.hold()
-    source.migrate_to(target.listen())
-    source.wait_sent()
+    begin_held(source, target)
     with pytest.raises(ExecuteError, match="migrat"):
         source.cmd("device_del", id="edu0")
     source.release()

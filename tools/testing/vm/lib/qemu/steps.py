@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Steps of tests with QEMU: migrations that are held, interrupts by MSI, and what must hold then."""
+
+import contextlib
+
+from devices.edu import DMA_COMMAND, INTERRUPT_RAISE, INTERRUPT_STATUS, RUN
+from lib.damage import DAMAGES
+from lib.proxy import Proxy
+from lib.qemu.machine import migrate
+
+# The page of guest memory for MSI, and what the device writes there.
+MSI_PAGE, MSI_DATA = 0x400000, 0x4A17
+CAUSE = 0x40
+
+
+def wait_msi(machine):
+    """Waits for the MSI."""
+    machine.wait(lambda: machine.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
+
+
+def raise_msi(machine, edu):
+    """Has the device raise an interrupt, which the guest takes but does not acknowledge."""
+    edu.function.enable_msi(MSI_PAGE, MSI_DATA)
+    edu.write32(INTERRUPT_RAISE, CAUSE)
+    wait_msi(machine)
+    machine.qtest.write32(MSI_PAGE, 0)
+
+
+def check_msi(machine, edu):
+    """Asserts that the interrupt of `raise_msi` is still raised and is delivered again."""
+    wait_msi(machine)
+    assert edu.read32(INTERRUPT_STATUS) == CAUSE
+
+
+def begin_held(source, target):
+    """Begins a migration that does not end before it is released; returns in its pre-copy."""
+    source.hold()
+    source.migrate_to(target.listen())
+    source.wait_sent()
+
+
+def end_held(source, target, status="running"):
+    """Lets a held migration end; waits until the target's guest has that status."""
+    source.release()
+    source.wait_end()
+    target.wait_status(status)
+
+
+@contextlib.contextmanager
+def at_switchover(source, target, edu):
+    """Holds a migration and stops the guest after the block, in which `edu` starts to work.
+
+    The guest goes on on the target. QEMU stops a guest so too, but the test knows when.
+    """
+    begin_held(source, target)
+    yield
+    source.cmd("stop")
+    assert not edu.read64(DMA_COMMAND) & RUN
+    end_held(source, target, "paused")
+    target.cmd("cont")
+
+
+def moves(source, target, content):
+    """Asserts that the guest moves, and that the device has its buffer's content then."""
+    source.release()
+    migrate(source, target)
+    check_runs(target, content)
+
+
+def check_runs(machine, content):
+    """Asserts that the guest runs and that its device computes and has its buffer's content."""
+    machine.wait_status()
+    assert machine.edu.factorial(6) == 720
+    assert machine.edu.buffer() == content
+
+
+def refuses(source, target, damage):
+    """Asserts that the target refuses an image with this damage, and that the source learns it."""
+    with Proxy(target.listen(), *DAMAGES[damage]) as proxy:
+        source.migrate_to(proxy.address)
+        assert target.wait_exit() not in (0, None)
+        source.wait_end("failed")
+        assert proxy.hit
