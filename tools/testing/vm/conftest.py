@@ -22,11 +22,11 @@ from lib.vfio import THROUGH_IOMMUFD
 # Whether the kernel recovers from errors of the bus (CONFIG_PCIEAER).
 HAS_AER = any(pathlib.Path("/sys/bus/pci/devices").glob("*/aer_dev_fatal"))
 
-# No test takes half as long but those that say so by the mark 'hang'.
+# No test takes half as long, except those with the mark 'hang'.
 HANG_SECONDS = 300
 STDERR = pytest.StashKey()
 
-# What tests have counted, for the summary.
+# Lines that tests add to the summary.
 COUNTS = pytest.StashKey()
 
 # The kernel's own words for trouble; scripts/check-kernel-log looks closer after the run.
@@ -37,7 +37,7 @@ TROUBLE = re.compile(
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out what is not for the flavour that is tested, the way to it, or the kernel."""
+    """Leaves out tests that do not apply to the flavour, the way to open devices, or the kernel."""
     others = {
         "physical": modules.DRIVER == mediated.DRIVER,
         "container": THROUGH_IOMMUFD,
@@ -61,9 +61,9 @@ def _edu_devices():
 
 
 def bound(devices):
-    """Binds devices to the driver, whatever a test before has done; returns them.
+    """Binds devices to the driver, whatever the test before did; returns their names.
 
-    With RVFIO_FLAVOUR=mdev they are virtual ones, named by their UUIDs, one on each of these.
+    With RVFIO_FLAVOUR=mdev it returns the UUIDs of virtual devices, one on each of the physical.
     """
     if modules.DRIVER == mediated.DRIVER:
         return [_virtual(bdf) for bdf in devices]
@@ -89,7 +89,7 @@ def all_bdfs(edu_devices):
 
 @pytest.fixture
 def guest_class():
-    """The class by which `guest` and `pair` open devices; a folder may have another."""
+    """The class that `guest` and `pair` open devices with; a folder may name another."""
     return Guest
 
 
@@ -131,7 +131,7 @@ def _virtual(bdf):
 
 @pytest.fixture(autouse=True)
 def _kernel_is_content():
-    """Fails a test during which the kernel logged a warning or worse."""
+    """Fails a test if the kernel logs a warning or worse while it runs."""
     log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     os.lseek(log, 0, os.SEEK_END)
     yield
@@ -140,7 +140,7 @@ def _kernel_is_content():
         while True:
             try:
                 line = os.read(log, 8192).decode(errors="replace")
-            except BrokenPipeError:  # overwritten before it was read
+            except BrokenPipeError:  # The line was overwritten before it was read.
                 continue
             if TROUBLE.search(line):
                 trouble.append(line.partition(";")[2].strip())
@@ -162,7 +162,7 @@ def vfio_migrate():
 def pytest_configure(config):
     """Keeps standard error, which pytest replaces while a test runs.
 
-    And has the client open devices in the way in which the tests do.
+    Also makes vfio-migrate open devices the way the tests do.
     """
     os.environ["VFIO_MIGRATE_IOMMU"] = "iommufd" if THROUGH_IOMMUFD else "container"
     config.stash[STDERR] = os.dup(sys.stderr.fileno())
@@ -171,18 +171,18 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def counts(request):
-    """The lines that tests have counted, for the summary."""
+    """The lines that tests add to the summary."""
     return request.config.stash[COUNTS]
 
 
 @pytest.fixture
 def count(request, counts):
-    """Adds a line to the summary; it begins with the name of the test's directory."""
+    """Adds a line to the summary, after the name of the test's directory."""
     return lambda line: counts.append(f"{request.path.parent.name}: {line}")
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Prints what the tests have counted."""
+    """Prints the lines that the tests have added."""
     for line in config.stash[COUNTS]:
         terminalreporter.write_line(line)
 
@@ -207,5 +207,5 @@ def log():
 
 @pytest.fixture
 def rng(request):
-    """Random numbers that are the same for each run of a test."""
+    """Random numbers that are the same in each run of a test."""
     return random.Random(request.node.nodeid)

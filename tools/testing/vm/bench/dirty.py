@@ -27,7 +27,7 @@ BDF = "0000:00:11.0"
 
 
 def memory():
-    """Memory in large pages, so that to map it often does not take long."""
+    """Returns memory in large pages, which is quick to map often."""
     area = mmap.mmap(-1, PIECE)
     area.madvise(mmap.MADV_HUGEPAGE)
     piece = Memory(PIECE, area)
@@ -37,7 +37,7 @@ def memory():
 
 
 def through_region(region, size):
-    """Returns the time of a query in microseconds, and the number of dirty pages."""
+    """Returns the time of a query in microseconds, and the number of dirty pages that it found."""
     start, pages, dirty = BASE, size // PAGE, 0
     begun = time.perf_counter_ns()
     while pages:
@@ -53,7 +53,7 @@ def through_region(region, size):
 
 
 def through_container(device, size):
-    """The same by VFIO_IOMMU_DIRTY_PAGES; the bitmap must be zero."""
+    """Does the same by VFIO_IOMMU_DIRTY_PAGES; the bitmap must be zero."""
     begun = time.perf_counter_ns()
     bitmap = bytearray(size // PAGE // 8)
     device.dirty_bitmap(BASE, bitmap)
@@ -69,7 +69,7 @@ def main():
         region, registers = region_2018.Region2018(device), edu.Edu(device)
         for at in range(0, 16 * GIB, PIECE):
             device.map(piece, BASE + at)
-        # From the first page that the device writes, the container counts single pages.
+        # The container counts single pages once the device has written one.
         registers.to_memory(BASE, 1)
         region.state = region_2018.SETUP
         device.dirty_pages(True)
@@ -79,7 +79,7 @@ def main():
                 rounds = []
                 for _ in range(ROUNDS):
                     if pages:
-                        # Two pages, at the end.
+                        # At the end of the range: 16 bytes across the border of two pages.
                         registers.to_memory(BASE + size - PAGE - 8, 16)
                     ours, mine = through_region(region, size)
                     theirs, other = through_container(device, size)

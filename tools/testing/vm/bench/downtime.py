@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Measures for how long a device that migrates keeps its guest stopped.
 
-Runs in the virtual machine; all figures are of one run, and what is compared takes turns.
+Runs in the virtual machine. All figures are of one run, in which the cases take turns.
 
     downtime.py [ROUNDS]
 """
@@ -30,13 +30,13 @@ random_bytes = random.Random(3).randbytes
 
 
 def check(condition, what):
-    """Ends the benchmark where a migration did not do what it is measured for."""
+    """Ends the benchmark if a migration did not do what it is measured for."""
     if not condition:
         sys.exit(f"downtime: {what}")
 
 
 class Rounds:
-    """Takes turns: each case once in each round; a case returns figures by name."""
+    """Runs each case once in each round; a case returns figures by name."""
 
     def __init__(self, rounds, cases):
         self.found = {name: [] for name in cases}
@@ -54,7 +54,7 @@ class Rounds:
         return statistics.median(self._all(name, figure))
 
     def ratio(self, name, peer, figure):
-        """Returns the median of the rounds' ratios: what slows a round slows both."""
+        """Returns the median of the ratios of all rounds: load on the machine slows both cases."""
         pairs = zip(self._all(name, figure), self._all(peer, figure))
         return statistics.median(value / max(1e-3, other) for value, other in pairs)
 

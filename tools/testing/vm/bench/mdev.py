@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Compares virtual edu devices with the kernel's mtty sample.
 
-Runs in the virtual machine; the two take turns. First what an access to a trapped register
-takes, then what QEMU says of migrations between two devices of each.
+Runs in the virtual machine; the two take turns. First it times accesses to a trapped register,
+then it prints what QEMU says of migrations between two devices of each.
 
     mdev.py PROGRAM [ROUNDS]
 """
@@ -22,12 +22,12 @@ from lib.vfio import sysfs
 ROUNDS = 20
 MEMORY = 256 * MIB
 
-# The most that a ratio should be.
+# The upper limit of a ratio.
 AIM = 1.0
 
 
 def trapped(program, ours, peer):
-    """Returns the nanoseconds of each kind of access, ours and the peer's."""
+    """Returns the nanoseconds of each kind of access, for our device and the peer's."""
     out = subprocess.run([program, ours, peer, "mtty"], check=True, capture_output=True, text=True)
     return {name: [int(t) for t in times] for name, *times in map(str.split, out.stdout.splitlines())}
 
@@ -47,8 +47,8 @@ def migration(places, properties=()):
 def middle(values):
     """Returns the mean of the middle half.
 
-    QEMU counts whole milliseconds, and a migration takes one more or less by chance: a median
-    is one of the two, this tells how often it is which.
+    QEMU counts whole milliseconds, and a migration takes one more or less by chance. The median
+    is one of the two; the mean of the middle half shows how often each occurs.
     """
     values = sorted(values)
     quarter = len(values) // 4
@@ -56,7 +56,7 @@ def middle(values):
 
 
 def show(what, unit, pairs):
-    """Prints means of the middle half, and that of the ratios with their standard error."""
+    """Prints the means of the middle half, and that of the ratios with its standard error."""
     ours, peer = (middle(pair[n] for pair in pairs) for n in (0, 1))
     ratios = [one / max(1, other) for one, other in pairs]
     ratio, error = middle(ratios), statistics.stdev(ratios) / len(ratios) ** 0.5
@@ -80,7 +80,7 @@ def main():
             functools.partial(migration, [sysfs(name) for name in ours]),
             functools.partial(migration, peers, mtty.PROPERTIES),
         )
-        # Either is first as often as the other.
+        # Each goes first in every other round.
         migrations = [
             [case() for case in cases[:: (-1) ** turn]][:: (-1) ** turn] for turn in range(rounds)
         ]

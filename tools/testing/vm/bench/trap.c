@@ -6,10 +6,10 @@
  *
  * The names are PCI addresses of edu devices bound to any vfio-pci driver, or
  * UUIDs of virtual ones. With 'mtty' the second is a device of the kernel's
- * sample of that name, and registers of either are timed.
+ * sample of that name, and registers of each are timed.
  * Prints a line for each kind of access: its name and, for either device, the
- * nanoseconds of one, of the batch that a quarter of all are quicker than. What
- * else the machine does only makes batches slower.
+ * nanoseconds of one access in the batch at the first quartile, since other work
+ * of the machine only makes batches slower.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -28,7 +28,7 @@
 
 enum { BATCHES = 101, BATCH = 200 };
 
-/* What is timed. The values have the device do nothing. */
+/* The accesses that are timed. The values make the device do nothing. */
 static const struct access {
 	const char *name;
 	uint64_t offset;
@@ -42,7 +42,7 @@ static const struct access {
 	{}
 };
 
-/* Of each pair the first is the edu's. The mtty has registers of one byte. */
+/* The first of each pair is the edu's. The mtty has registers of one byte. */
 static const struct access beside_mtty[][2] = {
 	{ { "read", 0x04, 4, 0 }, { "line-status", 0x05, 1, 0 } },
 	{ { "write", 0x04, 4, 1 }, { "scratch", 0x07, 1, 1 } },
@@ -117,7 +117,7 @@ static struct device prepare(const char *bdf)
 	return device;
 }
 
-/* Does an access BATCH times; returns the nanoseconds of all. */
+/* Makes an access BATCH times; returns the nanoseconds of all. */
 static uint64_t batch(const struct device *device, const struct access *access)
 {
 	const uint64_t offset = device->bar + access->offset;
@@ -135,7 +135,7 @@ static uint64_t batch(const struct device *device, const struct access *access)
 	return now() - begun;
 }
 
-/* Times an access of either device, and prints a line. */
+/* Times an access on both devices, and prints a line. */
 static void compare_accesses(const struct device *devices, const struct access *const *accesses)
 {
 	uint64_t times[2][BATCHES];

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Compares register accesses through edu_vfio_pci with those through vfio-pci.
 
-Runs in the virtual machine. Two devices are timed in turn, one with each driver;
-then they change drivers, so that what differs between them cancels out.
+Runs in the virtual machine. Two devices are timed in turn, one with each driver; then they
+change drivers, so that differences between the devices cancel out.
 
     trap.py PROGRAM
 """
@@ -18,8 +18,8 @@ from lib.clone import script
 ROUNDS = 6
 OURS, STOCK = "edu_vfio_pci", "vfio-pci"
 
-# The most that a ratio should be. A write that the hardware gets to know at once has none: it
-# waits for the device's lock besides.
+# The upper limits of ratios. A write that goes to the hardware at once has none: it waits for the
+# device's lock besides.
 AIMS = {"read-liveness": 1.05, "read-dma-source": 1.05, "write-dma-source": 0.9}
 
 

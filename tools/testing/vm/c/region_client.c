@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Migrates an edu device to another one by the migration region, and knows of
- * the region what its uAPI header says and nothing else.
+ * Migrates one edu device to another by the migration region, of which it knows
+ * nothing but the uAPI header.
  *
  *	region_client SOURCE TARGET
  *
- * SOURCE and TARGET are PCI addresses of devices that edu_vfio_pci has. Prints
- * one line for each thing that was checked, exits with 1 where one was wrong.
+ * SOURCE and TARGET are PCI addresses of devices that are bound to edu_vfio_pci.
+ * Prints one line for each check; exits with 1 if one failed.
  */
 
 #ifndef _GNU_SOURCE
@@ -143,7 +143,7 @@ static int group_of(const char *bdf)
 	return number ? atoi(number + 1) : -1;
 }
 
-/* Gets a region's info with its capabilities, in memory of its own. */
+/* Returns a region's info with its capabilities, in memory that the caller frees. */
 static struct vfio_region_info *region_info(const struct guest *g, uint32_t index)
 {
 	uint32_t size = 4096;
@@ -310,7 +310,7 @@ static uint64_t move_buffer(const struct guest *from, const struct guest *to)
 	return size;
 }
 
-/* Moves all that there is now; returns whether the counts fell as they should. */
+/* Moves all buffers that there are now; returns whether the counts fell accordingly. */
 static int move_all(const struct guest *from, const struct guest *to)
 {
 	uint64_t left = pending(from), size;
@@ -334,7 +334,7 @@ static int only_dirty(const struct guest *g, uint64_t iova)
 
 	put(g, g->migration.offset + OFFSET(dirty_pfns), query, sizeof(query));
 	copied = get64(g, OFFSET(dirty_pfns.copied));
-	/* The section holds the bitmap now; to read where it lies does nothing. */
+	/* The section holds the bitmap now; reading its offset changes nothing. */
 	good &= get64(g, OFFSET(data.offset)) == g->section_offset;
 	good &= get64(g, OFFSET(data.size)) == (copied + 7) / 8;
 	for (page = 0; page < copied; page++) {

@@ -10,7 +10,7 @@ from client.watching import Watch
 
 @pytest.fixture
 def looking_on(vfio_migrate):
-    """Starts commands that look on, and ends those that still run."""
+    """Starts commands that watch devices, and ends those that still run."""
     with contextlib.ExitStack() as stack:
 
         def start(command, *arguments):

@@ -20,7 +20,7 @@ def pixels(data):
         at += 12 + length
     assert at == len(data) and kind == b"IEND"
     width, height, *form = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    # Eight bits, red, green and blue, not interlaced.
+    # Eight bits each of red, green and blue; not interlaced.
     assert form == [8, 2, 0, 0, 0]
     lines = _unfilter(zlib.decompress(chunks[b"IDAT"]), 3 * width, height)
     return width, height, [
@@ -29,7 +29,7 @@ def pixels(data):
 
 
 def _unfilter(data, width, height):
-    """Takes the filters from lines of `width` bytes."""
+    """Undoes the filters of lines of `width` bytes."""
     assert len(data) == (width + 1) * height
     before, lines = bytes(width), []
     for start in range(0, len(data), width + 1):

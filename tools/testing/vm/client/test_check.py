@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""vfio-migrate check: the conformance suite on the driver's devices and on the kernel's sample."""
+"""The conformance suite, vfio-migrate check, on the driver's devices and the kernel's sample."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ def summary(report):
 
 
 def of_status(report, status):
-    """Returns what the checks that ended so have to tell, by their names."""
+    """Returns the details of the checks with this status, by their names."""
     return {
         entry["name"]: entry.get("detail") for entry in report["checks"] if entry["status"] == status
     }
@@ -57,31 +57,32 @@ def test_the_driver_passes(vfio_migrate, bdfs, area, count):
     report = check_json(vfio_migrate, bdfs[0], "--to", bdfs[1], "--only", f"{area}.")
     count(f"vfio-migrate check, {modules.DRIVER}, {area}: {summary(report)}")
     assert report["failed"] == 0
-    # The image has checksums: nothing that is damaged is taken.
+    # The image has checksums, so the driver takes no damaged one.
     assert of_status(report, "info") == {}
     assert report["passed"] > 0 or (area == "dma-logging" and not HAS_IOMMUFD)
     # The driver offers all protocols and all states, but no DMA logging on this kernel, and never
-    # goes to ERROR. The device has no function level reset, and fresh it gives one stream always.
+    # goes to ERROR. The device has no function level reset. A fresh one always gives the same
+    # stream.
     for name in of_status(report, "not-applicable"):
         assert name.startswith(("dma-logging.", "v2-states.ERROR-to-", "pci.flr-in-",
                                 "v2-session.load-has-effect")), name
 
 
 def test_the_kernels_sample(vfio_migrate, count):
-    """What mtty does wrong, and no more: see Documentation/conformance.rst."""
+    """Nothing fails but what mtty does wrong: see Documentation/conformance.rst."""
     with mtty.devices(2) as paths:
         name, second = (path.rpartition("/")[2] for path in paths)
         report = check_json(vfio_migrate, name, "--to", second, status=5)
     failed = of_status(report, "fail")
     count(f"vfio-migrate check, mtty: {summary(report)}: {', '.join(failed)}")
-    # Its state outlives close, and it has no temporary end.
+    # Its state outlives close, and its pre-copy stream has no temporary end.
     expected = {f"lifetime.close-in-{state}" for state in
                 ("STOP", "STOP_COPY", "RESUMING", "RUNNING_P2P", "PRE_COPY", "PRE_COPY_P2P")}
     expected |= {"v2-stream.after-close", "dma-logging.second-start"}
     expected |= {"v2-precopy.temporary-end", "v2-precopy.temporary-end-in-p2p"}
-    # It stops with what write() has refused.
+    # It stops although write() has refused the data.
     expected |= {"v2-damage.halves-exchanged", "v2-damage.bit-flips", "v2-damage.random"}
-    # It reports too often or never.
+    # It reports pages too often, or not at all.
     if HAS_IOMMUFD:
         expected |= {"dma-logging.report-before-start", "dma-logging.report-after-stop"}
     else:
@@ -92,7 +93,7 @@ def test_the_kernels_sample(vfio_migrate, count):
 
 
 def test_a_second_device_of_another_kind(vfio_migrate, bdfs):
-    """The checks that go from one device to a second can fail."""
+    """The checks that migrate from one device to a second can fail."""
     with mtty.devices(1) as paths:
         second = paths[0].rpartition("/")[2]
         report = check_json(vfio_migrate, bdfs[0], "--to", second, "--only", "second-device.",
@@ -145,10 +146,10 @@ RACES = ("lifetime.reset-races-set-state", "lifetime.set-state-races-set-state")
 
 @contextlib.contextmanager
 def stopped(vfio_migrate, name, *arguments):
-    """Runs the two races, and stops the first when it has the device.
+    """Runs the two races, and stops the process of the first as soon as it has the device open.
 
-    The value is the suite and the race's process. The race lasts 1.5 s, so that it may be over
-    before it is found on a busy machine; then all begins again.
+    The value is the suite and the race's process. A race lasts 1.5 s, so on a busy machine it may
+    be over before it is found; then the suite starts again.
     """
     command = [vfio_migrate, "check", name, "--json", "--only", "races-set-state", *arguments]
     for _ in range(20):
@@ -164,7 +165,7 @@ def stopped(vfio_migrate, name, *arguments):
 
 
 def stop_first_race(suite):
-    """Returns the process that is stopped, None where it is another or has ended."""
+    """Returns the process that was stopped, None if it is another one or has ended."""
     child = eventually(lambda: child_with_device(suite))
     process = pathlib.Path(f"/proc/{child}")
     with contextlib.suppress(OSError):
@@ -195,7 +196,7 @@ def child_with_device(parent):
 
 
 def has_device(pid):
-    """Whether a process has a device open: out of its group, or by its own file."""
+    """Returns whether a process has a device open, through its group or by its own file."""
     names = "vfio-device", "/dev/vfio/devices/"
     try:
         files = map(os.readlink, pathlib.Path(f"/proc/{pid}/fd").iterdir())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""vfio-migrate as its user meets it: results, exit codes, what an error says."""
+"""The command line of vfio-migrate: results, exit codes, error messages."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SECONDS = 120
 
 @pytest.fixture
 def cli(vfio_migrate):
-    """Runs a command; returns its result, output decoded where it is JSON."""
+    """Runs a command; returns its result, with the output decoded if it is JSON."""
 
     def run(*arguments, status=0, json_output=False, **options):
         result = subprocess.run(
@@ -45,7 +45,7 @@ def cli(vfio_migrate):
 
 @pytest.fixture
 def saved(cli, bdfs, tmp_path, rng):
-    """An image of a device with something in it, and the content of its buffer."""
+    """The image of a device that is not fresh, and the content of its buffer."""
     content = tmp_path / "content"
     content.write_bytes(rng.randbytes(BUFFER_SIZE))
     image = tmp_path / "edu.img"
@@ -131,7 +131,7 @@ def test_an_image_that_is_damaged_in_a_pipe_is_refused(vfio_migrate, bdfs, saved
     )
     errors = restore.stderr.decode()
     assert restore.returncode == REFUSED and "checksum" in errors, errors
-    # The driver was not given what is wrong, and its device is a fresh one.
+    # The driver was not given the damaged part, and its device is a fresh one.
     assert not any("refused" in line for line in log.take())
     with Guest(bdfs[1]) as guest:
         assert guest.edu.factorial(5) == 120
@@ -177,7 +177,7 @@ def test_an_end_in_the_middle_of_a_save_leaves_no_file(vfio_migrate, bdfs, tmp_p
         assert save.poll() is None, save.communicate()
         found = {}
         for file in files.iterdir():
-            # It may be closed meanwhile.
+            # The program may close the file meanwhile.
             try:
                 found[os.readlink(file)] = file.stat().st_size
             except OSError:
@@ -210,7 +210,7 @@ def test_a_full_disk_leaves_nothing_and_says_what_to_do(cli, bdfs, tmp_path):
 
 @pytest.fixture
 def group(bdfs):
-    """The file of the first device's group, which belongs to root again in the end."""
+    """The file of the first device's group; it belongs to root again after the test."""
     (link,) = pathlib.Path("/sys/bus").glob(f"*/devices/{bdfs[0]}/iommu_group")
     path = f"/dev/vfio/{os.path.basename(os.readlink(link))}"
     owner = os.stat(path)
@@ -226,7 +226,7 @@ def test_a_plain_user_is_told_how_to_get_a_device(cli, bdfs, group):
     assert "region-2018" in cli("info", bdfs[0], user="nobody")
 
 
-# A virtual device reaches memory by copies, for which none is locked.
+# A virtual device copies memory, and locks none for that.
 @pytest.mark.physical
 @pytest.mark.container
 def test_a_plain_user_is_told_of_locked_memory(cli, bdfs, group):
@@ -241,7 +241,7 @@ def test_a_plain_user_is_told_of_locked_memory(cli, bdfs, group):
 
 @pytest.fixture
 def recv(vfio_migrate, bdfs):
-    """Starts a target that listens at port 7000; `recv()` ends it and returns its output."""
+    """Starts a target on port 7000; what that returns waits for its end and returns its output."""
     started = []
 
     def start(*arguments):
@@ -250,7 +250,7 @@ def recv(vfio_migrate, bdfs):
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         started.append(target)
-        # It listens once its socket is in the kernel's table: port 7000, state LISTEN.
+        # The target listens once the kernel's table has its socket: port 7000, state LISTEN.
         while True:
             with open("/proc/net/tcp", encoding="ascii") as table:
                 if any(":1B58 " in line and " 0A " in line for line in table):
@@ -286,7 +286,7 @@ def test_a_stray_connection_ends_no_target_and_holds_none(cli, recv, bdfs):
     with socket.create_connection(("127.0.0.1", 7000)):
         with socket.create_connection(("127.0.0.1", 7000)) as browser:
             browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        # The other is silent until the end.
+        # The other connection stays silent.
         cli("send", bdfs[0], "--to", "127.0.0.1:7000", "--write", "factorial=6")
         output = end()
     assert "no source of a migration" in output
@@ -301,14 +301,14 @@ def test_a_source_says_that_it_waits(vfio_migrate, bdfs):
         )
         assert "127.0.0.1:7002" in source.stderr.readline()
         assert "waiting" in source.stderr.readline()
-    # With the server its connections end.
+    # The target's end closes the connection.
     source.communicate(timeout=SECONDS)
     assert source.returncode == FAILED
 
 
 def test_a_busy_guest_and_its_memory_move_over_tcp(cli, recv, bdfs):
     def contents(text):
-        """What both sides print of registers, buffer and memory."""
+        """Returns what both sides print of registers, buffer and memory."""
         words = [line.split() for line in text.splitlines()]
         return {" ".join(line[:-1]): line[-1] for line in words
                 if line[:1] == ["memory"] or line[:2] == ["internal", "buffer"] or "=" in line}

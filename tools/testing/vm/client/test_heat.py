@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-migrate dirty` shows the memory that a device writes while another process uses it."""
+"""`vfio-migrate dirty` shows what a device writes while another process uses it."""
 
 import collections
 import contextlib
@@ -21,7 +21,7 @@ from lib.protocols import v2 as migration_v2
 from lib.protocols.region_2018 import PAGE
 
 DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
-# Pages of the guest's memory, some of them neighbours, some written again.
+# Pages of the guest's memory: some are neighbours, some are written twice.
 PAGES = (0, 1, 2, 7, 7, 1, 40)
 
 
@@ -43,7 +43,7 @@ def write(guest, pages=PAGES, count=4096):
 
 
 def lines_of(guest, *ranges):
-    """Returns how the driver tells ranges of pages, given as first and last one."""
+    """Returns how the driver prints ranges of pages, given as first and last page."""
     return [
         f"{guest.IOVA + first * PAGE:#x}-{guest.IOVA + (last + 1) * PAGE - 1:#x}"
         for first, last in ranges
@@ -51,7 +51,7 @@ def lines_of(guest, *ranges):
 
 
 def counted(records):
-    """Adds up which pages the samples say were written, by the address of each."""
+    """Counts how often the samples say that a page was written, by its address."""
     pages = collections.Counter()
     for record in records:
         for written in record.get("written", ()):
@@ -68,10 +68,10 @@ def test_the_driver_lists_dirty_pages_and_clears_none(bdfs, guest):
     expected = ["dirty_pages: 5", *lines_of(guest, (0, 2), (7, 7), (40, 40))]
     assert shown(bdf) == expected
     assert shown(bdf) == expected
-    # A transfer over the edge of a page.
+    # A transfer across the border of two pages.
     guest.edu.to_memory(guest.IOVA + 11 * PAGE - 1, 2)
     assert lines_of(guest, (10, 11))[0] in shown(bdf)
-    # The client whose pages they are has lost none.
+    # The region's client still gets every page.
     dirty = guest.region.dirty(guest.IOVA, 64)
     assert dirty == {guest.IOVA + page * PAGE for page in (0, 1, 2, 7, 10, 11, 40)}
     assert shown(bdf) == ["dirty_pages: 0"]
@@ -86,7 +86,7 @@ def test_writes_are_seen_with_and_without_tracking(bdfs, pair, heat):
     assert instance.is_dir()
     assert seen.first["dirty_pages"] is None and seen.first["pages"] == 0
     write(guest)
-    # Another device's pages are not this one's.
+    # The pages of the other device are not reported for this one.
     write(other, (100,))
     seen.until(lambda sample: sample["pages"] >= len(PAGES))
     guest.region.state = region_2018.SETUP
@@ -97,7 +97,7 @@ def test_writes_are_seen_with_and_without_tracking(bdfs, pair, heat):
     assert not instance.exists()
 
     assert last["driver"] == modules.DRIVER and last["lost"] == 0
-    # Each transfer counts once, although its page is marked again when it is done.
+    # Each transfer counts once, although the driver marks its page again when it is done.
     assert last["writes"] == last["pages"] == len(PAGES) + 2
     assert last["distinct_pages"] == len({*PAGES, 3})
     addresses = {guest.IOVA + page * PAGE for page in (*PAGES, 3)}
@@ -149,7 +149,7 @@ def test_pictures_show_what_was_written(bdfs, guest, heat, tmp_path):
     write(guest)
     for seen, file in zip(watches, files):
         seen.until(lambda sample: sample["pages"] >= len(PAGES))
-        # It is not there before it is whole.
+        # The file appears once it is whole.
         assert not file.exists()
         assert seen.end() == 0
         assert seen.records[-1]["picture"] == str(file)
@@ -167,7 +167,7 @@ def test_pictures_show_what_was_written(bdfs, guest, heat, tmp_path):
         "dirty": (22, 140, 122),
     }
     assert {name: colours[values[name]] >= least[name] for name in least} == dict.fromkeys(least, 1)
-    # Letters have many shades of their colour.
+    # Letters add shades of their colour.
     assert len(colours) > 60
 
     svg = xml.etree.ElementTree.parse(files[1]).getroot()
@@ -230,7 +230,7 @@ def test_a_terminal_shows_a_map_in_colours(bdfs, guest, vfio_migrate):
     try:
         while chunk := os.read(main, 65536):
             output += chunk
-    except OSError:  # the other end is closed
+    except OSError:  # The other end is closed.
         pass
     os.close(main)
     assert process.wait() == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`vfio-migrate watch` looks at devices that another process migrates."""
+"""`vfio-migrate watch` follows devices that another process migrates."""
 
 import signal
 
@@ -49,7 +49,7 @@ def test_samples_follow_a_migration(bdfs, pair, rng, watch):
         assert last[f"bytes_{what}"] - watched.first[f"bytes_{what}"] == len(image)
         times = [record["time"] for record in watched.records]
         assert times == sorted(times)
-        # Whoever looks does not open: the device is still its user's.
+        # A watch opens no device: it is still its user's.
         assert watched.end() == 0
         assert guest.region.state in (region_2018.SAVE_COMPLETED, region_2018.RUNNING)
 
@@ -57,7 +57,7 @@ def test_samples_follow_a_migration(bdfs, pair, rng, watch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_events_come_from_an_instance_that_goes(bdfs, pair, watch, number):
     source, target = pair
-    # The second sample is far off, so all records are events.
+    # The next sample is far off, so all records are events.
     seen = watch(bdfs[0], "--interval", "60m", "--events")
     instance = INSTANCES / f"vfio-migrate-{seen.process.pid}"
     assert instance.is_dir()
@@ -74,7 +74,7 @@ def test_events_come_from_an_instance_that_goes(bdfs, pair, watch, number):
     assert all(one["to"] == other["from"] for one, other in zip(changes, changes[1:]))
     assert {change["protocol"] for change in changes} == {"region-2018"}
     buffers = seen.fields("rvfio_buffer")
-    # The target's are not among them.
+    # The target's events are not among them.
     assert {buffer["direction"] for buffer in buffers} == {"save"}
     assert sum(buffer["bytes"] for buffer in buffers) == len(image)
     start = seen.first["time"]

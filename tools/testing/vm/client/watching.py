@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The client's commands that look on while another process uses a device."""
+"""The client's commands that watch a device which another process uses."""
 
 import json
 import pathlib
@@ -25,7 +25,7 @@ class Watch:
             yield self.records[-1]
 
     def until(self, condition):
-        """Reads on to the first record of that kind and returns it."""
+        """Reads on to the first record that meets the condition; returns it."""
         for record in self:
             if condition(record):
                 return record
@@ -35,18 +35,18 @@ class Watch:
         return self.until(lambda record: record.get("state") == state)
 
     def fields(self, event):
-        """Returns what the events of that name say, of the records read so far."""
+        """Returns the fields of all events of that name that were read so far."""
         return [record["fields"] for record in self.records if record.get("event") == event]
 
     def end(self, number=signal.SIGTERM):
-        """Asks it to end, reads the rest, and returns the exit status."""
+        """Signals the command to end, reads the rest, and returns the exit status."""
         self.process.send_signal(number)
         list(self)
         return self.process.wait()
 
 
 def run(client, command, *arguments, within=(), **options):
-    """Runs a command that ends; returns exit status, output and errors."""
+    """Runs a command that ends by itself; returns exit status, output and errors."""
     result = subprocess.run(
         [*within, client, command, *map(str, arguments)],
         capture_output=True,

@@ -19,13 +19,13 @@ def _debug_kernel():
 
 @pytest.fixture(params=("container", "iommufd"))
 def space(request):
-    """Where a device's DMA goes, by either of the two ways."""
+    """The address space of a device's DMA: a container's or an iommufd's."""
     return IommuFd() if request.param == "iommufd" else Container()
 
 
 @pytest.fixture
 def guest(bdfs, space):
-    """The first device, open either way, with a client for each protocol."""
+    """The first device, opened in either space, with a client for each protocol."""
     with Client(bdfs[0], space=space) as guest:
         guest.log = DmaLogging(guest.device)
         yield guest

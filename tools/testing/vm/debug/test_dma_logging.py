@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""DMA logging: the device tells which pages it wrote, exactly, and takes no nonsense."""
+"""DMA logging reports exactly the pages that the device wrote, and refuses wrong arguments."""
 
 import errno
 import struct
@@ -23,7 +23,7 @@ EVERYWHERE = (0, 1 << 40)
 
 @pytest.fixture
 def logged(guest):
-    """A device whose buffer has no zero byte, with zeroed memory, logging."""
+    """A device that logs, whose writes show in its memory."""
     guest.mark_writes()
     assert guest.log.start((guest.IOVA, guest.memory.size)) == PAGE
     return guest
@@ -74,7 +74,7 @@ def test_a_part_is_told_and_the_rest_is_kept(logged):
     (PAGE, PAGE, {0, 2}),
 ])
 def test_a_page_of_which_a_part_is_told_is_kept(logged, page_size, begin, size, kept):
-    """Nobody was told of its other part. The client's pages may be larger, and begin anywhere."""
+    """Its other part was not reported. The client's pages may be larger, and begin anywhere."""
     for page in range(3):
         logged.edu.to_memory(logged.IOVA + page * PAGE, 8)
     bitmap = bytearray(8)
@@ -173,7 +173,7 @@ def test_page_sizes_that_there_are_not(logged, page_size):
 
 @pytest.mark.parametrize("page_size", [512, PAGE, 1 << 21, 1 << 30])
 def test_the_device_chooses_the_page_size(guest, page_size):
-    """It is what the device can tell; the client may ask in any other."""
+    """It is the device's own; the client may query in any other."""
     assert guest.log.start((0, 1 << 30), page_size=page_size) == PAGE
 
 
@@ -192,7 +192,7 @@ def test_ranges_that_there_are_not(guest):
         guest.log.start(*[(at * PAGE, PAGE) for at in range(1 << 12)])
     with refused(errno.EFAULT):
         guest.device.feature(FEATURE_SET | START, struct.pack("QIIQ", PAGE, 1, 0, 8))
-    # None of these has begun anything.
+    # None of these has started logging.
     with refused():
         report(guest)
     guest.log.start((0, PAGE), (PAGE, PAGE), (1 << 50, 1 << 30))
@@ -209,7 +209,7 @@ def test_reports_that_there_are_not(logged):
 
 @pytest.mark.parametrize("protection", [0, 1])
 def test_a_bitmap_that_cannot_be_written(logged, protection):
-    """The kernel tells neither the driver nor the client; the log goes on to be right."""
+    """The kernel tells neither the driver nor the client; the log stays right."""
     logged.edu.to_memory(logged.IOVA, 8)
     with Pages(PAGE, protection) as pages:
         logged.log.report(logged.IOVA, PAGE, bitmap=pages.bad)
@@ -237,13 +237,13 @@ def test_what_the_features_can_be_asked_for(guest):
                 argument = bytearray(struct.pack("II", 8 + size, number | operation) + data)
                 with refused():
                     guest.device.ioctl(DEVICE_FEATURE, argument)
-    # A probe has begun nothing.
+    # A probe starts nothing.
     with refused():
         report(guest)
 
 
 def test_one_tracks_at_a_time(logged):
-    """The table has one owner, and each protocol says so to the others."""
+    """The table has one owner; the other protocols are refused."""
     logged.edu.to_memory(logged.IOVA, 8)
     with refused(errno.EBUSY):
         logged.region.state = region_2018.SETUP
@@ -252,7 +252,7 @@ def test_one_tracks_at_a_time(logged):
 
 @pytest.mark.parametrize("precopy", [False, True])
 def test_an_image_is_saved_meanwhile(logged, precopy):
-    """As QEMU does it: logging from before the first round to after the last."""
+    """QEMU does it so: it logs from before the first round to after the last."""
     logged.edu.to_memory(logged.IOVA, 8)
     image = logged.v2.save(precopy)
     assert report(logged) == {logged.IOVA}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Each operation with each of its allocations, and each copy of user memory, failing in turn.
 
-The error is the one of the uAPI, or the operation has done all that it should; the device works
-afterwards, and (which the runner looks at when all is over) nothing leaks. The last lines count
-the faults of each operation. To map a data section is not among them: it allocates and copies
-nothing.
+Either the error is the one that the uAPI names, or the operation has done all that it should. The
+device works afterwards, and nothing leaks, which the runner checks in the end. The last lines
+count the faults of each operation. Mapping a data section is not among the operations: it
+allocates and copies nothing.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lib.vfio import Container, EventFd, sysfs
 
-# What a failed allocation, and a failed copy, is for the caller. The PCI core says ENOSPC for an
-# interrupt without memory, and EBUSY for a BAR that it could not reserve for want of it.
+# The errors of a failed allocation and of a failed copy. Without memory the PCI core returns ENOSPC
+# for an interrupt, and EBUSY for a BAR that it could not reserve.
 ERRORS = {
     faults.ALLOCATIONS: (errno.ENOMEM, errno.ENOSPC, errno.EBUSY),
     faults.COPIES: (errno.EFAULT,),
@@ -34,7 +34,7 @@ MSI = 1
 
 
 class Tally:
-    """The faults of one operation, by what failed, and those that nobody noticed."""
+    """The faults of one operation, by kind, and those after which it succeeded all the same."""
 
     def __init__(self):
         self.faults = dict.fromkeys(ERRORS, 0)
@@ -47,7 +47,7 @@ class Tally:
 
 @pytest.fixture(scope="session")
 def tallies(counts):
-    """The tally of each operation; the sum is added to the summary."""
+    """The tally of each operation, added to the summary in the end."""
     tallies = []
     yield tallies
     total = Tally()
@@ -73,7 +73,7 @@ def attempt(request, tallies, count):
                     number = tally.faults[kind]
                     assert outcome.errno in ERRORS[kind], f"{kind} {number}: {outcome!r}"
                 check(outcome)
-        # What nothing can fail in tests nothing.
+        # An operation without a fault would test nothing.
         assert sum(tally.faults.values())
 
     yield attempt
@@ -96,7 +96,7 @@ def changing(state):
 
 def saving(protocol, precopy):
     def operation(guest):
-        # Whole, whatever failed on the way without an error; its checksums tell of the rest.
+        # Whole, even if something failed without an error; the checksums cover its content.
         assert len(guest.save(protocol, precopy)) == IMAGE
         guest.run(protocol)
 
@@ -108,7 +108,7 @@ def loading(protocol):
 
 
 def asking(guest):
-    """Everything that the device can be asked for."""
+    """Returns an operation that queries everything about the device."""
     assert guest.device.info()[1] == len(guest.device.regions)
     for region in guest.device.regions:
         assert guest.device.region_info(region.index) == region
@@ -129,7 +129,7 @@ def interrupting(guest):
 
 
 def querying(guest):
-    """The dirty pages, by region_2018."""
+    """Returns an operation that queries dirty pages, by region_2018."""
     guest.region.state = region_2018.SETUP
     guest.edu.to_memory(guest.IOVA, 4096)
     guest.region.dirty(guest.IOVA, 256)
@@ -137,7 +137,7 @@ def querying(guest):
 
 
 def logging(guest):
-    """The dirty pages, by the features of v2."""
+    """Returns an operation that queries dirty pages, by the features of v2."""
     guest.log.start((0, 1 << 40))
     guest.edu.to_memory(guest.IOVA, 4096)
     guest.log.report(guest.IOVA, guest.memory.size)
@@ -145,12 +145,12 @@ def logging(guest):
 
 
 def resetting(guest):
-    # So that there is something to clear.
+    # There must be something to clear.
     guest.edu.to_device(guest.IOVA, 4096)
     guest.device.reset()
 
 
-# Those that exchange the device's domain, which is not the same with an iommufd.
+# These exchange the device's domain, which goes another way with an iommufd.
 EXCHANGING = {
     "reset": resetting,
     **{f"save-{protocol}": saving(protocol, True) for protocol in PROTOCOLS},
@@ -167,7 +167,7 @@ OTHERS = {
 
 
 def in_operation(guest, attempt, operation, rng, loads=False, **options):
-    """Has an operation of an open device fail at each place; `loads` if it loads the image."""
+    """Makes an operation on an open device fail at each place; `loads`: it loads the image."""
     content = guest.furnish(rng)
     expected = guest.edu.state()
     guest.image = guest.v2.save(precopy=False)
@@ -209,9 +209,9 @@ def test_interrupts(guest, attempt, rng):
 
 @pytest.fixture
 def to_open(bdfs):
-    """The first device, with a data section of one page: all are allocated at the same place.
+    """The first device, with a data section of one page: pages are all allocated at one place.
 
-    It is enabled already, and opening it does not ask ACPI for its interrupt.
+    The device is already enabled, so that opening it does not ask ACPI for its interrupt.
     """
     bdf = bdfs[0]
     enable = pathlib.Path(f"{sysfs(bdf)}/enable")
@@ -248,7 +248,7 @@ def test_binding(bdfs, attempt, rng):
         try:
             modules.bind(bdfs[0])
         except AssertionError as error:
-            # Probing does not tell who writes to sysfs.
+            # The writer to sysfs does not learn that the probe failed.
             raise OSError(errno.ENOMEM, "not bound") from error
 
     def check(_):

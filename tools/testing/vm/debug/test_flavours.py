@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Both drivers at once: each has a copy of generic code, and lockdep looks at what they share."""
+"""Both drivers at once: each has a copy of the generic code, and lockdep checks what they share."""
 
 from lib import mediated, modules
 from lib.clients import Client
 
 
 def test_a_device_of_each_driver(bdfs, edu_devices, rng):
-    """Both migrate, and the kernel logs nothing, about their locks in particular."""
+    """Both migrate, and the kernel logs nothing, in particular nothing about their locks."""
     parent = edu_devices[2]
     modules.rebind(parent, mediated.DRIVER)
     try:

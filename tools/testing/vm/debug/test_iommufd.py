@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device that an iommufd owns: attached to address spaces, to others, and to none.
+"""A device that an iommufd owns: attached to one address space, to another, and to none.
 
-What needs the driver's own memory, the internal buffer, works in each of these.
+The internal buffer, which needs the driver's own memory, can be moved in each case.
 """
 
 import errno
@@ -37,7 +37,7 @@ def stray(bdfs):
 
 
 def test_all_there_is(user, rng):
-    """Registers, DMA, migration and reset of a device that is attached."""
+    """Registers, DMA, migration and reset work on a device that is attached."""
     user.furnish(rng)
     user.device.reset()
     user.is_fresh()
@@ -45,7 +45,7 @@ def test_all_there_is(user, rng):
 
 
 def test_a_device_that_is_attached_to_nothing(stray):
-    """It is opened, computes, is reset; the internal buffer migrates, though nobody can look."""
+    """It is opened, computes and is reset; the internal buffer migrates, though unseen."""
     assert stray.edu.factorial(5) == 120
     image = stray.v2.save()
     assert stray.v2.state == v2.STOP
@@ -71,7 +71,7 @@ def test_the_buffer_is_kept_by_a_migration_while_attached_to_nothing(stray, rng)
 
 
 def test_a_device_moves_to_another_address_space(user, rng):
-    """The memory that it reaches is that of the new one, also after each save and load."""
+    """It reaches the memory of the new one, also after each save and load."""
     space, fd = user.device.space, user.device.fd
     content = rng.randbytes(BUFFER_SIZE)
     user.fill(content)
@@ -93,7 +93,7 @@ def test_a_device_moves_to_another_address_space(user, rng):
 
 
 def test_a_device_is_closed_attached_to_nothing(bdfs, rng):
-    """Nothing of it is left for the next."""
+    """Nothing of its state is left for the next user."""
     with Guest(bdfs[0], space=IommuFd()) as guest:
         guest.fill(rng.randbytes(BUFFER_SIZE))
         guest.edu.write32(edu.LIVENESS, 0x1234)
@@ -144,7 +144,7 @@ def test_nothing_is_done_with_a_device_that_is_bound_to_nothing(bdfs):
 
 
 def test_a_device_that_was_lost_stays_cut_off(bdfs, rng):
-    """The user may detach it, and attach it to no memory until it was closed."""
+    """The user may detach it, and cannot attach it to memory again before it was closed."""
     assert plug.BDF not in bdfs
     modules.rebind(plug.BDF)
     with Client(plug.BDF, space=IommuFd()) as guest:
@@ -176,7 +176,7 @@ def test_a_device_that_was_lost_stays_cut_off(bdfs, rng):
 
 @pytest.mark.hang(900)
 def test_nobody_waits_while_memory_is_pinned(user, rng):
-    """Attaching pins all of the address space's memory; registers and states do not wait for it."""
+    """Attaching pins all memory of the address space; registers and states do not wait for that."""
     space, fd = user.device.space, user.device.fd
     memory, other = Memory(1 << 29), space.allocate()
     space.map(memory.address, 0, memory.size, other)
@@ -197,7 +197,7 @@ def test_nobody_waits_while_memory_is_pinned(user, rng):
 
 @pytest.mark.hang(900)
 def test_moving_and_saving_at_once(user, rng):
-    """A thread attaches and detaches while another saves and loads: each pass sees one of both."""
+    """One thread attaches and detaches, another saves and loads: each pass sees one of the two."""
     space, fd = user.device.space, user.device.fd
     content = rng.randbytes(BUFFER_SIZE)
     user.fill(content)

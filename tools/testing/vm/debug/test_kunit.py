@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The KUnit tests of rust/vfio, which ran when rvfio.ko was loaded: what no client can reach."""
+"""The KUnit tests of rust/vfio, for what no client reaches; they run when rvfio.ko is loaded."""
 
 import pathlib
 import re
@@ -14,8 +14,8 @@ TESTS = re.compile(r"#\[test\]\s+fn (\w+)")
 
 
 def test_all_have_passed(bdfs, count):
-    """Each test that the source has ran and passed, none was left out."""
-    assert bdfs, "with the driver for them rvfio is loaded"
+    """Every test in the source has run and passed."""
+    assert bdfs, "rvfio.ko is loaded along with the driver"
     suites = 0
     cases = 0
     for path in sorted((CLONE / "rust").rglob("*.rs")):

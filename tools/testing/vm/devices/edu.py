@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The edu device as its guest sees it, after docs/specs/edu.rst of QEMU."""
+"""The edu device as its guest sees it: see docs/specs/edu.rst of QEMU."""
 
 import struct
 import time
@@ -14,11 +14,11 @@ COMPUTING, FACTORIAL_INTERRUPT = 1, 0x80
 RUN, TO_MEMORY, DMA_INTERRUPT = 1, 2, 4
 BUFFER, BUFFER_SIZE = 0x40000, 4096
 
-# Registers that together are the state which the guest can see.
+# The registers that make up the state which the guest sees.
 STATE_32 = (IDENTIFICATION, LIVENESS, FACTORIAL, STATUS, INTERRUPT_STATUS)
 STATE_64 = (DMA_SOURCE, DMA_DESTINATION, DMA_COUNT, DMA_COMMAND)
 
-# Their values after a reset.
+# The values of these registers after a reset.
 FRESH = dict.fromkeys(STATE_32 + STATE_64, 0) | {IDENTIFICATION: 0x010000ED}
 
 
@@ -49,7 +49,7 @@ class Edu:
     def wait(self, condition, seconds=20):
         end = time.monotonic() + seconds * SLOWNESS
         while not condition():
-            assert time.monotonic() < end, "the device did not get ready"
+            assert time.monotonic() < end, "the device is not ready in time"
             time.sleep(0.005)
 
     def factorial(self, operand):

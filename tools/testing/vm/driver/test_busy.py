@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stopping a device that is at work, and what a stopped device does."""
+"""Stops of a device at work, and what a stopped device does."""
 
 import ctypes
 import errno
@@ -15,7 +15,7 @@ from lib.errnos import refused
 from lib.guest import Guest
 from lib.protocols import region_2018
 
-# Take the device part of a second and some seconds, the one more than a stop waits for.
+# Operands that the device computes for part of a second, for longer, and for seconds.
 OPERAND, LONG, LONGER = 0x20000000, 0x40000000, 0xC0000000
 
 
@@ -62,7 +62,7 @@ def test_save_waits_for_a_computation(pair):
         source.edu.write32(edu.FACTORIAL, OPERAND)
         return source.edu.read32(edu.STATUS) & edu.COMPUTING
 
-    # Again where this process was held up until the end.
+    # Again if this process was held up until the device was done.
     source.edu.wait(computes)
     image = source.region.save()
     assert source.edu.read32(edu.FACTORIAL) == 0
@@ -74,7 +74,7 @@ def test_save_waits_for_a_computation(pair):
 
 
 def test_the_interrupt_of_a_computation_is_never_lost(guest):
-    """Stops come at the very moment at which computations end."""
+    """Stops come at the moment at which computations end."""
     guest.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
     with vfio.EventFd() as event:
         guest.device.set_irq(vfio.MSI, event.fd)
@@ -91,7 +91,7 @@ def test_the_interrupt_of_a_computation_is_never_lost(guest):
 
 @pytest.fixture
 def impatient(bdfs):
-    """Modules that wait for 200 ms only."""
+    """The modules with a time limit of 200 ms for a stop."""
     modules.reload(bdfs, quiesce_timeout_ms=200)
     yield bdfs[0]
     modules.reload(bdfs)
@@ -118,7 +118,7 @@ def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
             guest.device.reset()
         assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
         guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
-        # And then the save goes on.
+        # The next attempt succeeds.
         guest.region.state = region_2018.STOPNCOPY
         guest.region.drain()
         guest.region.state = region_2018.SAVE_COMPLETED
@@ -130,7 +130,7 @@ def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
 
 @pytest.mark.physical
 def test_a_signal_ends_the_wait_and_the_device_runs_on(guest):
-    """EINTR, seen below Python, which would try again."""
+    """The call returns EINTR; Python would repeat it, so the test calls the C library."""
     def interrupt(*_):
         pass
 
@@ -207,7 +207,7 @@ def test_a_transfer_that_was_set_up_before_does_not_start_by_itself(guest, rng):
 
 
 def test_memory_does_not_change_while_stopped(guest, rng):
-    """What the client copies after the stop is what the guest had."""
+    """After the stop the client copies what the guest had."""
     guest.fill(rng.randbytes(BUFFER_SIZE))
     guest.start_to_memory(3)
     guest.region.state = region_2018.STOPNCOPY

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Save and load while the guest has memory decoding or bus mastering off."""
+"""Saves and loads while the guest has memory decoding or bus mastering switched off."""
 
 import errno
 
@@ -21,7 +21,7 @@ def unchanged(device, command, hardware):
 
 
 def switch_off(device, bits, extra=0):
-    """Clears bits of PCI_COMMAND; returns what the guest and the hardware then have."""
+    """Clears bits of PCI_COMMAND; returns the guest's and the hardware's register then."""
     device.enable(extra, clear=bits)
     found = device.command(), device.hardware_command()
     assert not (found[0] | found[1]) & bits
@@ -105,7 +105,7 @@ def test_switched_off_while_a_transfer_runs(pair, rng, off):
     unchanged(source.device, *before)
     target.region.load(image)
     assert target.buffer() == content
-    # The transfer's destination, if the device was allowed to write there.
+    # The destination of the transfer, if the device was allowed to write there.
     if not off & COMMAND_MASTER:
         assert source.memory.bytes[0x1000:0x2000] == content
 
@@ -122,7 +122,7 @@ def test_switched_off_while_a_computation_runs(pair, off):
 
 
 def test_the_guest_writes_its_command_register_all_the_time(guest, rng):
-    """As QEMU restores PCI config space while a device is RESUMING."""
+    """QEMU does so: it restores PCI configuration space while a device is RESUMING."""
     guest.randomise(rng)
     expected, image = guest.edu.state(), guest.region.save()
     guest.region.state = region_2018.RUNNING
@@ -169,7 +169,7 @@ def test_dma_with_bus_mastering_off_moves_nothing(guest, rng):
 
 @pytest.mark.physical
 def test_a_sleeping_device_is_woken_for_every_access(guest, rng):
-    """As vfio-pci does it; a register that the driver answers for is no exception."""
+    """vfio-pci does so, too; a register that the driver answers for is no exception."""
 
     def sleep():
         guest.device.feature(vfio.FEATURE_SET | vfio.FEATURE_LOW_POWER_ENTRY)

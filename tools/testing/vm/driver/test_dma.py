@@ -19,7 +19,7 @@ TOP = 1 << 64
 RAM = Guest.IOVA
 MASK = 1 << 28
 
-# Place in the device, place in memory, count.
+# Address in the device, address in memory, count.
 WRONG = [
     (BUFFER - 1, RAM, 1),
     (BUFFER - 1, RAM, 2),
@@ -95,17 +95,17 @@ def test_commands_at_the_very_edge_are_taken(guest, width):
 
 
 def test_a_refused_command_is_refused_however_it_is_written(guest):
-    """In a call with the registers before it, and as a 32-bit access."""
+    """One call may write the registers before it as well, or 32 bits of the command alone."""
     guest.edu.write64(edu.DMA_SOURCE, END)
     guest.edu.write64(edu.DMA_DESTINATION, RAM)
     with refused():
         guest.edu.write32(edu.DMA_COMMAND, edu.RUN | edu.TO_MEMORY)
     data = (64).to_bytes(8, "little") + (edu.RUN | edu.TO_MEMORY).to_bytes(8, "little")
-    # The count is taken, the command is not.
+    # The driver takes the count and refuses the command.
     assert guest.device.write(vfio.BAR0_REGION, edu.DMA_COUNT, data) == 8
     assert guest.edu.read64(edu.DMA_COUNT) == 64
     assert guest.edu.read64(edu.DMA_COMMAND) == 0
-    # Accesses that the device ignores start nothing, whatever they say.
+    # Accesses that the device ignores start nothing.
     for offset, size in ((edu.DMA_COMMAND, 1), (edu.DMA_COMMAND, 2), (edu.DMA_COMMAND + 4, 4)):
         data = (edu.RUN | edu.TO_MEMORY).to_bytes(size, "little")
         assert guest.device.write(vfio.BAR0_REGION, offset, data) == size
@@ -123,7 +123,7 @@ def test_a_device_does_not_crowd_out_the_messages_about_another(pair, log):
     messages = [line for line in log.take() if "refused DMA command" in line]
     assert sum(noisy.device.bdf in line for line in messages) >= BURST
     assert sum(quiet.device.bdf in line for line in messages) == 1
-    # What was left out is told with the next message.
+    # The next message says how many were left out.
     log.refill()
     with refused():
         give(noisy, END, RAM, 8, edu.TO_MEMORY)
@@ -146,7 +146,7 @@ def test_messages_are_rate_limited_and_say_what_was_refused(guest, log):
 
 @pytest.fixture
 def wide(bdfs):
-    """Modules that take the devices for 64-bit ones; the second is."""
+    """The modules with an address mask of 64 bits, which the second device has."""
     modules.reload(bdfs, dma_mask_bits=64)
     yield bdfs[1]
     modules.reload(bdfs)
@@ -185,7 +185,7 @@ def test_a_narrower_mask(bdfs):
 @pytest.mark.container
 @pytest.mark.physical
 def test_a_container_of_the_first_kind(bdfs, rng):
-    """VFIO_TYPE1_IOMMU pins nothing, and tells of no dirty pages: transfers work all the same."""
+    """VFIO_TYPE1_IOMMU pins nothing and reports no dirty pages; transfers work all the same."""
     with Guest(bdfs[0], space=Container(TYPE1_IOMMU)) as guest:
         content = rng.randbytes(BUFFER_SIZE)
         guest.fill(content)

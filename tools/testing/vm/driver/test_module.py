@@ -26,7 +26,7 @@ REQUEST = 4
 
 @pytest.fixture
 def unloaded(bdfs):
-    """No module of ours; loaded again in the end."""
+    """No module of ours is loaded; they are loaded again after the test."""
     for bdf in bdfs:
         modules.unbind(bdf)
     modules.unload()
@@ -61,7 +61,7 @@ def test_the_library_is_held_by_the_driver(bdfs):
 
 @pytest.mark.parametrize("name", ["migration", "dirty"])
 def test_a_file_of_debugfs(bdfs, name):
-    """Its functions are the module's, which stays as long; the device may go."""
+    """Its functions are the module's, which stays while the file is open; the device may go."""
     with open(DEBUGFS / bdfs[0] / name, "rb", buffering=0) as shown:
         assert shown.read()
         status, output = modules.run("rmmod", modules.DRIVER)
@@ -105,7 +105,7 @@ def test_insmod_of_the_two_files(unloaded):
         status, path = modules.run("modinfo", "-n", module)
         assert status == 0, path
         paths.append(path.strip())
-    # Without its library the driver cannot be loaded, and nothing is left of it.
+    # The driver cannot be loaded without its library, and leaves nothing.
     status, output = modules.run("insmod", paths[1])
     assert status != 0 and "Unknown symbol" in output
     assert modules.run("modprobe", "-a", "vfio-pci-core", "vfio_iommu_type1")[0] == 0
@@ -186,7 +186,7 @@ def test_parameters_at_the_ends_of_their_ranges(unloaded):
 @pytest.mark.physical
 @pytest.mark.parametrize("driver", [modules.VARIANT, mediated.DRIVER])
 def test_no_other_device_is_taken(bdfs, log, driver):
-    """driver_override offers a driver whatever device there is; here, the host bridge."""
+    """driver_override offers any device to a driver; here, the host bridge."""
     bridge = "0000:00:00.0"
     assert bridge not in modules.find_devices() and not modules.driver_of(bridge)
     loaded = modules.is_loaded(driver)
@@ -232,7 +232,7 @@ def test_bind_and_unbind_again_and_again(bdfs):
 
 @pytest.mark.parametrize("state", region_2018.STATES)
 def test_unbind_waits_for_the_client(bdfs, blank, guest, state):
-    """In every state: the client is asked, and keeps the device until it closes it."""
+    """In every state the client is asked, and keeps the device until it closes it."""
     guest.region.reach(state, blank)
     with EventFd() as event:
         guest.device.set_irq(REQUEST, event.fd)
@@ -255,7 +255,7 @@ def test_unbind_waits_for_the_client(bdfs, blank, guest, state):
 
 @pytest.mark.physical
 def test_a_device_that_someone_else_binds(bdfs):
-    """The kernel shows its driver before that has it; who asks for it gets it all the same."""
+    """The kernel shows a device's driver before the probe is done; binding succeeds anyway."""
     for _ in range(20):
         modules.unbind(bdfs[0])
         thread = threading.Thread(target=modules.bind, args=(bdfs[0],))

@@ -19,7 +19,7 @@ from lib.protocols import region_2018
 
 
 def was_cleared(log):
-    """Asserts that the close itself has scrubbed the device, not only the next open."""
+    """Asserts that the close itself cleared the device, not only the next open."""
     assert not any("could not be cleared" in line for line in log.take())
 
 
@@ -48,7 +48,7 @@ def test_reset_in_the_middle_of_a_save_and_of_a_load(guest, rng):
     region.set_buffer(image)
     guest.device.reset()
     guest.is_fresh()
-    # The load that comes next knows nothing of the one before.
+    # The next load has nothing of the one before.
     image = region.save()
     guest.device.reset()
     region.load(image)
@@ -110,7 +110,7 @@ def test_close_in_every_state(bdfs, blank, guest, state, rng):
 
 @pytest.mark.parametrize("state", region_2018.STATES)
 def test_a_client_that_is_killed_leaves_nothing(bdfs, log, state):
-    """In each state, with something in the buffer and the registers."""
+    """The client is killed in each state, with content in buffer and registers."""
     with Guest(bdfs[0]) as guest:
         image = guest.region.save()
 
@@ -162,7 +162,7 @@ def test_a_client_that_is_killed_at_work_leaves_nothing(bdfs, log, act):
 
 
 def test_a_client_that_is_killed_in_the_middle_of_a_call(bdfs, log):
-    """The stop waits for a computation while SIGKILL comes."""
+    """SIGKILL comes while a stop waits for a computation."""
 
     def act(guest):
         guest.edu.write32(edu.FACTORIAL, 0x40000000)
@@ -180,9 +180,9 @@ def test_a_client_that_is_killed_in_the_middle_of_a_call(bdfs, log):
 
 
 class Address:
-    """BAR 0's address in the hardware: without one, a device answers nothing.
+    """The address of BAR 0 in the hardware; a device without it answers no access.
 
-    The device stays awake: waking up would bring the address back.
+    The device stays awake, since waking it would restore the address.
     """
 
     BAR0 = 0x10
@@ -212,7 +212,7 @@ class Address:
 @pytest.mark.physical
 @pytest.mark.parametrize("what", ["open", "close"])
 def test_opening_and_closing_in_vain_does_not_flood_the_log(bdfs, log, what):
-    """A user may do so as often as it likes."""
+    """A user may do that as often as it likes."""
     message = {"open": "cannot be given to a user", "close": "could not be cleared on close"}[what]
     address = Address(bdfs[0])
     KernelLog.refill()
@@ -225,7 +225,7 @@ def test_opening_and_closing_in_vain_does_not_flood_the_log(bdfs, log, what):
                 with refused(errno.ENODEV):
                     Guest(bdfs[0])
             else:
-                # vfio-pci brings the address back.
+                # vfio-pci restores the address.
                 with Guest(bdfs[0]):
                     address.take_away()
     finally:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Several threads that do what they like with one device."""
+"""Several threads that use one device at once, and who may open it."""
 
 import errno
 import mmap
@@ -17,9 +17,9 @@ from lib.protocols import region_2018
 from lib.protocols.region_2018 import PAGE
 
 SECONDS = 4 * SLOWNESS
-# Why a device that is in use cannot be opened: its group is, or it has its iommufd already.
+# The errors of opening a device in use: its group is open, or it belongs to an iommufd.
 IN_USE = errno.EINVAL if vfio.THROUGH_IOMMUFD else errno.EBUSY
-# What the uAPI names, and nothing else.
+# The errors that the uAPI names.
 ALLOWED = {errno.EINVAL, errno.EBUSY, errno.EIO}
 
 
@@ -76,7 +76,7 @@ def random_register(guest, rng):
     if rng.getrandbits(1):
         guest.device.read(vfio.BAR0_REGION, register, size)
     else:
-        # Small numbers: no computation that takes long.
+        # Small numbers keep computations short.
         guest.device.write(vfio.BAR0_REGION, register, rng.randrange(100).to_bytes(size, "little"))
 
 
@@ -101,7 +101,7 @@ def test_everything_at_once(bdfs):
                 random_section, random_map, random_register, random_transfer, random_command,
                 random_reset)
     with Guest(bdfs[0]) as guest:
-        # Whatever address comes out of it, there is memory.
+        # Any address that may result has memory.
         guest.device.map(guest.memory, 0)
         failed, done = [], {}
         end = time.monotonic() + SECONDS
@@ -116,7 +116,7 @@ def test_everything_at_once(bdfs):
                     if error.errno not in ALLOWED:
                         failed.append((work.__name__, error))
                 except AssertionError:
-                    # A short transfer: the second access of a call was refused.
+                    # A short write: the driver refused the second access of the call.
                     pass
                 except BaseException as error:
                     failed.append((work.__name__, error))
@@ -144,7 +144,7 @@ def test_everything_at_once(bdfs):
 
 
 def test_the_header_is_read_while_a_stop_waits(guest):
-    """Whoever asks meanwhile waits, sees a whole state, and gets no error."""
+    """A reader waits, sees a whole state, and gets no error."""
     guest.edu.write32(edu.FACTORIAL, 0x20000000)
     seen = []
     thread = threading.Thread(
@@ -169,7 +169,7 @@ def test_an_open_device_is_open_once(bdfs, guest):
 
 
 def test_a_forked_process_keeps_the_device_open(bdfs, guest):
-    """The last file that is closed closes the device; until then it is in use."""
+    """Closing the last file closes the device; until then it is in use."""
     guest.edu.write32(edu.LIVENESS, 1)
     ours, theirs = os.pipe()
     pid = os.fork()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How often type1 finds pages pinned in one mapping that it undoes: the twelfth time stops the host.
+"""How often type1 finds pages pinned in a mapping that it removes; the twelfth time stops the host.
 
-A trace event tells of each time.
+A trace event reports each time.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ pytestmark = [pytest.mark.container, pytest.mark.physical]
 
 SECONDS = 16
 
-# A pin may have begun when the unmapping does. Its end may be given up a few times, since others
-# keep the container's lock by mapping.
+# A pin may have begun before the unmapping does. Unpinning may be put off a few times, while other
+# threads hold the container's lock to map memory.
 MOST_ROUNDS = 4
 
 NEAR, FAR = 0, 4 << 30
 
 
 class User(Device):
-    """A device whose transfers reach no memory, and so no mapping that has ended."""
+    """A device whose transfers reach no memory, and so none that is no longer mapped."""
 
     def __init__(self, bdf, space):
         super().__init__(bdf, space)
@@ -42,19 +42,19 @@ class User(Device):
         super().close()
 
     def transfer(self):
-        """Has the driver pin the pages of a transfer, when it begins and when it has ended."""
+        """Makes the driver pin the pages of a transfer, when it begins and when it has ended."""
         if not self.edu.read64(DMA_COMMAND) & RUN:
             self.edu.start(BUFFER, NEAR + PAGE // 2, BUFFER_SIZE, TO_MEMORY)
 
     def toggle(self):
-        """Has the driver pin a page, as it may do when an image begins."""
+        """Makes the driver pin a page, as it may at the beginning of an image."""
         for state in (region_2018.SETUP, region_2018.PRECOPY, region_2018.CANCELLED):
             self.region.state = state
 
 
 @contextlib.contextmanager
 def counted(bdf):
-    """Counts how often mappings are found pinned; the value tells how often since it told last."""
+    """Counts how often mappings are found pinned; each call of the value returns the new counts."""
     INSTANCE.mkdir()
     try:
         (INSTANCE / "events/rvfio/rvfio_unmap/enable").write_text("1", encoding="ascii")
@@ -77,7 +77,7 @@ def counted(bdf):
 
 @contextlib.contextmanager
 def processes(works):
-    """Runs each function over and over in a process of its own, until the body is left."""
+    """Runs each function over and over, in a process of its own, until the block ends."""
     pids = []
     try:
         for work in works:
@@ -101,7 +101,7 @@ def processes(works):
 
 @contextlib.contextmanager
 def real_time():
-    """Gives the caller what it wants of the processor."""
+    """Gives the caller priority over all other processes."""
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
     try:
         yield
@@ -110,15 +110,15 @@ def real_time():
 
 
 def keep_busy(space, memory):
-    """Keeps the container's lock for as long as it takes to map much memory."""
+    """Holds the container's lock for as long as mapping much memory takes."""
     space.map(memory.address, FAR, memory.size)
     space.unmap(FAR, memory.size)
 
 
 @pytest.mark.parametrize("pin", (User.toggle, User.transfer))
 def test_one_unmapping_is_not_kept_up(all_bdfs, count, pin):
-    """Two containers, both with a load and pins, one whose memory is unmapped and mapped again."""
-    # Images begin fast, and need the processors for that; a transfer takes 100 ms.
+    """Two containers have load and pins; in one of them memory is unmapped and mapped again."""
+    # An image begins in no time and needs a processor for it; a transfer takes 100 ms.
     bdfs = all_bdfs[:2] if pin is User.toggle else all_bdfs
     near, far = Memory(16 * PAGE), Memory(640 << 20)
     spaces = Container(), Container()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fixtures of the random client's runs."""
+"""Fixtures of the tests by the random client."""
 
 import os
 

@@ -14,7 +14,7 @@ from lib import mediated, modules
 
 def attack(program, name, seed, seconds):
     """Runs the client on a device; its status tells what it found."""
-    # Its own watchdog ends it long before the time-out.
+    # The client's own watchdog ends it long before the time-out.
     command = [program, name, f"--seconds={seconds}", f"--seed={seed}"]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             timeout=seconds + 600, check=False)
@@ -25,7 +25,7 @@ def attack(program, name, seed, seconds):
 @pytest.mark.hang(24 * 3600)
 @pytest.mark.parametrize("number", [0, 2], ids=["root-bus", "root-port"])
 def test_a_passed_through_device_survives(edu_devices, fuzz_vm, seed, seconds, number, capsys):
-    """One whose bus cannot reset it, and one whose bus can."""
+    """Attacks a device whose bus cannot reset it, and one whose bus can."""
     modules.rebind(edu_devices[number], modules.VARIANT)
     with capsys.disabled():
         attack(fuzz_vm, edu_devices[number], seed, seconds)

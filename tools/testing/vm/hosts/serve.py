@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the target of a pair does for the tests: it starts programs beside its own devices."""
+"""Runs on the target of a pair: starts programs there for the tests."""
 
 from lib import modules
 from lib.qemu import host, versions

@@ -122,7 +122,7 @@ def test_source_killed(start, source, target):
     source.kill()
     assert target.wait_exit() != 0
 
-    # The target's device is there for others, and nothing is left of the guest.
+    # The target's device is free, and has nothing left of the guest.
     fresh = start("target", 0)
     fresh.enable()
     check_runs(fresh, bytes(BUFFER_SIZE))
@@ -144,10 +144,10 @@ def test_the_link_is_lost_and_the_migration_cancelled(start, source, target, con
         check_runs(source, content)
         assert source.migration()["status"] == "active"
         source.cmd("migrate_cancel")
-        # QEMU 7.2 may take the write that it interrupts for a failure.
+        # QEMU 7.2 may take the write that it interrupts for a failed one.
         source.wait_migration("cancelled", "failed")
         check_runs(source, content)
-    # Whether the network ever tells the target is a matter of luck; its user ends it.
+    # The network may never tell the target, so its user ends it.
     target.kill()
 
     another = start("target", 0, incoming=True)

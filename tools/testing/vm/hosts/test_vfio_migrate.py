@@ -16,7 +16,7 @@ FAILED, REFUSED = 1, 4
 
 
 def wait_output(process, pattern):
-    """Waits until a program has written something; returns the match."""
+    """Waits until a program's output matches; returns the match."""
     end = time.monotonic() + PATIENCE
     while not (match := re.search(pattern, process.output())):
         assert process.poll() is None and time.monotonic() < end, process.output()
@@ -32,7 +32,7 @@ def ended(process, status=0):
 
 @pytest.fixture
 def recv(run, vfio_migrate, bdfs, hosts):
-    """Has a host wait for the first device; returns the process and where it listens."""
+    """Starts a target on a host, for its first device; returns the process and where it listens."""
 
     def start(host, *options):
         process = run(
@@ -47,7 +47,7 @@ def recv(run, vfio_migrate, bdfs, hosts):
 
 @pytest.fixture
 def send(run, vfio_migrate, bdfs):
-    """Has a host send its first device; returns the process."""
+    """Starts a source on a host, with its first device; returns the process."""
 
     def start(host, address, *options):
         return run(
@@ -59,12 +59,12 @@ def send(run, vfio_migrate, bdfs):
 
 @pytest.fixture
 def moves(recv, send, run, rng):
-    """Moves a device in use, with all of its state, and compares."""
+    """Moves a device in use and compares its state."""
     content = rng.randbytes(BUFFER_SIZE)
 
     def move(here, there, directory):
         filled, found = directory / "filled", directory / "found"
-        # Each host has a directory of its own by that name.
+        # Each host has its own directory of this name.
         for host in (here, there):
             ended(run(host, "mkdir", "-p", directory))
         ended(run(here, "python3", "-c", f"open('{filled}', 'wb').write({content!r})"))

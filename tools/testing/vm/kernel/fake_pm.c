@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A power management capability for a PCI function that has none, in place of
- * its hardware: QEMU's edu can then be put to D3hot. As aer_inject does it, by
- * the operations of the bus, so whoever scans the bus afterwards finds it.
+ * Adds a power management capability to a PCI function that has none, so that
+ * QEMU's edu can be put to D3hot. It replaces the operations of the bus, as
+ * aer_inject does; a later scan of the bus finds the capability.
  *
  * In D3hot the function answers no memory accesses and is no bus master.
  */
@@ -10,7 +10,7 @@
 #include <linux/module.h>
 #include <linux/pci.h>
 
-/* Where the edu has nothing. */
+/* The edu has nothing at this offset. */
 #define CAPABILITY 0x80
 
 static ushort bus_number = 1;

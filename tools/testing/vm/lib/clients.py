@@ -14,7 +14,7 @@ PROTOCOLS = ("region_2018", "region_v1", "v2")
 
 # Header, buffer section, registers section, end section.
 IMAGE = 64 + (28 + 4096) + (28 + 56) + (28 + 16)
-# What of it can go while the device runs.
+# The part that can go while the device runs.
 IMAGE_PRECOPY = 64 + (28 + 4096)
 
 
@@ -53,7 +53,7 @@ class Client(Guest):
             self.v2.set(v2.RUNNING)
 
     def furnish(self, rng):
-        """Brings registers and buffer to a state of which little is 0; returns the buffer."""
+        """Fills registers and buffer with content of which little is 0; returns the buffer."""
         content = rng.randbytes(BUFFER_SIZE)
         self.fill(content)
         self.edu.write32(edu.LIVENESS, rng.getrandbits(32))
@@ -64,7 +64,7 @@ class Client(Guest):
         return content
 
     def is_fresh(self, buffer=True):
-        """Asserts that the device runs and is as after a reset, for every protocol."""
+        """Asserts that the device runs and is in the state after a reset, for every protocol."""
         assert self.v2.state == v2.RUNNING
         assert self.v1.state == v1.RUNNING
         super().is_fresh(buffer)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The clone that the tests are part of: its scripts, and what is built in it."""
+"""The clone of the project: its scripts, and where the tools are built."""
 
 import pathlib
 import subprocess

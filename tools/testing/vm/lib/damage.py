@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Changes of a device's image on its way, which the target must notice."""
+"""Damage to a device's image on its way, which the target must notice."""
 
 import struct
 
@@ -15,7 +15,7 @@ def flip(data):
 
 
 def header_with(offset):
-    """Returns a change of a field of the image's header that its checksum does not show."""
+    """Returns a change of a field of the image's header, with the checksum made right."""
 
     def change(header):
         data = bytearray(header[:-CRC])
@@ -25,7 +25,7 @@ def header_with(offset):
     return change
 
 
-# Where the bytes are that change, how many they are, and how they change: what Proxy wants.
+# Arguments of Proxy: the pattern that the bytes begin with, their number, and their change.
 DAMAGES = {
     "device": (MAGIC, HEADER, header_with(DEVICE_ID)),
     "version": (MAGIC, HEADER, header_with(MAJOR)),

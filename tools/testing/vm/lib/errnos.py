@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Calls that must fail, and how."""
+"""Calls that must fail, and their errors."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ def refused(error=errno.EINVAL):
 
 
 def error_of(call, *arguments):
-    """Returns the errno of a call, 0 when it succeeds."""
+    """Returns the errno of a call, 0 if it succeeds."""
     try:
         call(*arguments)
     except OSError as found:

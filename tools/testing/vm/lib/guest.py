@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a virtual machine with one edu device is to the kernel."""
+"""A virtual machine with one edu device, as the kernel sees it."""
 
 import os
 import random
@@ -61,14 +61,14 @@ class Guest:
         self.edu.start(BUFFER, self.IOVA + page * PAGE, count, edu.TO_MEMORY)
 
     def randomise(self, rng):
-        """Brings registers and buffer to a state like that of a guest which is busy."""
+        """Brings registers and buffer to the state of a busy guest."""
         device = self.edu
         self.fill(rng.randbytes(BUFFER_SIZE))
         device.write32(edu.STATUS, rng.choice((0, edu.FACTORIAL_INTERRUPT)))
         device.write32(edu.LIVENESS, rng.getrandbits(32))
         device.factorial(rng.choice((0, 1, 2, 12, 13, 20, 33, 34, 35, 100, 5000)))
         device.write32(edu.STATUS, rng.choice((0, edu.FACTORIAL_INTERRUPT)))
-        # The last command: its direction and interrupt bit are read back.
+        # A guest can read back the direction and the interrupt bit of the last command.
         count = rng.randint(1, BUFFER_SIZE)
         command = rng.choice((0, edu.DMA_INTERRUPT))
         if rng.getrandbits(1):
@@ -91,7 +91,7 @@ class Guest:
         assert self.buffer()[128:192] == content
 
     def is_fresh(self, buffer=True):
-        """Asserts that the device runs and is as after a reset."""
+        """Asserts that the device runs and is in the state after a reset."""
         assert self.region.state == region_2018.RUNNING
         assert self.edu.state() == edu.FRESH
         assert self.region.pending() == (0, 0, 0)
@@ -102,13 +102,13 @@ class Guest:
     def mark_writes(self):
         """Fills the internal buffer with a byte other than 0, and zeroes the memory.
 
-        A page that the device writes is one of `changed` then.
+        After that `changed` returns each page that the device writes.
         """
         self.fill(b"\x5a" * BUFFER_SIZE)
         self.memory.bytes[:] = bytes(self.memory.size)
 
     def random_writes(self, rng, rounds=8):
-        """Yields the pages that three transfers to random places have written; see `mark_writes`."""
+        """Yields which pages three transfers to random places wrote; see `mark_writes`."""
         for _ in range(rounds):
             for _ in range(3):
                 count = rng.choice((1, 2, 100, 4095, BUFFER_SIZE, rng.randint(1, BUFFER_SIZE)))
@@ -133,7 +133,7 @@ class Guest:
 
 
 class GuestProcess:
-    """A process that opens a device, does something with it, and waits to be killed."""
+    """A process that opens a device, uses it, and waits to be killed."""
 
     def __init__(self, bdf, action):
         """Returns when `action`, called with a Guest, has returned in the new process."""

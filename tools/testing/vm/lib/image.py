@@ -2,8 +2,8 @@
 """The image of a device's state, taken apart and put together again.
 
 The format is that of rust/migration/image/format.rs. A test changes one thing
-and has every checksum and length computed anew, so that nothing but the check
-for that very thing can refuse the image.
+and recomputes every checksum and length, so that nothing but the check for this
+thing can refuse the image.
 """
 
 import struct
@@ -82,10 +82,10 @@ class Image:
         registers.payload = bytes(payload)
 
     def build(self, end=None, flags=MANDATORY, offset=0):
-        """Returns the bytes; sections without a sequence number get the next.
+        """Returns the bytes; sections without a sequence number get the next one.
 
-        `end` may change total length, number of sections and checksum; flags and offset are the end
-        section's.
+        `end` may change the total length, the number of sections and the checksum. `flags` and
+        `offset` are the end section's.
         """
         data = _sealed(self.header)
         sums = data[-CRC:]
@@ -112,7 +112,7 @@ class Image:
         return data + _sealed(head) + _sealed(struct.pack("<QII", *fields))
 
     def delay(self, number):
-        """Has a physical device load so many buffers more, each of which takes it 100 ms."""
+        """Adds `number` buffers, each of which takes a physical device 100 ms to load."""
         buffer = self.section(BUFFER)
         others = [replace(buffer, payload=bytes([n]) * len(buffer.payload)) for n in (1, 2)]
         self.sections = others * (number // 2) + self.sections

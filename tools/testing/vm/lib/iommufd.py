@@ -10,7 +10,7 @@ import os
 import struct
 import subprocess
 
-#: Whether the kernel has it.
+#: Whether the kernel has iommufd.
 HAS_IOMMUFD = not subprocess.run(
     ("modprobe", "--dry-run", "--quiet", "iommufd"), check=False
 ).returncode
@@ -26,7 +26,7 @@ MAP_FIXED_IOVA, MAP_WRITEABLE, MAP_READABLE = 1, 2, 4
 
 
 class IommuFd:
-    """An iommufd with one address space, to open devices with: a peer of vfio.Container."""
+    """An iommufd with one address space, in place of vfio.Container."""
 
     def __init__(self):
         self.fd = os.open("/dev/iommu", os.O_RDWR | os.O_CLOEXEC)
@@ -58,7 +58,7 @@ class IommuFd:
         return fd
 
     def bind(self, path):
-        """Opens a device that is attached to nothing yet; returns its fd."""
+        """Opens a device without attaching it to an address space; returns its fd."""
         (name,) = os.listdir(f"{path}/vfio-dev")
         fd = os.open(f"/dev/vfio/devices/{name}", os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -74,7 +74,7 @@ class IommuFd:
         fcntl.ioctl(fd, DEVICE_ATTACH, bytearray(struct.pack("III", 12, 0, ioas)))
 
     def detach(self, fd):
-        """Detaches a device from its address space: it reaches no memory then."""
+        """Detaches a device from its address space, after which it reaches no memory."""
         fcntl.ioctl(fd, DEVICE_DETACH, struct.pack("II", 8, 0))
 
     def map(self, address, iova, size, ioas=None):

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel logs while a test runs."""
+"""The messages that the kernel logs while a test runs."""
 
 import os
 import time
 
-# The messages about a device that its user can provoke: 10 in 5 seconds (rust/vfio/log.rs).
+# The limit of messages that a user can provoke about a device: 10 in 5 seconds (rust/vfio/log.rs).
 BURST, INTERVAL = 10, 5
 
 
 class KernelLog:
-    """Messages from the moment of its creation on."""
+    """The messages since the creation of this object."""
 
     last = -2.0 * INTERVAL
 
@@ -32,10 +32,10 @@ class KernelLog:
 
     @classmethod
     def pace(cls):
-        """Waits so that one rate-limited message for each call is never too much.
+        """Waits so that one rate-limited message after each call stays within the limit.
 
-        The first call of a series waits until what came before has been forgotten. Within a
-        series there is room for a few more, since an interval may begin with a late one.
+        The first call of a series waits until earlier messages no longer count. Within a series
+        there is room for a few more, since an interval may begin with a late message.
         """
         since = time.monotonic() - cls.last
         if since > INTERVAL:
@@ -46,7 +46,7 @@ class KernelLog:
 
     @staticmethod
     def refill():
-        """Waits until a whole burst of rate-limited messages may come again."""
+        """Waits until the limit allows a whole burst again."""
         time.sleep(INTERVAL + 0.1)
 
     def __enter__(self):

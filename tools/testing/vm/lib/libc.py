@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Calls of the C library with any address, and memory for addresses that are wrong."""
+"""Calls of the C library with any address, and memory that cannot be accessed."""
 
 import ctypes
 import mmap
@@ -28,7 +28,7 @@ class Pages:
     """Memory whose second half cannot be accessed, or can only be read."""
 
     def __init__(self, good, protection=0):
-        """`good` bytes, rounded up to pages, and as many behind them with other protection."""
+        """Maps `good` bytes, rounded up to pages, and as many after them with `protection`."""
         self.size = -(-good // mmap.PAGESIZE) * mmap.PAGESIZE
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self.address = libc.mmap(None, 2 * self.size, 3, flags, -1, 0)

@@ -11,7 +11,7 @@ DEVICES = pathlib.Path("/sys/bus/mdev/devices")
 # The types, by the number of virtual devices that share a physical one.
 SHARES = (1, 2, 4, 8)
 
-# Parent and type of each device, to create it again.
+# The parent and the type of each device, to create it again.
 _homes = {}
 
 

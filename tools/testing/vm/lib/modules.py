@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Loading the modules and binding devices through sysfs.
 
-With RVFIO_FLAVOUR=mdev the devices are virtual ones: bound is one that exists.
+With RVFIO_FLAVOUR=mdev the devices are virtual ones: creating one stands for binding it.
 """
 
 import errno
@@ -58,7 +58,7 @@ def _write(path, text):
 
 
 def driver_of(name):
-    """Returns the name of the device's driver, None without one."""
+    """Returns the name of the device's driver, or None."""
     try:
         return os.path.basename(os.readlink(f"{sysfs(name)}/driver"))
     except FileNotFoundError:
@@ -66,9 +66,10 @@ def driver_of(name):
 
 
 def _has_taken(name, driver):
-    """Asserts that a driver has the device, and waits for one that the kernel shows too early.
+    """Asserts that a driver has the device, and waits until its probe is done.
 
-    Binding it once more waits for the device's lock, and is refused.
+    The kernel shows the driver before that. A second bind waits for the device's lock, and is
+    refused.
     """
     assert driver_of(name) == driver
     if not mediated.is_virtual(name):
@@ -90,7 +91,7 @@ def bind(name, driver=DRIVER):
 
 
 def unbind(name):
-    """Takes the device from its driver, or away; waits as long as someone has it open."""
+    """Unbinds a device, or removes a virtual one; waits as long as someone has it open."""
     if mediated.is_virtual(name):
         mediated.remove(name)
     else:
@@ -98,7 +99,7 @@ def unbind(name):
 
 
 def rebind(bdf, driver=DRIVER):
-    """Gives a physical device to a driver, loaded if need be, whichever it has."""
+    """Binds a physical device to a driver, which is loaded if need be, in place of any other."""
     if not is_loaded(driver):
         load(driver)
     if driver_of(bdf) == driver:
@@ -121,7 +122,7 @@ def reload(names, **parameters):
 
 
 def shown(name, line="container_dirty"):
-    """Returns what a line of the status in debugfs says of a device."""
+    """Returns the value of a line of the device's status in debugfs."""
     path = pathlib.Path("/sys/kernel/debug", DRIVER, name, "migration")
     text = path.read_text(encoding="ascii")
     return dict(one.split(": ", 1) for one in text.splitlines())[line]

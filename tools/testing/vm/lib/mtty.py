@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's sample of a device that migrates, samples/vfio-mdev/mtty.c, as mediated devices."""
+"""Mediated devices of the kernel's sample that migrates, samples/vfio-mdev/mtty.c."""
 
 import contextlib
 import pathlib
@@ -9,13 +9,13 @@ import uuid
 PARENT = pathlib.Path("/sys/devices/virtual/mtty/mtty")
 DEVICES = pathlib.Path("/sys/bus/mdev/devices")
 
-# QEMU would ask the device for dirty pages, of which the stock kernel has no report.
+# QEMU would ask the device for dirty pages, which the stock kernel cannot report.
 PROPERTIES = ("x-device-dirty-page-tracking=off",)
 
 
 @contextlib.contextmanager
 def devices(count):
-    """Makes devices with one port each; the value is a list of their paths in sysfs."""
+    """Creates devices with one port each; the value is a list of their paths in sysfs."""
     subprocess.run(["modprobe", "mtty"], check=True)
     with contextlib.ExitStack() as made:
         paths = []

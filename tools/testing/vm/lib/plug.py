@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Ways to take a device away from the machine, and to bring it back.
+"""Ways to remove a device from the machine, and to bring it back.
 
-The device is the one behind the first root port, which QEMU has by the name edu2.
+The device is the one behind the first root port; QEMU's name of it is edu2.
 """
 
 import pathlib
@@ -22,12 +22,12 @@ def is_there(bdf=BDF):
 def wait_until(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it takes too long"
+        assert time.monotonic() < end, "the condition does not come true in time"
         time.sleep(0.02)
 
 
 class InAWhile(threading.Thread):
-    """Does something in some seconds; `join` raises what it raised."""
+    """Runs an action after some seconds; `join` raises what the action raised."""
 
     def __init__(self, seconds, action, *arguments):
         super().__init__()
@@ -39,7 +39,7 @@ class InAWhile(threading.Thread):
         time.sleep(self.seconds)
         try:
             self.action(*self.arguments)
-        # Whatever it is, it is the joining thread's.
+        # The joining thread gets it, whatever it is.
         except BaseException as failure:  # pylint: disable=broad-exception-caught
             self.failure = failure
 
@@ -50,7 +50,7 @@ class InAWhile(threading.Thread):
 
 
 def power(on):
-    """Switches the slot's power; without it the device answers no more, and nobody is told."""
+    """Switches the slot's power. Without it the device no longer answers, and nobody is told."""
     with open(PCI / "devices" / PORT / "config", "r+b", buffering=0) as config:
 
         def read(offset, size):
@@ -77,7 +77,7 @@ class Sysfs:
         """Begins the removal."""
 
     def remove(self):
-        """Returns when the device is gone, which waits for its user."""
+        """Removes the device; returns when it is gone, which waits for its user."""
         (PCI / "devices" / BDF / "remove").write_text("1", encoding="ascii")
 
     def bring_back(self):
@@ -86,14 +86,14 @@ class Sysfs:
 
 
 class Unplug(Sysfs):
-    """The device is unplugged in the outer machine: the kernel is asked for it."""
+    """The device is unplugged in the outer machine, which asks the kernel to release it."""
 
     def begin(self):
         self.monitor.execute("device_del", id=NAME)
 
     def remove(self):
         wait_until(lambda: not is_there(), 60)
-        # QEMU has to know, too.
+        # QEMU must have noticed as well.
         wait_until(lambda: not self._is_plugged())
 
     def _is_plugged(self):
@@ -108,7 +108,7 @@ class Unplug(Sysfs):
 
 
 class Loss(Unplug):
-    """The device loses power and is unplugged then."""
+    """The device loses power before it is unplugged."""
 
     answers = False
 

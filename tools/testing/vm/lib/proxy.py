@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A connection between two ends of a migration that changes what goes over it."""
+"""A connection between the two ends of a migration that damages the data on it."""
 
 import socket
 import threading
@@ -9,10 +9,10 @@ class Proxy:
     """Takes one connection, and changes the first bytes in it that begin with a pattern."""
 
     def __init__(self, address, pattern, length, change):
-        """Leads to an address with its port, from a local one.
+        """Forwards from a local port to an address with its port.
 
-        `change` gets `length` bytes, of which the pattern is the first part, and returns
-        what takes their place: nothing ends the connection there.
+        `change` gets `length` bytes, which begin with the pattern, and returns what takes their
+        place. An empty result ends the connection there.
         """
         self.pattern, self.length, self.change = pattern, length, change
         self.hit = False
@@ -63,7 +63,7 @@ class Proxy:
                 data = b""
 
     def _look(self, data):
-        """Sends what can be sent; returns what must wait, or None at the end."""
+        """Sends what can be sent; returns the bytes that must wait, or None at the end."""
         at = data.find(self.pattern)
         if at < 0:
             keep = next(

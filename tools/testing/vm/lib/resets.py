@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Resets of a function that its driver is not asked for, through sysfs."""
+"""Resets of a function through sysfs, which bypass its driver."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ DEVICES = pathlib.Path(modules.PCI, "devices")
 
 
 def find_resettable():
-    """Returns the address of an edu that its bus can reset, so one behind a bridge."""
+    """Returns the address of an edu that its bus can reset: one behind a bridge."""
     for bdf in modules.find_devices():
         if (DEVICES / bdf / "reset").exists():
             return bdf

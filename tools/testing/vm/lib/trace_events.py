@@ -13,7 +13,7 @@ LINE = re.compile(r"^.* (\d+\.\d{6}): rvfio_(\w+): (\S+) (.*)$", re.MULTILINE)
 
 
 class Event(NamedTuple):
-    """What the driver did at that time, in seconds; the name is without rvfio_."""
+    """An event at a time in seconds; its name lacks the prefix rvfio_."""
 
     time: float
     name: str
@@ -21,22 +21,22 @@ class Event(NamedTuple):
     text: str
 
     def number(self, field):
-        """Returns the value of a field of the text."""
+        """Returns the value of a field in the text."""
         return int(re.search(rf"\b{field}=(-?\d+)", self.text)[1])
 
 
 class Events(list):
-    """Events in order."""
+    """Events in the order of time."""
 
     def first(self, bdf, name, end=""):
-        """Returns where the first event is whose device, name, and end of the text are these."""
+        """Returns the index of the first event with this device, name and end of the text."""
         for number, event in enumerate(self):
             if (event.bdf, event.name) == (bdf, name) and event.text.endswith(end):
                 return number
         raise AssertionError(f"no event {name} {end} of {bdf}: {self}")
 
     def private_dma(self, *bdfs, since=0, until=None):
-        """Returns the passes of DMA into the driver's own memory, each 100 ms of an edu."""
+        """Returns the events of DMA into the driver's own memory; each takes an edu 100 ms."""
         return [e for e in self[since:until] if e.name == "private_dma" and e.bdf in bdfs]
 
 

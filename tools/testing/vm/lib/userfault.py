@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory whose faults user space is asked for, and does not serve."""
+"""Memory whose page faults user space must serve, and does not."""
 
 import ctypes
 import fcntl
@@ -13,9 +13,9 @@ UFFDIO_API, UFFDIO_REGISTER = 0xC018AA3F, 0xC020AA00
 
 
 def lazy_memory(size):
-    """Returns memory that is never there: its faults wait for an answer that does not come.
+    """Returns memory whose page faults wait for an answer that does not come, and a descriptor.
 
-    And the descriptor whose end lets them go on.
+    Closing the descriptor ends the waiting.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     fd = libc.syscall(USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK)

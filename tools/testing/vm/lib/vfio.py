@@ -61,7 +61,7 @@ COMMAND_MEMORY, COMMAND_MASTER = 2, 4
 
 @dataclass
 class Region:
-    """What VFIO_DEVICE_GET_REGION_INFO tells of a region."""
+    """What VFIO_DEVICE_GET_REGION_INFO returns for a region."""
 
     index: int
     flags: int
@@ -85,7 +85,7 @@ class EventFd:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def take(self):
-        """Returns how many came since the last call."""
+        """Returns the number of interrupts since the last call."""
         try:
             return os.eventfd_read(self.fd)
         except BlockingIOError:
@@ -102,7 +102,7 @@ class EventFd:
 
 
 class Memory:
-    """Memory of this process for DMA: anonymous, or a mapping that is there."""
+    """Memory of this process for DMA: anonymous, or a mapping that the caller has made."""
 
     def __init__(self, size, mapping=None):
         self.bytes = mmap.mmap(-1, size) if mapping is None else mapping
@@ -111,7 +111,7 @@ class Memory:
 
 
 class Container:
-    """A type1 container, to open devices with."""
+    """A type1 container that devices are opened with."""
 
     def __init__(self, kind=TYPE1V2_IOMMU):
         self.kind = kind
@@ -146,13 +146,13 @@ class Container:
 
 
 class Device:
-    """An open VFIO device, by PCI address or UUID, with memory of its own for DMA.
+    """An open VFIO device, by PCI address or UUID, with an address space of its own for DMA.
 
-    That is a type1 container, or with RVFIO_IOMMU=iommufd an iommufd.
+    The space is a type1 container, or with RVFIO_IOMMU=iommufd an iommufd.
     """
 
     def __init__(self, bdf, space=None):
-        """Opens a device in `space`, which is closed with the device."""
+        """Opens a device in `space`, which closing the device closes as well."""
         self.bdf = bdf
         self.fd = -1
         self.space = space or (IommuFd() if THROUGH_IOMMUFD else Container())
@@ -185,13 +185,13 @@ class Device:
         return fcntl.ioctl(self.fd, number, argument)
 
     def info(self):
-        """Returns flags, number of regions, number of interrupts."""
+        """Returns the flags, the number of regions and the number of interrupts."""
         data = bytearray(struct.pack("IIIIII", 24, 0, 0, 0, 0, 0))
         self.ioctl(DEVICE_GET_INFO, data)
         return struct.unpack("IIIIII", data)[1:4]
 
     def region_info(self, index):
-        """Returns the Region, capabilities decoded; size 0 where there is none."""
+        """Returns the Region with its capabilities decoded; the size is 0 if there is none."""
         data = bytearray(4096)
         struct.pack_into("III", data, 0, len(data), 0, index)
         try:
@@ -232,7 +232,7 @@ class Device:
         return struct.unpack("H", self.read(CONFIG_REGION, PCI_COMMAND, 2))[0]
 
     def hardware_command(self):
-        """Returns PCI_COMMAND as it is in the hardware; a virtual device has no other."""
+        """Returns PCI_COMMAND of the hardware; a virtual device has the guest's only."""
         if mediated.is_virtual(self.bdf):
             return self.command()
         with open(f"/sys/bus/pci/devices/{self.bdf}/config", "rb") as config:
@@ -251,14 +251,14 @@ class Device:
         self.space.unmap(iova, size)
 
     def dirty_pages(self, on):
-        """Has the container begin or end to record dirty pages."""
+        """Starts or stops the container's recording of dirty pages."""
         flags = DIRTY_START if on else DIRTY_STOP
         fcntl.ioctl(self.container, IOMMU_DIRTY_PAGES, struct.pack("II", 8, flags))
 
     def dirty_bitmap(self, iova, bitmap):
-        """Has the container fill a bytearray of zeroes with the bitmap of whole mappings at `iova`.
+        """Fills a bytearray of zeroes with the container's bitmap of whole mappings at `iova`.
 
-        What was reported is clean then. A page is 4096 bytes, and a bitmap whole words.
+        Pages that were reported are clean then. A page is 4096 bytes, and a bitmap whole words.
         """
         place = (ctypes.c_char * len(bitmap)).from_buffer(bitmap)
         argument = struct.pack("IIQQQQQ", 48, DIRTY_GET_BITMAP, iova, len(bitmap) * 8 * 4096, 4096,
@@ -266,7 +266,7 @@ class Device:
         fcntl.ioctl(self.container, IOMMU_DIRTY_PAGES, argument)
 
     def set_irq(self, index, eventfd):
-        """Enables interrupts of an index (INTX or MSI), number 0 to signal an eventfd."""
+        """Enables interrupts of an index (INTX or MSI); number 0 signals an eventfd."""
         # VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER
         self.ioctl(DEVICE_SET_IRQS, struct.pack("IIIIIi", 24, 0x24, index, 0, 1, eventfd))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel holds for users of devices: pages, pins, files, references, memory."""
+"""What the kernel holds for users of devices: pinned pages, files, references, memory."""
 
 import gc
 import mmap
@@ -12,14 +12,14 @@ from lib import modules
 
 
 def _numbers(path):
-    """Returns the numbers of a file whose lines are names and numbers."""
+    """Returns the numbers in a file, by name; its lines are a name and a number."""
     text = pathlib.Path(path).read_text(encoding="ascii")
     return {name: int(value) for name, value in re.findall(r"^(\S+?):?\s+(\d+)", text, re.M)}
 
 
 def pins():
     """Returns how many pages are pinned for DMA in the whole system."""
-    # The counts of the processors are added up only now and then, or by this.
+    # The kernel adds up the counts of the processors only now and then, or when told to.
     pathlib.Path("/proc/sys/vm/stat_refresh").write_text("1", encoding="ascii")
     counts = _numbers("/proc/vmstat")
     return counts["nr_foll_pin_acquired"] - counts["nr_foll_pin_released"]
@@ -31,12 +31,12 @@ def open_files():
 
 
 def references():
-    """Returns how often the driver's module is used."""
+    """Returns the number of references to the driver's module."""
     return int(pathlib.Path(f"/sys/module/{modules.DRIVER}/refcnt").read_text(encoding="ascii"))
 
 
 def _held():
-    """Returns all that must be the same before and after a user of a device, exactly."""
+    """Returns the counts that must be exactly the same before and after a use of a device."""
     return {
         "pinned pages": pins(),
         "open files": open_files(),
@@ -45,11 +45,11 @@ def _held():
 
 
 def held(quiet=1, seconds=20):
-    """Returns what is held, once it has been the same for a while: much ends after its process."""
+    """Returns what is held once that is stable, a moment after processes have ended."""
     end = time.monotonic() + seconds
     now, since = _held(), time.monotonic()
     while time.monotonic() < since + quiet:
-        assert time.monotonic() < end, f"there are changes all the time, {now} now"
+        assert time.monotonic() < end, f"the counts keep changing, {now} now"
         time.sleep(0.01)
         if (then := _held()) != now:
             now, since = then, time.monotonic()
@@ -57,7 +57,7 @@ def held(quiet=1, seconds=20):
 
 
 def returns_to(before, seconds=10):
-    """Asserts that what is held gets to what it was; much of it ends a moment after a process."""
+    """Asserts that the counts return to `before`; some take a moment after their process ends."""
     end = time.monotonic() + seconds
     while (now := _held()) != before:
         assert time.monotonic() < end, f"{now} instead of {before}"
@@ -65,17 +65,17 @@ def returns_to(before, seconds=10):
 
 
 def own():
-    """Returns what this process holds: open files, and kilobytes locked and pinned."""
+    """Returns what this process holds: open files, kilobytes locked, kilobytes pinned."""
     status = _numbers("/proc/self/status")
     files = len(os.listdir("/proc/self/fd"))
     return {"files": files, "VmLck": status["VmLck"], "VmPin": status["VmPin"]}
 
 
 def _shrink_caches():
-    """Lets the kernel's allocator give back all that is free in its caches.
+    """Makes the kernel's allocator give back all free objects of its caches.
 
-    What each processor keeps at hand of a cache counts as used, up to hundreds of objects; so
-    does what KASAN keeps from use for a while.
+    The free objects that a processor keeps, up to hundreds, count as used; so do those that KASAN
+    keeps in quarantine for a while.
     """
     for cache in pathlib.Path("/sys/kernel/slab").glob("*/shrink"):
         cache.write_text("1", encoding="ascii")
@@ -88,18 +88,18 @@ def objects():
     return {
         line.split()[0]: int(line.split()[1])
         for line in text.splitlines()[2:]
-        # The checkers' own: kmemleak has one for each object of any cache.
+        # Leaves out the checkers' own: kmemleak has one for each object of any cache.
         if not line.startswith(("kmemleak_object ", "debug_objects_cache "))
     }
 
 
 def memory():
-    """Returns kilobytes of memory that can be had, with all let go that is merely cached."""
+    """Returns the kilobytes of available memory, after everything cached is dropped."""
     gc.collect()
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
     _shrink_caches()
     pathlib.Path("/proc/sys/vm/compact_memory").write_text("1", encoding="ascii")
-    # Pages that a processor has freed and keeps at hand count as used.
+    # Free pages that a processor keeps count as used.
     pathlib.Path("/proc/sys/vm/stat_refresh").write_text("1", encoding="ascii")
     zones = pathlib.Path("/proc/zoneinfo").read_text(encoding="ascii")
     at_hand = sum(int(count) for count in re.findall(r"^ +count: +(\d+)", zones, re.M))
@@ -107,7 +107,7 @@ def memory():
 
 
 def kernel_memory():
-    """Returns kilobytes of each kind of memory that the kernel has for itself."""
+    """Returns the kilobytes of each kind of the kernel's own memory."""
     _shrink_caches()
     counts = _numbers("/proc/meminfo")
     names = ("SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "VmallocUsed", "Percpu",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fixtures of the tests of how use ends."""
+"""Fixtures of the tests of how the use of a device ends."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from lifetime import outer
 
 @pytest.fixture
 def count(count):
-    """Adds a line to the summary, with the driver."""
+    """Adds a line to the summary, after the name of the driver."""
     return lambda line: count(f"{modules.DRIVER}: {line}")
 
 
@@ -24,6 +24,6 @@ def image(bdfs, rng):
 
 @pytest.fixture(scope="session")
 def monitor():
-    """The outer machine's."""
+    """The monitor of the outer machine."""
     with outer.Monitor() as monitor:
         yield monitor

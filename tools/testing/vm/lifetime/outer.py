@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machine that the tests run in, seen from outside: QEMU's monitor, for plugging devices.
+"""The machine that the tests run in, from outside: QEMU's monitor, for plugging devices.
 
-There is one where scripts/vm was told so by --monitor.
+It exists if scripts/vm has the option --monitor.
 """
 
 import json
@@ -17,11 +17,11 @@ class Monitor:
     def __init__(self):
         ports = pathlib.Path("/sys/class/virtio-ports")
         names = [port.name for port in ports.iterdir() if (port / "name").read_text() == f"{PORT}\n"]
-        assert names, f"no port {PORT}: run the tests by 'scripts/vm run --monitor'"
+        assert names, f"no port {PORT}: run the tests with 'scripts/vm run --monitor'"
         # pylint: disable=consider-using-with
         self.port = open(f"/dev/{names[0]}", "r+b", buffering=0)
         self.left = b""
-        # Before this the monitor takes nothing else; after it, it takes this no more.
+        # The monitor takes nothing before this command, and refuses it later.
         self._command("qmp_capabilities")
 
     def _line(self):
@@ -35,12 +35,12 @@ class Monitor:
         self.port.write(text.encode() + b"\n")
         while True:
             answer = self._line()
-            # Others are the greeting and events.
+            # Other messages are the greeting and events.
             if "return" in answer or "error" in answer:
                 return answer
 
     def execute(self, name, **arguments):
-        """Returns what a command returns; fails with the error that it reports."""
+        """Runs a command; returns its result, or fails with its error."""
         answer = self._command(name, **arguments)
         assert "return" in answer, answer["error"]
         return answer["return"]

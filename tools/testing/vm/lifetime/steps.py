@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A migration as its single steps, in each protocol, so that something can happen between two.
+"""A migration step by step, in each protocol, so that a test can act between two steps.
 
-Every function is a generator: it yields after each step what it has just done.
+Every function is a generator that yields after each step what the step was.
 """
 
 import errno
@@ -11,7 +11,7 @@ from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 
-# Bytes at a time, so that an image takes several steps and ends in the middle of one.
+# Bytes of a piece: an image takes several steps, and ends in the middle of a piece.
 PIECE = 1500
 
 
@@ -86,7 +86,7 @@ def _load_region_v1(guest, image):
 
 
 def _read(file):
-    """Reads some bytes; there are none while the guest keeps the buffer busy."""
+    """Reads some bytes; returns none while the guest keeps the buffer busy."""
     end = time.monotonic() + 10
     while True:
         try:
@@ -134,5 +134,5 @@ LOAD = {"region_2018": _load_region_2018, "region_v1": _load_region_v1, "v2": _l
 
 
 def count(steps):
-    """Takes all steps and returns how many there were."""
+    """Takes all steps; returns their number."""
     return sum(1 for _ in steps)

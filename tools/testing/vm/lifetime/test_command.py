@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest switches memory decoding or bus mastering off, at each step of a migration."""
+"""The guest switches memory decoding or bus mastering off at each step of a migration."""
 
 import errno
 import itertools
@@ -18,12 +18,12 @@ BOTH = COMMAND_MEMORY | COMMAND_MASTER
 
 
 def commands(guest):
-    """Returns PCI_COMMAND as the guest and as the hardware has it."""
+    """Returns the guest's and the hardware's PCI_COMMAND."""
     return guest.device.command(), guest.device.hardware_command()
 
 
 class Switch:
-    """Has the bits on or off before each step, and asserts that the step leaves them alone."""
+    """Sets or clears the bits before each step, and asserts that the step leaves them alone."""
 
     def __init__(self, guest, bits, pattern):
         self.guest = guest
@@ -41,7 +41,7 @@ class Switch:
                 self.guest.edu.read32(edu.LIVENESS)
 
     def watch(self, migration):
-        """Takes all steps of one side; returns how many."""
+        """Takes all steps of one side; returns their number."""
         number = 0
         while True:
             self.flip()
@@ -78,7 +78,7 @@ def test_off_at_every_other_step(bdfs, rng, protocol, off, first):
 @pytest.mark.parametrize("off", OFF)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_off_during_a_transfer(bdfs, rng, protocol, off):
-    """The transfer ends as the hardware has it: it moves what it may, and the buffer is safe."""
+    """The hardware ends the transfer: it moves what it may, and the buffer is kept."""
     with Client(bdfs[0]) as source, Client(bdfs[1]) as target:
         content = source.furnish(rng)
         source.edu.start(BUFFER, source.IOVA, 4096, TO_MEMORY)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel recovers from an error that the device's root port reports (AER).
 
-A fatal one has it reset the bus, of which drivers are told by their error handlers alone. The
-outer machine injects them.
+After a fatal error it resets the bus, which drivers learn of by their error handlers alone. The
+outer machine injects the errors.
 """
 
 import errno
@@ -19,9 +19,9 @@ from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 pytestmark = [pytest.mark.physical, pytest.mark.aer]
 
 STATES = (v2.RUNNING, v2.PRE_COPY, v2.PRE_COPY_P2P, v2.STOP_COPY, v2.STOP, v2.RESUMING)
-# A fatal error by QEMU's name, and one that is not.
+# QEMU's names of a fatal error, and of one that is not fatal.
 FATAL, NONFATAL = "DLP", "POISON_TLP"
-# Recoveries, each somewhere in the 100 ms that the buffer takes.
+# The number of recoveries, each at a random time in the 100 ms of a buffer's transfer.
 ROUNDS = 8
 
 
@@ -35,7 +35,7 @@ def bdf(bdfs):
 
 @pytest.fixture
 def inject(monitor, log):
-    """Injects an error, and returns when the kernel has recovered from it."""
+    """Injects an error; returns when the kernel has recovered from it."""
 
     def inject(error):
         log.take()
@@ -55,7 +55,7 @@ def inject(monitor, log):
 
 
 def is_fresh(guest):
-    """Asserts that the device is one after a reset; the bus's has switched off bus mastering."""
+    """Asserts that the device was reset; the bus reset has also switched off bus mastering."""
     assert guest.v2.state == v2.RUNNING
     guest.device.enable(COMMAND_MEMORY | COMMAND_MASTER)
     guest.is_fresh()
@@ -76,7 +76,7 @@ def test_a_fatal_error_resets_the_device(bdf, inject, image, log, rng, state):
 
 
 def test_a_reset_by_the_user_comes_first(bdf, inject, rng):
-    """The user is told of the error, and resets the device before all else."""
+    """The user learns of the error, and resets the device before anything else."""
     with Client(bdf) as guest:
         guest.furnish(rng)
         inject(FATAL)
@@ -105,12 +105,12 @@ def test_an_error_that_is_not_fatal_changes_nothing(bdf, inject, rng):
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_while_the_buffer_is_read(bdf, inject, log, number, rng):
-    """The transfer ends before the reset, or begins after it; nothing of the buffer is left."""
+    """The transfer ends before the reset or begins after it; nothing of the buffer is left."""
     with Client(bdf) as guest:
         guest.fill(rng.randbytes(BUFFER_SIZE))
         with guest.v2.set(v2.PRE_COPY) as file:
             thread = plug.InAWhile(0.1 * number / ROUNDS, inject, FATAL)
-            # The save may have ended before.
+            # The save may have ended before the reset.
             try:
                 file.drain()
             except OSError as error:
@@ -135,7 +135,7 @@ def test_nobody_uses_the_device(bdf, inject, log, rng):
 
 
 def test_the_parent_of_virtual_devices(bdf, inject, rng):
-    """Their state is not the physical device's: the guests notice nothing."""
+    """Their state is in memory, not in the physical device: the guests notice nothing."""
     modules.rebind(bdf, mediated.DRIVER)
     try:
         with Client(mediated.create(bdf, 2)) as one, Client(mediated.create(bdf, 2)) as other:

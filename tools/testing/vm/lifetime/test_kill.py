@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The client is killed, at every step and in the middle of some."""
+"""The client is killed after every step of a migration, and in the middle of some."""
 
 import os
 import time
@@ -15,14 +15,14 @@ from lib.protocols import v2
 from lifetime import accounts, steps
 from lifetime.victim import Victim, occupy
 
-# How many are killed at a random moment, for each protocol and side.
+# The number of clients killed at a random moment, for each protocol and side.
 RANDOM = 6
-# Most steps of one side, so that no loop is for ever.
+# The largest number of steps of one side, so that no loop is endless.
 MOST = 40
 
 
 def script(protocol, side, image, rng):
-    """Returns the steps of a client that has a busy guest, with a buffer for the event."""
+    """Returns the steps of a client that has a busy guest and migrates it."""
 
     def live(guest):
         event = occupy(guest, rng)
@@ -37,13 +37,15 @@ def script(protocol, side, image, rng):
 
 
 def find_fresh(bdf):
-    """Opens the device; a function of its own, since the guest's memory counts as a file."""
+    """Asserts that the device is fresh.
+
+    On return the guest's memory, which counts as an open file, is gone."""
     with Client(bdf) as guest:
         guest.is_fresh()
 
 
 def load_at_once(guest, protocol, image):
-    """Writes an image with one call, or as one buffer."""
+    """Loads an image by one call, or as one buffer."""
     if protocol == "v2":
         with guest.v2.set(v2.RESUMING) as file:
             yield "RESUMING"
@@ -65,9 +67,9 @@ def load_at_once(guest, protocol, image):
 @pytest.mark.physical
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_killed_while_the_device_takes_much(bdfs, rng, image, protocol):
-    """Each buffer section of an image takes the device 100 ms, and nothing limits how many come."""
+    """Each buffer section of an image takes the device 100 ms, and an image may have any number."""
     before = accounts.held()
-    # As many as the data section has room for: 6 seconds, or a minute with v2.
+    # The data section has room for so many: 6 seconds, or a minute with v2.
     hostile = Image.parse(image).delay(600 if protocol == "v2" else 60).build()
 
     victim = Victim(bdfs[0], lambda guest: load_at_once(guest, protocol, hostile))

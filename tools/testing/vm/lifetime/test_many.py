@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Things that are done again and again: what the kernel holds must not grow."""
+"""Operations that are repeated many times: what the kernel holds must not grow."""
 
 import os
 import statistics
@@ -15,22 +15,22 @@ from lifetime import accounts
 MIGRATIONS = int(os.environ.get("RVFIO_MIGRATIONS", "1000"))
 USES = 200
 RELOADS = 50
-# How many before the first count, for what is allocated once.
+# The number before the first count, for allocations that are made once.
 WARM_UP = 40
-# One in so many has something in the device's buffer, which takes the device 100 ms each way.
+# One in so many migrations has a used buffer, which takes the device 100 ms each way.
 FILLED = 100
 
-# Available memory comes and goes by some MiB with what else the system does. What is lost with
-# each migration is lost in every part, so it shows in the median: half a page each is too much.
+# Available memory varies by some MiB with other work of the system. A leak of each migration shows
+# in every part, and so in the median: half a page each is too much.
 PARTS = 8
 LOST = MIGRATIONS // PARTS * 4 // 2
 
-# Kilobytes by which one kind of the kernel's memory may grow.
+# The kilobytes by which one kind of the kernel's memory may grow.
 NOISE = 1536
 
 
 def migrate(source, target, number, rng):
-    """Migrates once, registers as they were, by one protocol after the other."""
+    """Migrates once and checks the registers; the protocols take turns."""
     if number % FILLED == 0:
         source.fill(rng.randbytes(64), at=number % 4000)
     elif number % FILLED == 1:
@@ -47,7 +47,7 @@ def migrate(source, target, number, rng):
 
 
 def growth(before, after, least):
-    """Returns what has grown by `least` or more."""
+    """Returns the counts that have grown by `least` or more."""
     return {
         name: (before.get(name, 0), value)
         for name, value in after.items()
@@ -57,7 +57,7 @@ def growth(before, after, least):
 
 @pytest.mark.hang(1200)
 def test_migrations_in_a_row(bdfs, rng, count):
-    assert MIGRATIONS >= 2 * FILLED, "RVFIO_MIGRATIONS: too few to tell anything"
+    assert MIGRATIONS >= 2 * FILLED, "RVFIO_MIGRATIONS is too small to show a leak"
     with Client(bdfs[0]) as one, Client(bdfs[1]) as other:
         pair = [one, other]
         for number in range(WARM_UP):
@@ -74,7 +74,7 @@ def test_migrations_in_a_row(bdfs, rng, count):
         assert accounts.own() == own
         accounts.returns_to(held)
         changes = [after - before for before, after in zip(memory, memory[1:])]
-        # Any object that one in four migrations left would show.
+        # This shows an object that one in four migrations leaves.
         assert growth(objects, accounts.objects(), MIGRATIONS // 4) == {}
         assert growth(kinds, accounts.kernel_memory(), NOISE) == {}
         change = statistics.median(changes)
@@ -92,7 +92,7 @@ def test_migrations_in_a_row(bdfs, rng, count):
 
 
 def test_opening_and_closing(bdfs, rng, count):
-    """With an image begun and left, and the file kept for longer than the device."""
+    """Each use begins an image and leaves it, and keeps its file for longer than the device."""
 
     def once():
         with Client(bdfs[0]) as guest:
@@ -112,7 +112,7 @@ def test_opening_and_closing(bdfs, rng, count):
 
 
 def test_unloading_and_loading(bdfs, rng, count):
-    """Refused while a device is in use, and nothing is left of a module that was there."""
+    """Unloading is refused while a device is in use; afterwards nothing is left of the module."""
 
     def once(number):
         modules.unload()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Drivers that do what they must not: it is refused, and nothing is broken.
+"""Drivers that do what they must not: the attempts are refused, and nothing breaks.
 
-tools/testing/misuse has the drivers; they say in the kernel log what they try, and what came of it.
-What the compiler refuses is tried by scripts/misuse.
+The drivers are in tools/testing/misuse. They log what they try and the result. scripts/misuse
+tries what the compiler must refuse.
 """
 
 import errno
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.physical
 
 VARIANT, MDEV = "misuse_vfio_pci", "misuse_mdev"
 
-# What a driver can only do while a user has the device open.
+# Operations that need a user who has the device open.
 NEED_AN_OPEN_DEVICE = (
     "check_decoding",
     "guest_read",
@@ -33,7 +33,7 @@ NEED_AN_OPEN_DEVICE = (
 
 
 def attempts(log, driver, when):
-    """Returns what came of the attempts in one call of a driver, since the last time."""
+    """Returns the results of the attempts in one operation of a driver, since the last call."""
     pattern = re.compile(rf"{driver}: (\w+) in {when}: (-?\d+)$")
     found = filter(None, map(pattern.search, log.take()))
     return {match[1]: int(match[2]) for match in found}
@@ -41,11 +41,11 @@ def attempts(log, driver, when):
 
 @pytest.fixture
 def bdf(edu_devices):
-    """A device without a driver; it has none afterwards, and the wrong drivers are gone."""
+    """A device without a driver; it has none after the test, and the wrong drivers are unloaded."""
     bdf = edu_devices[0]
     if modules.driver_of(bdf):
         modules.unbind(bdf)
-    # No driver takes it when it is loaded.
+    # No driver takes the device when it is loaded.
     pathlib.Path(modules.PCI, "devices", bdf, "driver_override").write_text("\n")
     yield bdf
     if modules.driver_of(bdf):
@@ -60,7 +60,7 @@ def test_a_device_that_is_not_open(bdf, log):
     assert attempts(log, VARIANT, "new") == dict.fromkeys(NEED_AN_OPEN_DEVICE, -errno.ENODEV)
 
     with Device(bdf) as device:
-        # Memory decoding is off when the device is scrubbed for its user.
+        # Memory decoding is off while the device is cleared for its user.
         opened = attempts(log, VARIANT, "reset")
         assert set(opened) == set(NEED_AN_OPEN_DEVICE)
         assert opened["registers"] == opened["with_private_dma"] == 0
@@ -104,11 +104,11 @@ def test_a_handle_ends_with_its_user(bdf, log):
     assert user_of(name)
     (types(bdf) / "available_instances").read_text()
     assert not led("available")
-    # The next user's device is none of its business.
+    # The handle does not work for the next user of the device.
     assert not user_of(name)
     mediated.remove(name)
     assert not led("removed")
-    # Nor is another device.
+    # Nor does it for another device.
     assert not user_of(create(bdf))
 
 
@@ -122,7 +122,7 @@ def test_a_parent_that_is_never_unregistered(bdf, log):
     assert not os.path.exists(mediated.DEVICES / name)
     assert not os.path.exists(f"/sys/class/mdev_bus/{bdf}")
 
-    # Its place can be taken, by the right driver too.
+    # The parent can be registered again, also by the right driver.
     modules.rebind(bdf, mediated.DRIVER)
     mediated.remove(mediated.create(bdf, 1))
     modules.rebind(bdf, MDEV)
@@ -140,7 +140,7 @@ def test_a_driver_that_goes_before_its_parents(bdf):
 
 
 def leaked(log, driver):
-    """Unloads a driver; returns whether the kernel log says that it has leaked its registration."""
+    """Unloads a driver; returns whether the kernel log reports a leaked registration."""
     log.take()
     modules.unload(driver)
     return any(f"{driver} has leaked" in line for line in log.take())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest puts its device to D3hot, and resets it, or is gone.
+"""The guest puts its device to D3hot, and then resets it, closes it or is killed.
 
-QEMU's edu has no power management. The module fake_pm gives one such a capability: the function
-behaves as one in D3hot does, and answers nothing.
+QEMU's edu has no power management. The module fake_pm adds the capability to one: in D3hot the
+function answers no access.
 """
 
 import errno
@@ -37,7 +37,7 @@ D0, D3HOT = 0, 3
 
 @pytest.fixture(scope="module", name="fake")
 def _fake():
-    """The module that has one device show the capability to those who scan its bus."""
+    """The module that makes one device show the capability to a scan of its bus."""
     status, output = modules.run("modprobe", FAKE, "bus=1")
     assert status == 0, f"{output}: build it with scripts/kbuild RVFIO_TESTS=m modules"
     yield
@@ -46,7 +46,7 @@ def _fake():
 
 @pytest.fixture
 def bdf(bdfs, fake):  # pylint: disable=unused-argument
-    """The device behind the root port, with the capability, bound."""
+    """The device behind the root port with the capability, bound to the driver."""
     assert plug.BDF not in bdfs
     way = plug.Sysfs(None)
     way.remove()
@@ -63,7 +63,7 @@ def power_state(bdf=plug.BDF):
 
 
 def set_power(guest, state):
-    """Does what a guest does: writes PCI_PM_CTRL."""
+    """Writes PCI_PM_CTRL, as a guest does."""
     device = guest.device
     at = device.read(CONFIG_REGION, CAPABILITIES, 1)[0]
     while device.read(CONFIG_REGION, at, 1)[0] != POWER_MANAGEMENT:
@@ -79,7 +79,7 @@ def sleep(guest):
 
 
 def is_fresh(guest):
-    # Else the kernel puts it to sleep again whenever nobody accesses it.
+    # Otherwise the kernel suspends the device again whenever nobody accesses it.
     guest.device.feature(FEATURE_SET | FEATURE_LOW_POWER_EXIT)
     assert power_state() == "D0"
     guest.device.enable(COMMAND_MEMORY | COMMAND_MASTER)
@@ -88,7 +88,7 @@ def is_fresh(guest):
 
 @pytest.fixture(params=[False, True], ids=["D3hot", "D3hot-and-low-power"])
 def asleep(request):
-    """Puts a guest's device to sleep, in one way or two."""
+    """Puts a guest's device to sleep, in one of two ways."""
 
     def asleep(guest):
         sleep(guest)
@@ -100,7 +100,7 @@ def asleep(request):
 
 @pytest.mark.parametrize("state", STATES)
 def test_reset(bdf, asleep, image, rng, state):
-    """It succeeds, as with vfio-pci, and the device is awake then."""
+    """The reset succeeds, as with vfio-pci, and wakes the device."""
     with Client(bdf) as guest:
         guest.furnish(rng)
         file = guest.v2.reach(state, image[:100])
@@ -114,7 +114,7 @@ def test_reset(bdf, asleep, image, rng, state):
 
 @pytest.mark.parametrize("state", STATES)
 def test_close(bdf, asleep, image, log, rng, state):
-    """The close clears the device; the next user's open is not the first to do so."""
+    """The close itself clears the device, not only the next open."""
     with Client(bdf) as guest:
         guest.furnish(rng)
         file = guest.v2.reach(state, image[:100])
@@ -152,7 +152,7 @@ def test_a_reset_by_others(bdf, asleep, log, rng):
 
 
 def test_a_device_that_sleeps_cannot_be_saved(bdf, rng):
-    """Until its guest wakes it: nothing was lost."""
+    """It can be saved when its guest has woken it; nothing is lost."""
     with Client(bdf) as guest:
         content = guest.furnish(rng)
         before = guest.edu.state()

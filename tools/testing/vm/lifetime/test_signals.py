@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A client that is stopped and goes on, as by a debugger or a frozen control group."""
+"""A client that is stopped and continued, as by a debugger or by a frozen control group."""
 
 import ctypes
 import os
@@ -16,12 +16,12 @@ from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lifetime.victim import Victim
 
-# Takes the device part of a second.
+# The operand takes the device part of a second.
 OPERAND = 0x20000000
 
 
 def write_state(region, state):
-    """Writes the state below Python, which would try again by itself."""
+    """Writes the state by the C library, since Python would repeat the call."""
     data = ctypes.create_string_buffer(state.to_bytes(4, "little"), 4)
     assert call(libc.pwrite, region.device.fd, data, 4, region.info.offset) == 4
 
@@ -56,7 +56,7 @@ def freezer():
 @pytest.mark.parametrize("stop", [stop_region_2018, stop_region_v1, stop_v2])
 @pytest.mark.parametrize("how", ["signal", "freezer"])
 def test_a_stop_goes_on_after_a_break(bdfs, freezer, how, stop):
-    """It waits for the device and is interrupted; the client must not take that for a failure."""
+    """A stop that waits for the device is interrupted; the client must not see a failure."""
 
     def live(guest):
         guest.edu.write32(edu.FACTORIAL, OPERAND)

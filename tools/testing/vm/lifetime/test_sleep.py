@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The host goes to sleep: not while a device is in use, and it tells why.
+"""The host goes to sleep, unless a device is in use, of which the kernel log then tells.
 
-Freezing all processes is the last that is tried here of what a sleep does (pm_test): the
-machine's shared directories would not survive the rest.
+Of a sleep's steps only freezing all processes is tried (pm_test): the machine's shared directories
+would not survive the rest.
 """
 
 import errno
@@ -23,7 +23,7 @@ STATES = (v2.RUNNING, v2.PRE_COPY, v2.PRE_COPY_P2P, v2.STOP_COPY, v2.STOP, v2.RE
 
 
 def sleep(kind="freeze"):
-    """Has the host go to sleep; returns after it has woken up."""
+    """Puts the host to sleep; returns after it has woken up."""
     (POWER / "state").write_text(kind, encoding="ascii")
 
 
@@ -79,12 +79,12 @@ def test_the_host_sleeps_when_no_device_is_in_use(bdfs, rng):
 
 
 def test_opening_and_sleeping_exclude_each_other(bdfs, rng, count):
-    """Users come and go while the host tries to sleep; each is let or told EBUSY."""
+    """Users open and close while the host tries to sleep; each side succeeds or gets EBUSY."""
     slept = []
     end = time.monotonic() + 60
 
     def try_to_sleep():
-        # Until there was either. A sleep freezes the users as well, so both begin together then.
+        # Ends when each has happened. A sleep freezes the users as well, and both go on together.
         while time.monotonic() < end and len(set(slept)) < 2:
             time.sleep(rng.random() * 0.4)
             slept.append(error_of(sleep))

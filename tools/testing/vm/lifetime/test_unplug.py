@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The device is taken away: removed, unplugged, or lost, with and without a user."""
+"""The device goes away: removed, unplugged or lost, with and without a user."""
 
 import errno
 import threading
@@ -21,13 +21,13 @@ from lifetime.victim import Victim
 pytestmark = pytest.mark.physical
 
 STATES = (v2.RUNNING, v2.PRE_COPY, v2.PRE_COPY_P2P, v2.STOP_COPY, v2.STOP, v2.RESUMING)
-# What a device that does not answer may say, to whatever it is asked.
+# The errors of any operation on a device that does not answer.
 CLEAR = {errno.ENODEV, errno.EIO}
 
 
 @pytest.fixture
 def bdf(bdfs):
-    """The device that can be taken away, bound."""
+    """The device that can be unplugged, bound to the driver."""
     assert plug.BDF not in bdfs
     modules.rebind(plug.BDF)
     return plug.BDF
@@ -35,7 +35,7 @@ def bdf(bdfs):
 
 @pytest.fixture(params=plug.WAYS, ids=lambda way: way.__name__)
 def way(request, monitor):
-    """A way to take it; whatever happens, it is back in the end."""
+    """A way to remove the device, which is back after the test in any case."""
     way = request.param(monitor)
     yield way
     plug.power(True)
@@ -44,7 +44,7 @@ def way(request, monitor):
 
 
 def failed(assertion, *arguments):
-    """Returns whether something is not so yet: a device that was found is taken a moment later."""
+    """Returns whether an assertion fails; a driver takes a new device only a moment later."""
     try:
         assertion(*arguments)
     except AssertionError:
@@ -53,7 +53,7 @@ def failed(assertion, *arguments):
 
 
 def comes_back(way, bdf, rng):
-    """Asserts that the device is as new when it is there again."""
+    """Brings the device back, and asserts that it is fresh and works."""
     way.bring_back()
     plug.wait_until(lambda: not failed(modules.rebind, bdf))
     with Client(bdf) as guest:
@@ -74,7 +74,7 @@ def test_idle(bdf, way, rng):
 
 
 class Removal:
-    """A removal while the device is in use: the user is asked for it and has all the time."""
+    """A removal of a device in use: its user is asked to give it back, and may take its time."""
 
     def __init__(self, way, guest):
         self.way = way
@@ -98,14 +98,14 @@ class Removal:
 
 @pytest.mark.parametrize("state", [v2.PRE_COPY, v2.RESUMING])
 def test_a_data_file_is_left_over(bdf, way, rng, state):
-    """It must not keep the old device in the set of those on the bus, with a function gone."""
+    """The file must not keep the removed device in VFIO's set of the devices on its bus."""
     files = []
     for _ in range(2):
         with Client(bdf) as guest:
             files.append(guest.v2.set(state))
         way.begin()
         way.remove()
-        # Closing the device asks the set whether the bus can be reset.
+        # A close asks the set whether the bus can be reset.
         comes_back(way, bdf, rng)
         for file in files:
             file.is_dead()
@@ -121,7 +121,7 @@ def close(file):
 
 
 def lost_guest(guest):
-    """Asserts that all that is asked of a lost device ends soon, with a clear error."""
+    """Asserts that each operation on a lost device ends soon, with a clear error."""
     for what in (
         guest.device.reset,
         lambda: guest.v2.set(v2.STOP),
@@ -148,7 +148,7 @@ def test_in_use(bdf, way, image, rng, state):
         file = guest.v2.reach(state, image[:100])
         removal = Removal(way, guest)
         if way.answers:
-            # Nothing changes before it is closed: the user may go on, and away.
+            # Nothing changes before the device is closed: the user can go on, and can close it.
             assert guest.v2.state == state
             if state in v2.PRE_COPIES:
                 guest.v2.set(v2.STOP_COPY)
@@ -159,7 +159,7 @@ def test_in_use(bdf, way, image, rng, state):
                 guest.v2.set(v2.RUNNING)
         else:
             lost_guest(guest)
-    # The file outlives the device.
+    # The data file outlives the device.
     assert removal.ends() < 10
     if file:
         error = error_of(file.write if state == v2.RESUMING else file.read, b"x" if state ==
@@ -171,7 +171,7 @@ def test_in_use(bdf, way, image, rng, state):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_during_a_transfer(bdf, way, rng, protocol):
-    """A transfer of the guest's, and the driver's own while the buffer is saved."""
+    """The device goes away during the guest's transfer, and during the driver's own in a save."""
     with Client(bdf) as guest:
         content = guest.furnish(rng)
         guest.edu.start(BUFFER, guest.IOVA, 4096, TO_MEMORY)
@@ -181,7 +181,7 @@ def test_during_a_transfer(bdf, way, rng, protocol):
             assert guest.memory.bytes[:4096] == content
         else:
             begun = time.monotonic()
-            # From the error state there is no way, EINVAL, to the next that it asks for.
+            # No arc leads from the error state to the next one, so the client gets EINVAL.
             assert error_of(guest.save, protocol) in CLEAR | {errno.EINVAL}
             assert error_of(guest.device.reset) in CLEAR
             assert time.monotonic() - begun < 5
@@ -189,10 +189,10 @@ def test_during_a_transfer(bdf, way, rng, protocol):
     comes_back(way, bdf, rng)
 
 
-# A pass takes 100 ms; a slow kernel takes a part of that to switch the power off.
+# Seconds. A pass takes 100 ms, of which a slow kernel needs a part to switch the power off.
 @pytest.mark.parametrize("after", [0.02, 0.06, 0.09] if SLOWNESS == 1 else [0.02, 0.04, 0.06])
 def test_power_fails_in_a_pass_of_the_drivers(bdf, rng, log, after):
-    """The transfer that moves the buffer does not end: the device is lost, and tells."""
+    """The transfer that moves the buffer never ends; the client learns that the device is lost."""
     with Client(bdf) as guest:
         guest.furnish(rng)
         result = []
@@ -205,7 +205,7 @@ def test_power_fails_in_a_pass_of_the_drivers(bdf, rng, log, after):
             try:
                 thread.join(10)
                 assert not thread.is_alive()
-                # The bytes before those of the buffer may have been had.
+                # The bytes before the buffer's may have been read.
                 assert result[0] in CLEAR | {0}
                 assert guest.v2.state == v2.ERROR
                 assert error_of(file.read) == errno.ENODEV

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A process with an open device that does as it is told, step by step, until it is killed."""
+"""A process with an open device that takes steps on command, until it is killed."""
 
 import os
 import select
@@ -12,20 +12,20 @@ from lib.clients import Client
 
 
 def occupy(guest, rng):
-    """Has the device and the kernel hold all that a guest makes them hold."""
+    """Makes the device and the kernel hold everything that a guest can make them hold."""
     guest.device.dirty_pages(True)
     guest.furnish(rng)
     event = vfio.EventFd()
     guest.device.set_irq(vfio.MSI, event.fd)
     guest.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
     guest.edu.write32(edu.FACTORIAL, 3000)
-    # Under way still when the first steps are taken.
+    # The transfer is still under way during the first steps.
     guest.edu.start(BUFFER, guest.IOVA, 64, edu.TO_MEMORY | edu.DMA_INTERRUPT)
     return event
 
 
 class Victim:
-    """Takes the steps that `script`, called with a Client, yields; waits before each."""
+    """Takes the steps that `script`, called with a Client, yields, each on command."""
 
     def __init__(self, bdf, script):
         requests, self.requests = os.pipe()
@@ -65,7 +65,7 @@ class Victim:
         os.write(self.requests, b"s")
 
     def end_step(self):
-        """Returns whether there was a step to take."""
+        """Returns whether there was another step."""
         return self._answer() == b"+"
 
     def step(self):
@@ -73,12 +73,12 @@ class Victim:
         return self.end_step()
 
     def status(self, name):
-        """Returns a number of kilobytes of /proc/PID/status."""
+        """Returns a value of /proc/PID/status, in kilobytes."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
             return next(int(line.split()[1]) for line in file if line.startswith(f"{name}:"))
 
     def kill(self):
-        """Kills the process and waits until it is no more."""
+        """Kills the process and waits for its end."""
         os.kill(self.pid, signal.SIGKILL)
         assert os.WIFSIGNALED(os.waitpid(self.pid, 0)[1])
         os.close(self.requests)

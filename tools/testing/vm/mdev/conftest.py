@@ -52,7 +52,7 @@ def guests(names):
 
 @pytest.fixture
 def passed_through(edu_devices):
-    """The second physical device, passed through as a whole."""
+    """The second physical device, passed through as a whole, open."""
     modules.rebind(edu_devices[1], modules.VARIANT)
     with Client(edu_devices[1]) as guest:
         yield guest

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A physical device that takes longer for a command than it may.
+"""A physical device that exceeds the time limit of a command.
 
-Root keeps it at work behind the driver's back, through its BAR in sysfs; the group's machine boots
+Root keeps it busy behind the driver's back, through its BAR in sysfs. The group's machine boots
 with iomem=relaxed, since the kernel refuses such a mapping otherwise.
 """
 
@@ -20,7 +20,7 @@ from lib.protocols import v2
 
 @pytest.fixture
 def registers(parent):
-    """The physical device's registers, mapped: 32 bits each, accessed as a whole."""
+    """The physical device's registers, mapped; each access is 32 bits."""
     path = pathlib.Path(modules.PCI, "devices", parent, "resource0")
     with open(path, "r+b", buffering=0) as file:
         return (ctypes.c_uint32 * 64).from_buffer(mmap.mmap(file.fileno(), 4096))
@@ -38,7 +38,7 @@ def is_computing(registers):
 
 
 def has_failed(guest):
-    """Returns whether the guest's device has, and resets it."""
+    """Returns whether the guest's device has failed, and resets it."""
     try:
         guest.v2.set(v2.STOP)
     except OSError as error:
@@ -50,8 +50,8 @@ def has_failed(guest):
 
 
 def test_the_end_of_another_command_is_not_taken_for_its_own(registers, pair):
-    """The driver gives a command up after two seconds; who comes next fails, or has its own result."""
-    # The longest that there is, some seconds.
+    """The driver gives up after two seconds; the next guest fails, or gets its own result."""
+    # The longest computation: some seconds.
     registers[edu.FACTORIAL // 4] = 0xFFFFFFFF
     assert is_computing(registers)
     failures = 0

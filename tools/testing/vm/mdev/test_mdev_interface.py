@@ -46,7 +46,7 @@ def irq_info(device, index):
 
 
 def test_it_looks_like_the_physical_function(guest, passed_through):
-    """What can be seen of both is the same: identity, class, BAR, capabilities."""
+    """Identity, class, BAR and capabilities are those of the physical function."""
     ours, theirs = guest.device, passed_through.device
     assert ours.info()[0] == theirs.info()[0] == vfio.DEVICE_FLAGS_PCI | vfio.DEVICE_FLAGS_RESET
     assert ours.info()[1] == theirs.info()[1]
@@ -60,7 +60,7 @@ def test_it_looks_like_the_physical_function(guest, passed_through):
         set_config(device, BAR0, "<I", 0xFFFFFFFF)
         assert config(device, BAR0, "<I") == 2**32 - BAR_SIZE
     for index in (INTX, MSI, MSIX, REQ):
-        # Only what is said of the number of vectors may differ.
+        # Only the number of vectors may differ.
         (flags, count), (their_flags, their_count) = irq_info(ours, index), irq_info(theirs, index)
         assert (flags & 7, count) == (their_flags & 7, their_count)
 
@@ -127,7 +127,7 @@ def test_intx_masks_itself(guest):
         registers.write32(edu.INTERRUPT_RAISE, 1)
         registers.write32(edu.INTERRUPT_RAISE, 2)
         assert event.take() == 1
-        assert config(device, 6, "<H") & 8, "the status register tells"
+        assert config(device, 6, "<H") & 8, "the status register shows it"
         mask(device, False)
         assert event.take() == 1, "it is still asserted"
         registers.write32(edu.INTERRUPT_ACKNOWLEDGE, 3)
@@ -136,7 +136,7 @@ def test_intx_masks_itself(guest):
         assert event.take() == 0
         registers.write32(edu.INTERRUPT_RAISE, 4)
         assert event.take() == 1
-        # Masked by the user.
+        # The user masks the interrupt.
         registers.write32(edu.INTERRUPT_ACKNOWLEDGE, 4)
         mask(device, True)
         registers.write32(edu.INTERRUPT_RAISE, 4)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Opening, closing, removing, unbinding, unloading, with and without a user."""
+"""Opening, closing, removing, unbinding and unloading, with and without a user."""
 
 import ctypes
 import errno
@@ -28,7 +28,7 @@ def request_event(guest, event):
 
 
 def waits(action, *arguments):
-    """Starts an action that has to wait, and returns its thread."""
+    """Starts an action that must wait; returns its thread."""
     thread = threading.Thread(target=action, args=arguments)
     thread.start()
     thread.join(1)
@@ -37,10 +37,10 @@ def waits(action, *arguments):
 
 
 def is_asked(event):
-    """Waits until the user was asked to give the device up."""
+    """Waits until the user is asked to give the device back."""
     end = time.monotonic() + 15
     while not event.take():
-        assert time.monotonic() < end, "nobody was asked"
+        assert time.monotonic() < end, "the user is not asked"
         time.sleep(0.05)
 
 
@@ -82,7 +82,7 @@ def test_reset_in_every_state(guest, rng, state):
 
 
 def is_enabled(parent):
-    """Returns how often a physical device was enabled, and whether it is a bus master."""
+    """Returns how often a physical device is enabled, and whether it is a bus master."""
     path = pathlib.Path(modules.PCI, "devices", parent)
     command = int.from_bytes((path / "config").read_bytes()[4:6], "little")
     return int((path / "enable").read_text()), bool(command & COMMAND_MASTER)
@@ -108,7 +108,7 @@ def test_unbinding_the_parent_waits_for_all_users(parent, names):
     for client, event in zip(clients, events):
         request_event(client, event)
     thread = waits(modules.unbind, parent)
-    # They are asked one after the other, as each of them goes.
+    # The users are asked one after the other, each when the one before has gone.
     left = list(zip(clients, events))
     while left:
         time.sleep(0.05)
@@ -127,9 +127,9 @@ def test_unbinding_the_parent_waits_for_all_users(parent, names):
 
 
 def test_the_physical_device_is_awake_for_its_last_user(parent, name):
-    """It sleeps where it may when its driver has gone, and not before its virtual devices have.
+    """If it may sleep, it does so when its driver is gone, not before its virtual devices are.
 
-    What the kernel has saved of it, and restores, is no bus master either.
+    The state that the kernel has saved and restores is not that of a bus master either.
     """
     power = pathlib.Path(modules.PCI, "devices", parent, "power")
     (power / "control").write_text("auto")
@@ -150,7 +150,7 @@ def test_the_physical_device_is_awake_for_its_last_user(parent, name):
 
 
 def test_unbinding_leaves_the_physical_device_disabled(parent):
-    """It is no bus master then, and enabled no more often than before."""
+    """It is no bus master then, and is enabled no more often than before."""
     modules.unbind(parent)
     for _ in range(3):
         assert is_enabled(parent) == (0, False)
@@ -162,7 +162,7 @@ def test_unbinding_leaves_the_physical_device_disabled(parent):
 
 
 def test_a_migration_file_outlives_device_and_parent(parent, name):
-    """Its owner gets an error; the module stays as long."""
+    """Its owner gets an error; the module stays as long as the file."""
     client = Client(name)
     file = client.v2.set(v2.PRE_COPY)
     file.drain()
@@ -202,7 +202,7 @@ def test_again_and_again(parent):
 
 
 def test_devices_come_and_go_beside_one_in_use(parent, rng):
-    """Others are created, used and removed by threads while one does its work."""
+    """Threads create, use and remove devices while another device works."""
     stop = threading.Event()
     errors = []
 
@@ -231,14 +231,14 @@ def test_devices_come_and_go_beside_one_in_use(parent, rng):
 
 
 def test_a_signal_ends_a_stop_that_waits(guest):
-    """EINTR, seen below Python; the device runs on."""
+    """The call returns EINTR, and the device runs on; Python would repeat the call."""
     memory, fd = lazy_memory(1 << 20)
     libc = ctypes.CDLL(None, use_errno=True)
     before = signal.signal(signal.SIGALRM, lambda *_: None)
     try:
         guest.device.map(memory, 0x4000000)
         guest.edu.start(BUFFER, 0x4000000, 64, edu.TO_MEMORY)
-        # Again and again, since the first may come before the call.
+        # Repeated, since the first signal may come before the call.
         signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
         result = libc.pwrite(
             guest.device.fd,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A virtual device at work on memory that never comes: its user can end it all the same."""
+"""A virtual device that waits for memory which never comes: its user can end it all the same."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ COMMANDS = pytest.mark.parametrize("command", [0, edu.TO_MEMORY], ids=["read", "
 
 @pytest.fixture
 def memory():
-    """Memory that comes when the test is over."""
+    """Memory whose page faults wait until the test is over."""
     memory, fd = lazy_memory(1 << 20)
     yield memory
     os.close(fd)
@@ -69,9 +69,10 @@ def test_close(memory, name, rng, command):
 
 @COMMANDS
 def test_kill(parent, name, rng, command):
-    """What would end the transfer is let go after the device: the kernel begins with the last file.
+    """The kernel closes the device before the descriptor that would end the transfer.
 
-    Nothing of the device is mapped, or it would be closed with the memory, later still.
+    It begins with the last file. Nothing of the device is mapped: a mapping would keep it open
+    until the memory goes, which is later still.
     """
     ready, done = os.pipe()
     pid = os.fork()
@@ -93,7 +94,7 @@ def test_kill(parent, name, rng, command):
         assert time.monotonic() < end, "it cannot be killed"
         time.sleep(0.05)
     os.close(ready)
-    # What it had mapped goes with the copy, a moment later.
+    # Its mappings go a moment later, with the copy.
     while error_of(lambda: Client(name).close()) == errno.EBUSY:
         assert time.monotonic() < end, "the device stays open"
         time.sleep(0.05)
@@ -105,7 +106,7 @@ def test_kill(parent, name, rng, command):
 
 
 def test_again_and_again(guest, rng):
-    """A signal that comes when the copy has just ended, or has not begun, is not left over."""
+    """A signal just before or after the copy does not affect the next one."""
     for number in range(20):
         guest.edu.start(BUFFER, guest.IOVA, 64, edu.TO_MEMORY)
         time.sleep(rng.random() / 5)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Migration of virtual devices: between them, with a physical one, beside others at work."""
+"""Migration of virtual devices: between two, with a physical one, beside others at work."""
 
 import errno
 import fcntl
@@ -64,7 +64,7 @@ def test_the_images_of_both_are_the_same(guest, passed_through, rng):
 
 @pytest.mark.parametrize("offset", [16, 18, 20, 22], ids=["vendor", "device", "subvendor", "subdevice"])
 def test_the_image_of_another_device_is_refused(guest, rng, log, offset):
-    """Identity of the PCI function: all that may differ between two edu devices."""
+    """The identity of the PCI function is all that can differ between two edu devices."""
     guest.furnish(rng)
     image = Image.parse(guest.save("v2"))
     guest.device.reset()
@@ -78,7 +78,7 @@ def test_the_image_of_another_device_is_refused(guest, rng, log, offset):
 
 
 def test_two_migrate_while_eight_work(guests, rng):
-    """Six compute and move data all the time; two, at work until then, take each other's place."""
+    """Six compute and move data all the time; a guest moves to and fro between the other two."""
     stop = threading.Event()
     errors, rounds = [], [0] * 8
 
@@ -123,7 +123,7 @@ def test_two_migrate_while_eight_work(guests, rng):
 
 
 def bitmap(device, iova, size):
-    """Asks the container for its dirty pages of a range."""
+    """Returns the container's bitmap of dirty pages of a range."""
     buffer = Memory(4096)
     data = struct.pack("IIQQQQQ", 48, GET, iova, size, 4096, (size // 4096 + 63) // 64 * 8,
                        buffer.address)
@@ -133,7 +133,7 @@ def bitmap(device, iova, size):
 
 
 def test_the_bitmap_of_the_container_is_exact(guest, rng):
-    """What the device wrote is dirty, and nothing else: no page is, before it writes."""
+    """The pages that the device wrote are dirty, and no others; before it writes, none is."""
     device, size = guest.device, guest.memory.size
     fcntl.ioctl(device.container, DIRTY_PAGES, struct.pack("II", 8, START))
     assert bitmap(device, guest.IOVA, size) == set()
@@ -148,7 +148,7 @@ def test_the_bitmap_of_the_container_is_exact(guest, rng):
 
 
 def test_a_stop_ends_what_is_under_way(guest, rng):
-    """The transfer that the guest has begun is done when the device is stopped."""
+    """A transfer that the guest has begun is complete when the device is stopped."""
     content = rng.randbytes(BUFFER_SIZE)
     guest.fill(content)
     guest.edu.start(BUFFER, guest.IOVA, BUFFER_SIZE, edu.TO_MEMORY)

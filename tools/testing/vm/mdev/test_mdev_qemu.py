@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU with virtual devices, beside others at work; the tests of qemu/ are run with them too."""
+"""QEMU with virtual devices, beside others at work; the tests of qemu/ also run with them."""
 
 import threading
 
@@ -11,15 +11,15 @@ from lib import mediated, modules
 from lib.clients import Client
 from lib.qemu.machine import FIRST_SLOT, Machine, machines, migrate
 
-# Where the guest tells QEMU's "pc" machine which slots it has given up.
+# The port where a guest tells QEMU's "pc" machine which slots it has given up.
 EJECT = 0xAE08
 
 
 @pytest.fixture
 def start(version, parent):  # pylint: disable=unused-argument
-    """Starts a QEMU with devices by their names; see Machine for the options.
+    """Starts a QEMU with devices by name; see Machine for the options.
 
-    All of them have ended before the parent's devices are removed, which would wait for them.
+    All QEMUs end before the parent's devices are removed, since the removal waits for them.
     """
     with machines() as started:
 
@@ -46,7 +46,7 @@ def arrived(machine, state, content):
 
 
 def test_two_guests_migrate_while_eight_devices_work(start, names, rng):
-    """There and back, while six others compute and move data all the time."""
+    """They migrate there and back, while six others compute and move data all the time."""
     stop, errors, rounds = threading.Event(), [], [0] * 6
 
     def work(number):
@@ -100,7 +100,7 @@ def test_with_a_physical_device(start, name, edu_devices, rng, way):
 
 
 def test_two_devices_of_one_guest(start, names, rng):
-    """Two virtual devices of one physical one in a guest, both at work."""
+    """A guest uses two virtual devices of one physical device."""
     machine = start(names[0], names[1])
     machine.enable()
     contents = [rng.randbytes(BUFFER_SIZE) for _ in machine.edus]
@@ -112,8 +112,8 @@ def test_two_devices_of_one_guest(start, names, rng):
 def test_a_device_is_removed_from_a_running_guest(start, parent, names, rng):
     """QEMU hears of it and asks the guest; the guest gives the device up, and goes on.
 
-    It has another device in the same container, which keeps its IOMMU. Without that the stock kernel
-    takes it from the container under QEMU's calls (security.rst, "Known limits").
+    The guest has another device in the same container, which keeps its IOMMU. Otherwise the stock
+    kernel takes the IOMMU from the container under QEMU's calls (security.rst, "Known limits").
     """
     machine = start(names[0], names[1])
     machine.enable()

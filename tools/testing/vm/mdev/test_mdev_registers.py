@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The registers of a virtual device against those of a physical one: what each answers."""
+"""The registers of a virtual device answer like those of a physical one."""
 
 import struct
 
@@ -31,7 +31,7 @@ def test_a_fresh_device(guest, passed_through):
 
 
 def test_random_accesses(guest, passed_through, rng):
-    """The same writes to both, of all widths, but for commands; then all is read."""
+    """Both get the same writes of all widths, except commands; then all registers are read."""
     pair = guest, passed_through
     for _ in range(400):
         offset = rng.choice([at for at in OFFSETS if at not in (edu.FACTORIAL, edu.DMA_COMMAND)])
@@ -50,14 +50,14 @@ def test_factorials(guest, passed_through, rng):
 
 
 def test_a_factorial_that_would_take_for_ever(guest):
-    """Its result is known; nobody waits for the seconds that it takes to compute."""
+    """The result is known, so nobody waits for the seconds that computing takes."""
     guest.edu.write32(edu.FACTORIAL, 0xFFFFFFFF)
     guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 2)
     assert guest.edu.read32(edu.FACTORIAL) == 0
 
 
 def test_random_transfers(guest, passed_through, rng):
-    """The same transfers by both; then memory, buffer and registers are the same."""
+    """Both make the same transfers; then memory, buffer and registers are the same."""
     pair = guest, passed_through
     content = rng.randbytes(64 << 10)
     for one in pair:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Resets of the physical device by others, while its virtual devices are at work."""
+"""Resets of the physical device through sysfs, while its virtual devices are at work."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from devices.edu import BUFFER, BUFFER_SIZE
 from lib import mediated, modules, resets
 from lib.clients import Client
 
-# Resets, each somewhere in the time that commands take.
+# The number of resets, each at a random time of a command.
 ROUNDS = 12
 
 
@@ -33,7 +33,7 @@ def pair(edu_devices):
 
 
 def reset_after(parent, seconds):
-    """Resets the physical device in a while, in a thread that is returned."""
+    """Resets the physical device after some seconds, in a thread that it returns."""
 
     def run():
         time.sleep(seconds)
@@ -45,7 +45,7 @@ def reset_after(parent, seconds):
 
 
 def test_a_transfer_moves_what_it_should(pair, rng):
-    """Each guest has its own buffer, whoever had the physical one before the reset."""
+    """Each guest keeps its own buffer, whichever used the physical one before the reset."""
     parent, one, other = pair
     for number in range(ROUNDS):
         mine, theirs = (rng.randbytes(BUFFER_SIZE) for _ in range(2))

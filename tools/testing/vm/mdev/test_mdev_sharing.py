@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Several virtual devices on one physical one: none sees another, none waits for ever."""
+"""Several virtual devices on one physical device: none sees another, none waits for ever."""
 
 import os
 import threading
@@ -15,12 +15,12 @@ from lib.protocols import v2
 from lib.userfault import lazy_memory
 from lib.vfio import MSI, EventFd
 
-# Seconds of load in which shares are counted.
+# The seconds of load in which shares are counted.
 LOAD = float(os.environ.get("RVFIO_LOAD_SECONDS", "60"))
 
 
 def side_by_side(guests, action):
-    """Calls `action` with each guest and its number, all at once; returns what it returns."""
+    """Calls `action` with each guest and its number, all at once; returns the results."""
     results, errors = [None] * len(guests), []
 
     def run(number, guest):
@@ -61,7 +61,7 @@ def fact(n):
 
 
 def test_nothing_of_another_is_seen(guests, rng):
-    """Registers, buffer, interrupts: one is used, seven stay as they were."""
+    """One device is used; registers, buffers and interrupts of the other seven do not change."""
     busy, *others = guests
     states = [guest.edu.state() for guest in others]
     with EventFd() as event:
@@ -89,9 +89,9 @@ def test_a_new_one_finds_nothing_of_the_last(parent, rng):
 
 @pytest.mark.timeout(600)
 def test_transfers_are_shared_fairly(guests):
-    """No virtual device gets less than half of its share, over a minute of load.
+    """No virtual device gets less than half of its share in a minute of load.
 
-    One of them leaves no gap between its commands; the others do.
+    One device leaves no gap between its commands; the others do.
     """
     end = time.monotonic() + LOAD
 
@@ -115,7 +115,7 @@ def test_transfers_are_shared_fairly(guests):
 
 
 def test_factorials_are_shared_fairly(guests):
-    """One guest asks for the longest that there are, without a pause."""
+    """One guest asks for the longest factorials, without a pause."""
     end = time.monotonic() + min(LOAD, 10)
 
     def load(guest, number):
@@ -145,7 +145,7 @@ def test_computing_does_not_wait_for_transfers(guests):
 
 
 def test_a_stop_waits_for_its_own_command_alone(guests):
-    """The others keep the physical device busy; one that has no command stops at once."""
+    """The others keep the physical device busy; a device without a command stops at once."""
     for guest in guests[1:]:
         guest.edu.start(BUFFER, guest.IOVA, 64, edu.TO_MEMORY)
     begun = time.monotonic()
@@ -153,14 +153,14 @@ def test_a_stop_waits_for_its_own_command_alone(guests):
     assert time.monotonic() - begun < 0.3
     assert guests[7].edu.read64(edu.DMA_COMMAND) & edu.RUN
     guests[0].v2.set(v2.RUNNING)
-    # One that has is done first, wherever it is in the queue.
+    # A device that stops has its command served first, wherever that is in the queue.
     guests[7].v2.set(v2.STOP)
     assert not guests[7].edu.read64(edu.DMA_COMMAND) & edu.RUN
     guests[7].v2.set(v2.RUNNING)
 
 
 def test_a_reset_does_not_wait_for_others(guests):
-    """Commands that the physical device has not begun are forgotten."""
+    """A reset drops commands that the physical device has not begun."""
     for guest in guests:
         guest.edu.start(BUFFER, guest.IOVA, 64, edu.TO_MEMORY)
     begun = time.monotonic()
@@ -173,7 +173,7 @@ def test_a_reset_does_not_wait_for_others(guests):
 
 @pytest.mark.parametrize("command", [0, edu.TO_MEMORY], ids=["read", "write"])
 def test_memory_that_keeps_its_device_waiting(guests, command):
-    """A guest's memory that does not come, as in a post-copy, holds up nobody else."""
+    """A guest whose memory does not come, as in a post-copy, holds up nobody else."""
     slow, *others = guests
     memory, fd = lazy_memory(1 << 20)
     try:

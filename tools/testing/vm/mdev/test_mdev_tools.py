@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What administrators use: mdevctl, and vfio-migrate by UUID."""
+"""Administrators' tools: mdevctl, and vfio-migrate with UUIDs."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from lib import mediated, modules
 
 
 def run(*command, status=0):
-    """Runs a command; returns what it wrote."""
+    """Runs a command; returns its output."""
     result = subprocess.run(
         [str(part) for part in command],
         stdout=subprocess.PIPE,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fixtures of the tests of all three protocols."""
+"""Fixtures of the tests of more than one protocol, and of v1 and v2."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from lib.clients import Client
 
 @pytest.fixture
 def guest_class():
-    """A client for each protocol."""
+    """A guest with a client for each protocol."""
     return Client

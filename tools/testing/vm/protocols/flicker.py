@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory of which a part comes and goes while the kernel uses it."""
+"""Memory of which a part comes and goes while the kernel accesses it."""
 
 import ctypes
 import mmap
@@ -13,9 +13,9 @@ _FIXED = 0x10
 
 
 class Flicker:
-    """Five pages of a file, of which another thread unmaps all but two and maps them again.
+    """Five pages of a file, three of which another thread unmaps and maps again.
 
-    The content is the file's, so that it can be looked at whatever is mapped.
+    The content is the file's, so that a test can access it whatever is mapped.
     """
 
     THERE = 2 * mmap.PAGESIZE
@@ -32,7 +32,7 @@ class Flicker:
 
     def _flicker(self):
         while not self.done.is_set():
-            # In place of the pages, so that nothing else can come there.
+            # Takes the place of the pages, so that no other mapping can.
             libc.mmap(self.start, self.SIZE, PROT_NONE,
                       mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _FIXED, -1, 0)
             libc.mmap(self.start, self.SIZE, 3, mmap.MAP_SHARED | _FIXED, self.file,
@@ -40,7 +40,7 @@ class Flicker:
             self.rounds += 1
 
     def before(self, size):
-        """Returns the address `size` bytes before the part that comes and goes."""
+        """Returns the address that is `size` bytes before the part that comes and goes."""
         return self.start - size
 
     def put(self, address, data):

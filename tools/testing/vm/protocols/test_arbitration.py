@@ -12,7 +12,7 @@ from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 
-# States that a protocol can bring a running device to, by the way there.
+# The states to which a protocol can take a running device, by the way there.
 OWNED = [
     *(
         ("region_2018", way)
@@ -48,7 +48,7 @@ def own(guest, protocol, way, image):
 
 
 def is_busy(guest, protocol):
-    """Asserts that a protocol can do nothing."""
+    """Asserts that a protocol finds the device busy."""
     if protocol == "region_2018":
         for state in range(10):
             with refused(errno.EBUSY):
@@ -86,7 +86,7 @@ def test_the_others_are_busy(guest, blank, rng, owner, way):
         is_busy(guest, other)
     assert state_of(guest, owner) == way[-1]
     assert guest.edu.state() == registers
-    # What the owner has begun it goes on with.
+    # The owner can continue.
     if file and way[-1] in v2.SAVING:
         guest.v2.set(v2.STOP_COPY)
         image = file.drain()

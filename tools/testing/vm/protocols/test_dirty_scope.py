@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The container counts only what the device wrote, whatever its client did first.
 
-Type1 takes all mapped memory for dirty until a page is pinned for the device. Clients here are raw:
-they do what an order says and nothing else. Each asks the container twice.
+Type1 takes all mapped memory for dirty until a page is pinned for the device. The clients here do
+only what an order says. Each queries the container twice.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.container
 PAGE = region_2018.PAGE
 MIB, GIB = 1 << 20, 1 << 30
 
-# Neither 0 nor 1 GiB is mapped here; the first device's address mask has 28 bits.
+# Neither 0 nor 1 GiB is in it; the first device's address mask has 28 bits.
 SOMEWHERE, PAGES = 16 * MIB, 64
-# No power of two lies in it, nor the page below one.
+# It contains no power of two, nor the page below one.
 HIDDEN = 16 * MIB + 128 * PAGE
 
 
 class Raw:
-    """An open device with memory at an IOVA, with which nothing was done so far."""
+    """An open device with memory at an IOVA that nothing was done with so far."""
 
     def __init__(self, bdf, iova=SOMEWHERE):
         self.device = Device(bdf)
@@ -47,7 +47,7 @@ class Raw:
         self.device.map(self.memory, iova)
 
     def go(self, state):
-        """Changes the state by v2; keeps the data file."""
+        """Changes the state by v2; keeps the data file open."""
         file = self.v2.set(state)
         if file:
             self.files.append(file)
@@ -65,11 +65,11 @@ class Raw:
         return {(at - self.iova) // PAGE for at in region_2018.pages_of(bitmap, self.iova, PAGES)}
 
     def write(self, page):
-        """Has the device write a page, from the first byte to the last."""
+        """Makes the device write a whole page."""
         self.edu.to_memory(self.iova + page * PAGE, BUFFER_SIZE)
 
     def start_write(self, page):
-        """Has the device begin to write a page."""
+        """Makes the device begin to write a page."""
         self.edu.start(BUFFER, self.iova + page * PAGE, BUFFER_SIZE, edu.TO_MEMORY)
 
     def close(self):
@@ -116,9 +116,9 @@ def _liveness(raw):
     raw.edu.write32(edu.LIVENESS, 1)
 
 
-# What a client does first, and whether the device runs after it.
+# What a client does first, and whether the device runs afterwards.
 ORDERS = {
-    # QEMU with a guest that was paused: libvirt's save.
+    # QEMU with a paused guest, as in libvirt's save.
     "stop, size, stop-copy": (_with(_to(v2.STOP), _size, _to(v2.STOP_COPY)), False),
     "stop": (_to(v2.STOP), False),
     "stop-copy": (_to(v2.STOP_COPY), False),
@@ -142,7 +142,7 @@ ORDERS = {
 
 
 def check_exact(raw, runs):
-    """The container reports what the device writes, if it runs, and each page of it once."""
+    """Asserts that the container reports each page that the device writes, if it runs, once."""
     if runs:
         raw.write(7)
         assert raw.query() == {7}
@@ -163,12 +163,12 @@ def test_tracking_begins_after(raw, count, order):
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_tracking_begins_before(raw, count, order):
-    """Its first query may come before anything else."""
+    """The first query may come before anything else."""
     run, runs = ORDERS[order]
     raw.device.dirty_pages(True)
     raw.query()
     run(raw)
-    # The page that was pinned for it may be told once.
+    # The page that was pinned for this may be reported once.
     first = raw.query()
     second = raw.query()
     count(f"tracking, then {order}: queries {len(first)}, {len(second)} of {PAGES} pages")
@@ -183,7 +183,7 @@ def test_a_transfer_that_the_stop_waits_for(raw, state):
     raw.start_write(9)
     raw.go(state)
     raw.edu.wait_transfer()
-    # And the page that was pinned at the first access.
+    # The page that was pinned at the first access counts as well.
     assert raw.query() - {0} == {9}
     assert raw.query() == set()
 
@@ -191,7 +191,7 @@ def test_a_transfer_that_the_stop_waits_for(raw, state):
 @pytest.mark.parametrize("iova", [0, MIB, GIB, 4 * GIB, 4 * GIB - PAGES * PAGE, 1 << 37, 1 << 38],
                          ids=hex)
 def test_places(opened, iova):
-    """Where VMMs put memory, and where a guest's kernel begins with an IOMMU of its own."""
+    """VMMs put memory there, and a guest's kernel with an IOMMU begins there."""
     raw = opened(iova)
     raw.go(v2.STOP)
     raw.device.dirty_pages(True)
@@ -200,14 +200,14 @@ def test_places(opened, iova):
 
 
 def about(log):
-    """Returns the kernel's messages about it."""
+    """Returns the kernel's messages about memory that is not found."""
     return [line for line in log.take() if "no mapped page was found" in line]
 
 
-# Of a container of virtual devices alone no page need be pinned.
+# A container of virtual devices alone needs no pinned page.
 @pytest.mark.physical
 def test_memory_that_is_not_found(opened, bdfs, log):
-    """It is said once; the first page that the device writes will do."""
+    """The kernel logs it once; the first page that the device writes is pinned instead."""
     raw = opened(HIDDEN)
     _liveness(raw)
     raw.device.reset()
@@ -224,7 +224,7 @@ def test_memory_that_is_not_found(opened, bdfs, log):
     assert raw.query() == {7}
     assert raw.query() == set()
     assert shown(bdfs[0]) == "written"
-    # The next user's container is another.
+    # The next user has another container.
     raw.close()
     assert shown(bdfs[0]) == "unknown"
     raw = opened(HIDDEN)
@@ -232,7 +232,7 @@ def test_memory_that_is_not_found(opened, bdfs, log):
     assert len(about(log)) == 1
 
 
-# What tries again after nothing was mapped, as with a guest that has not set its IOMMU up.
+# These try again if nothing was mapped, as with a guest that has not set up its IOMMU.
 AGAIN = ("stop, size, stop-copy", "pre-copy", "size", "write", "read", "reset",
          "region_v1 stop-copy", "region_2018 setup")
 
@@ -245,7 +245,7 @@ def test_memory_that_is_mapped_later(opened, bdfs, order):
         ORDERS[early][0](raw)
     raw.map(4 * GIB - PAGES * PAGE)
     if order in ("write", "read"):
-        # Accesses look every 100 ms.
+        # Accesses try every 100 ms.
         raw.edu.wait(lambda: run(raw) or shown(bdfs[0]) == "written")
     run(raw)
     raw.device.dirty_pages(True)

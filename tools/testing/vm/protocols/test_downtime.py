@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What takes the device long is done before it is stopped.
+"""The slow work is done before the device is stopped.
 
-Not measured but counted: each pass of the internal buffer takes the device 100 ms and is a trace
-event, whatever else the machine does meanwhile. A virtual device's buffer is in memory.
+The tests count passes instead of measuring time: each pass of the internal buffer takes the device
+100 ms and is a trace event, however busy the machine is. A virtual device's buffer is in memory.
 """
 
 import pytest
@@ -45,7 +45,7 @@ def test_the_buffer_is_written_when_it_arrives(bdfs, pair, rng):
 
 
 def test_a_buffer_used_again_is_read_again(bdfs, guest, rng):
-    """Also where the client has taken all that was to be had."""
+    """It is read again even if the client had taken everything."""
     with trace() as events, guest.v2.set(v2.PRE_COPY) as file:
         guest.fill(rng.randbytes(BUFFER_SIZE))
         file.drain()

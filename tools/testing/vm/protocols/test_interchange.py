@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One image for three protocols: what one saves every other loads."""
+"""One image for three protocols: each loads what any other has saved."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def test_every_protocol_loads_what_every_other_saved(pair, rng, save, load):
     target.load(load, image)
     assert target.edu.state() == expected
     assert target.buffer() == content
-    # And back, by the same two, without pre-copy.
+    # The way back is by the same two, without pre-copy.
     content = target.furnish(rng)
     expected = target.edu.state()
     image = target.save(load, precopy=False)
@@ -41,7 +41,7 @@ def test_the_image_is_the_same_for_every_protocol(guest, rng):
 
 
 def test_the_image_is_the_same_without_mmap(bdfs, rng):
-    """As QEMU moves it where it cannot map the section: 8 bytes a call."""
+    """QEMU does so if it cannot map the section: 8 bytes a call."""
     with Client(bdfs[0], use_mmap=False) as guest:
         guest.furnish(rng)
         expected = guest.edu.state()
@@ -58,7 +58,7 @@ def test_the_image_is_the_same_without_mmap(bdfs, rng):
 
 @pytest.mark.parametrize("load", PROTOCOLS)
 def test_a_buffer_that_goes_twice(pair, rng, load):
-    """The buffer changes during pre-copy and goes twice; the later one counts."""
+    """The buffer changes during pre-copy and is sent twice; the later content counts."""
     source, target = pair
     source.fill(bytes(4096))
     with source.v2.set(v2.PRE_COPY) as file:

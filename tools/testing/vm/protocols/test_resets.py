@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Resets of the function by others while the driver moves the internal buffer."""
+"""Resets of the function through sysfs while the driver moves the internal buffer."""
 
 import errno
 import threading
@@ -15,7 +15,7 @@ from lib.resets import find_resettable, reset_by_others
 
 pytestmark = pytest.mark.physical
 
-# Resets, each somewhere in the 100 ms that the buffer takes.
+# The number of resets, each at a random time in the 100 ms of a buffer's transfer.
 ROUNDS = 10
 
 
@@ -31,7 +31,7 @@ def resettable():
 
 
 class Reset:
-    """A reset by others in a while."""
+    """A reset through sysfs after some time."""
 
     def __init__(self, bdf, seconds):
         def run():
@@ -49,11 +49,11 @@ class Reset:
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_while_the_buffer_is_read(bdf, number, rng, log):
-    """The save ends, the device is reset; nothing of the buffer is left, and it works."""
+    """The save ends and the device is reset: nothing of the buffer is left, and it works."""
     with Client(bdf) as guest:
         guest.fill(rng.randbytes(BUFFER_SIZE))
         with guest.v2.set(v2.PRE_COPY) as file, Reset(bdf, 0.1 * number / ROUNDS):
-            # The save may have ended before.
+            # The save may have ended before the reset.
             try:
                 file.drain()
             except OSError as error:

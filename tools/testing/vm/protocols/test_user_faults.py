@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Calls whose memory cannot be accessed, in part or at times: EFAULT or a part, and nothing lost."""
+"""Calls on memory that cannot be accessed, in part or at times: they fail or are short."""
 
 import ctypes
 import errno
@@ -35,7 +35,7 @@ KERNEL, NOWHERE = 0xFFFF_8880_0000_0000, 1 << 63
 
 
 def bad_addresses(pages, size):
-    """Addresses of `size` bytes that cannot be read as a whole, all of them or the last byte."""
+    """Returns addresses of `size` bytes of which all, or the last one, cannot be read."""
     return (0, 8, KERNEL, NOWHERE, pages.bad, pages.before_bad(size - 1))
 
 
@@ -44,7 +44,7 @@ def place(guest, index, offset):
 
 
 def test_registers(guest, rng):
-    """A write that cannot be read does nothing; of a longer one that ends early, its begin counts."""
+    """A write that cannot be read does nothing; of a longer one, the readable part counts."""
     guest.furnish(rng)
     fd, before = guest.device.fd, guest.edu.state()
     with Pages(4096) as pages:
@@ -96,7 +96,7 @@ def test_configuration_space(guest):
 
 
 def test_ioctls(guest):
-    """Arguments that cannot be read; that can be read, but not as far as they say; or not written."""
+    """The argument cannot be read, can be read only in part, or cannot be written."""
     fd = guest.device.fd
     state = struct.pack("IIII", 16, FEATURE_GET | v2.MIG_DEVICE_STATE, 0, 0)
     change = struct.pack("IIIi", 16, FEATURE_SET | v2.MIG_DEVICE_STATE, v2.STOP, -1)
@@ -116,7 +116,7 @@ def test_ioctls(guest):
             size = len(argument)
             with Pages(4096) as pages:
                 ctypes.memmove(pages.before_bad(size - 1), argument, size - 1)
-                # What vfio.h leaves out of the least GET_INFO is not looked at.
+                # The kernel reads only the smallest GET_INFO of vfio.h.
                 cut = pages.before_bad(12 if name == "info" else size - 1)
                 ctypes.memmove(cut, argument, pages.bad - cut)
                 for address in (0, 8, KERNEL, NOWHERE, pages.bad, cut):
@@ -130,7 +130,7 @@ def test_ioctls(guest):
                     with refused(errno.EFAULT):
                         call(libc.ioctl, fd, number, ctypes.c_void_p(pages.address))
         assert guest.v2.state == v2.RUNNING
-        # No interrupt was set up: this is the first, and it works.
+        # None of the calls set up an interrupt; this one works.
         guest.device.set_irq(INTX, event.fd)
         guest.edu.write32(edu.INTERRUPT_RAISE, 1)
         guest.edu.wait(event.take)
@@ -141,7 +141,7 @@ def test_ioctls(guest):
 @pytest.mark.container
 @pytest.mark.parametrize("end", ["memory", "reset"])
 def test_memory_of_a_transfer_that_cannot_be_marked(guest, rng, end):
-    """The device cannot be stopped while the container does not know what it has written."""
+    """The device cannot be stopped until the container knows what it has written."""
     content = guest.furnish(rng)
     start, length = ctypes.c_void_p(guest.memory.address), ctypes.c_size_t(mmap.PAGESIZE)
     guest.memory.bytes[: mmap.PAGESIZE] = bytes(mmap.PAGESIZE)
@@ -181,7 +181,7 @@ def test_memory_of_a_transfer_that_cannot_be_marked(guest, rng, end):
 
 
 def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
-    """A failed read has no effect: it stages nothing, and forgets neither bytes nor pages."""
+    """A failed read has no effect: it stages nothing, and loses neither bytes nor pages."""
     guest.furnish(rng)
     expected = guest.save("region_2018", precopy=False)
     guest.run("region_2018")
@@ -198,7 +198,7 @@ def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
 
         fail(region_2018.COPIED)
         fail(region_2018.TOTAL)
-        # A header that was read again would be done with the bitmap.
+        # A successful read of the header would give up the bitmap.
         fail((0, region_2018.HEADER))
         copied = guest.region.get(region_2018.COPIED)
         assert region_2018.pages_of(guest.region.data_read(copied // 8 + 1), 0, copied) == {
@@ -209,9 +209,9 @@ def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
         while True:
             fail(region_2018.DATA_SIZE)
             fail(region_2018.DATA_OFFSET)
-            # By the second one the client would be done with the buffer of the first.
+            # The second field would give up the buffer that the first has staged.
             fail((region_2018.PRECOPY_ONLY[0], 48))
-            # Of two fields, the second cannot be written.
+            # The second of two fields cannot be written back.
             with refused(errno.EFAULT):
                 call(libc.pread, fd, pages.before_bad(8), 16, start + region_2018.DATA_OFFSET[0])
             data = guest.region.get_buffer()
@@ -226,7 +226,7 @@ def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
 
 
 def test_fields_of_region_2018_that_cannot_be_read(guest, rng):
-    """A load goes on as if the calls had not been."""
+    """A load goes on as if the calls had not been made."""
     guest.furnish(rng)
     expected = guest.edu.state()
     image = guest.save("region_2018")
@@ -256,22 +256,22 @@ def test_fields_of_region_2018_that_cannot_be_read(guest, rng):
 
 
 class Stubborn:
-    """Moves data through memory that comes and goes until all has moved."""
+    """Moves data through memory that comes and goes, until all of it has moved."""
 
     def __init__(self, flicker):
         self.flicker = flicker
         self.faults = self.parts = self.wholes = 0
 
     def place(self, size):
-        """Returns where so many bytes are of which the last may not be there.
+        """Returns the address of `size` bytes of which the last may not be mapped.
 
-        Data moves a page at a time, so what is longer moves in part when the end is not there.
+        Data moves page by page, so a longer piece moves in part if its end is not mapped.
         """
         start = mmap.PAGESIZE + 5
         return self.flicker.before(start if size > start else min(5, size - 1))
 
     def move(self, function, fd, size, *position):
-        """One call that moves something; returns how many bytes."""
+        """Repeats a call until it moves something; returns the number of bytes."""
         while True:
             try:
                 count = call(function, fd, self.place(size), size, *position)
@@ -286,7 +286,7 @@ class Stubborn:
             return count
 
     def read(self, fd, size, position):
-        """Reads all of a piece of a region."""
+        """Reads a piece of a region to the end."""
         data = b""
         while len(data) < size:
             left = size - len(data)
@@ -295,7 +295,7 @@ class Stubborn:
         return data
 
     def write(self, fd, data, position):
-        """Writes all of a piece of a region."""
+        """Writes a piece of a region to the end."""
         while data:
             self.flicker.put(self.place(len(data)), data)
             count = self.move(libc.pwrite, fd, len(data), position)
@@ -303,10 +303,10 @@ class Stubborn:
 
 
 class Through:
-    """A region's client whose calls go through such memory."""
+    """A region's client whose calls use such memory."""
 
     def __init__(self, client, stubborn):
-        client.close()  # the mapping
+        client.close()  # Only the mapping is closed.
         fd, start = client.device.fd, client.info.offset
         client.raw_read = lambda offset, size: stubborn.read(fd, size, start + offset)
 
@@ -346,7 +346,7 @@ def load_v2(guest, stubborn, image):
 
 @pytest.mark.parametrize("protocol", ["region_2018", "region_v1", "v2"])
 def test_memory_that_comes_and_goes(bdfs, rng, protocol):
-    """Another thread unmaps the memory of each call, again and again: no byte is lost or doubled."""
+    """Another thread keeps unmapping the memory of each call; no byte is lost or doubled."""
     with Client(bdfs[0], use_mmap=False) as guest, Flicker() as flicker:
         guest.furnish(rng)
         registers = guest.edu.state()
@@ -372,12 +372,12 @@ def test_memory_that_comes_and_goes(bdfs, rng, protocol):
             if seen > 10 and (stubborn.parts or protocol == "region_v1"):
                 break
         assert stubborn.faults > 10 and stubborn.wholes > 10, vars(stubborn)
-        # QEMU's accesses to the region of v1 are of 8 bytes at most.
+        # QEMU accesses the v1 region by 8 bytes at most.
         assert stubborn.parts > 0 or protocol == "region_v1", vars(stubborn)
 
 
 def test_a_query_into_memory_that_comes_and_goes(guest):
-    """Each page that was written is reported once, however often the read fails."""
+    """Each written page is reported once, however often the read fails."""
     with Flicker() as flicker:
         stubborn = Stubborn(flicker)
         fd, region = guest.device.fd, guest.region

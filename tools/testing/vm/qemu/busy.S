@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A guest in 64 KiB of firmware that gives an edu device no rest and checks all
- * that it does. It waits until the test has set the device up and written the
- * address of its BAR to the control block, and stops when that is cleared.
+ * A guest in 64 KiB of firmware that keeps an edu device busy and checks all of its
+ * answers. It waits until the test has set up the device and written the address of its
+ * BAR to the control block, and stops when the test clears that.
  *
  * A round: a factorial, a page to the device, and the same page back to another
  * place in memory.
  *
- * It counts its rounds in a register, and forgets its translations before it fills a page.
- * Before QEMU 9.0 a translated store went on being a fast one when migration had copied
- * its page, and the copy was the last ("physmem: Fix migration dirty bitmap coherency with
- * TCG memory access"): what only a processor writes, and writes again and again, was old
- * on the target. That must not pass for a wrong answer of the device's.
+ * It counts its rounds in a register, and flushes the TLB before it fills a page. Before
+ * QEMU 9.0 a translated store stayed on the fast path after migration had copied its page,
+ * and that copy was the last ("physmem: Fix migration dirty bitmap coherency with TCG
+ * memory access"): memory that only a processor writes, again and again, was stale on the
+ * target. That must not count as a wrong answer of the device.
  */
 
 	/* The control block, in guest memory. */

@@ -40,7 +40,7 @@ def target(start):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Prints what QEMU says of the migrations that met no obstacle."""
+    """Prints what QEMU says of the migrations that ran undisturbed."""
     for name in sorted({name for name, _, _ in machine.figures}):
         total, downtime = zip(*(times for one, *times in machine.figures if one == name))
         terminalreporter.write_line(

@@ -4,8 +4,8 @@
 
     demo.py qemu11|qemu7 SOURCE TARGET
 
-SOURCE and TARGET are addresses of edu devices bound to edu_vfio_pci. The guest has no program: this
-one does what a driver in the guest would. Status 1 when something was lost.
+SOURCE and TARGET are addresses of edu devices bound to edu_vfio_pci. The guest has no program; this
+one does what a driver in the guest would do. The status is 1 if something was lost.
 """
 
 import random
@@ -24,13 +24,13 @@ from lib.qemu import versions
 from lib.qemu.machine import MIB, Machine, migrate
 
 MEMORY = 256 * MIB
-# What the guest's processor has written, and a page that its device has written.
+# Memory that the guest's processor writes, and a page that its device writes.
 PATTERN, PATTERN_SIZE, PAGE = 0x200000, MIB, 0x400000
 INTERRUPT = 0x40
 
 
 class Differences:
-    """Says of each thing whether it is the same, and remembers whether one was not."""
+    """Prints whether something is the same, and remembers any difference."""
 
     found = False
 
@@ -40,7 +40,7 @@ class Differences:
 
 
 def start(machines, what, bdf, version, **options):
-    """Starts a QEMU and notes it among those to be ended."""
+    """Starts a QEMU and adds it to the list of those to end."""
     machine = Machine([bdf], version, memory=MEMORY, **options)
     machines.append(machine)
     number = machine.cmd("query-version")["qemu"]
@@ -51,7 +51,7 @@ def start(machines, what, bdf, version, **options):
 
 
 def use(source, rng):
-    """Has the guest use its device; returns what must be there after the migration."""
+    """Makes the guest use its device; returns what must be there after the migration."""
     content, pattern = rng.randbytes(BUFFER_SIZE), rng.randbytes(PATTERN_SIZE)
     edu = source.edu
     source.enable()
@@ -71,7 +71,7 @@ def use(source, rng):
 
 
 def compare(target, state, content, pattern):
-    """Returns whether something is not as it was, or does not work."""
+    """Returns whether something differs, or does not work."""
     edu, differences = target.edu, Differences()
     print("target:")
     differences.note("registers equal", edu.state() == state)
@@ -84,7 +84,7 @@ def compare(target, state, content, pattern):
     differences.note("memory equal that the device wrote", page == content)
     differences.note("internal buffer equal", edu.buffer() == content)
     differences.note("device computes 5! = 120", edu.factorial(5) == 120)
-    # The target's only interrupt that was not there before.
+    # The only interrupt on the target that was not pending before.
     target.wait(lambda: target.interrupts()[0], "the interrupt of the factorial")
     differences.note("and raises its interrupt", edu.read32(INTERRUPT_STATUS) == 1)
     return differences.found

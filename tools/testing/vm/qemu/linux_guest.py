@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The Linux guest: how QEMU runs it, and what its program prints.
 
-linux/ has the program, and the boot that comes before the tests.
+The program, and the boot before the tests, are in linux/.
 """
 
 import time
@@ -9,18 +9,18 @@ from dataclasses import dataclass, fields
 
 from lib.clone import TARGET
 
-# Where linux/Makefile leaves it.
+# The directory of what linux/Makefile builds.
 BUILT = TARGET / "linux-guest"
 
 MEMORY = 128 << 20
 
-# What its program prints when it is ready for a device.
+# What the program prints when it is ready for a device.
 WAITS = "guest: waiting for a device"
 
-# What it does, see linux/init.c.
+# What the program does: see linux/init.c.
 ROUNDS_PER_BEAT, INTERRUPTS_PER_ROUND, BYTES_PER_ROUND = 4, 4, 2 * 4096
 
-# No check of its own, and no complaint, that depends on how fast the machine is.
+# The kernel must not check, or complain of, anything that depends on the machine's speed.
 COMMAND_LINE = (
     "console=ttyS0 quiet panic=-1 nokaslr mitigations=off cryptomgr.notests"
     " lsm= no_timer_check tsc=reliable nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
@@ -30,10 +30,10 @@ COMMAND_LINE = (
 def arguments(directory, console):
     """Returns arguments for QEMU; what the guest prints is appended to the file `console`.
 
-    They are the same for a QEMU that boots the guest and for all that it is moved to.
-    The guest's clock goes by the instructions that it executes: after a migration all
-    its code has to be translated anew, and by a clock of the world's the ticks of its
-    timer would come faster than it can take them.
+    They are the same for the QEMU that boots the guest and for all that it moves to. The
+    guest's clock counts the instructions that it executes: after a migration all its code
+    must be translated again, and with a real clock the ticks of its timer would come faster
+    than it can handle them.
     """
     return (
         *("-machine", "pc", "-m", f"size={MEMORY}b", "-cpu", "qemu64"),
@@ -46,18 +46,18 @@ def arguments(directory, console):
 
 @dataclass(frozen=True)
 class Beat:
-    """A line of the heartbeat: all that the guest has done since its device was there."""
+    """A line of the heartbeat: what the guest has done since it got its device."""
 
     number: int
     #: Seconds since the guest's boot.
     time: float
-    #: Another after each boot.
+    #: Differs after each boot.
     boot: str
     rounds: int
     factorials: int
     #: Moved by DMA.
     bytes: int
-    #: Interrupts that the device had to raise, that the guest's kernel saw, and that did
+    #: Interrupts that the device must have raised, that the guest's kernel has seen, and that did
     #: not come in time.
     expected: int
     seen: int
@@ -67,7 +67,7 @@ class Beat:
 
     @classmethod
     def parse(cls, line):
-        """Returns what the line says, None where it is no heartbeat."""
+        """Returns the beat in a line, None if it has none."""
         words = line.split()
         if words[:1] != ["beat"]:
             return None
@@ -78,11 +78,11 @@ class Beat:
 
 
 class Heartbeat:
-    """Takes the guest's lines from its console to a log, with the test's own between them."""
+    """Copies the guest's lines from its console to a log, and adds the test's own."""
 
     def __init__(self, console, log):
         self.console = console.open("rb")
-        # By lines, and never read: what the test did is there even if it fails.
+        # Buffered by lines, so that the log is complete even if the test fails.
         # pylint: disable-next=consider-using-with
         self.log = log.open("w", encoding="ascii", buffering=1)
         self.begin = time.monotonic()
@@ -94,7 +94,7 @@ class Heartbeat:
         self.log.write(f"{time.monotonic() - self.begin:8.2f} {text}\n")
 
     def follow(self):
-        """Takes what the guest has printed since; returns the number of its last beat."""
+        """Copies what the guest has printed since; returns the number of its last beat."""
         *lines, self.rest = (self.rest + self.console.read()).split(b"\n")
         for line in lines:
             text = line.decode("ascii", "backslashreplace").strip()
@@ -107,7 +107,7 @@ class Heartbeat:
         return self.beats[-1].number if self.beats else 0
 
     def mark(self, text):
-        """Puts a line of the test's into the log."""
+        """Adds a line of the test to the log."""
         self.follow()
         self._write(f"-- {text}")
 

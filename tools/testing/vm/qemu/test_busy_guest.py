@@ -58,7 +58,7 @@ class BusyGuest:
 
 
 def test_a_busy_guest_converges(start):
-    """The device never rests, and the guest checks each of its answers."""
+    """The device is never idle, and the guest checks each of its answers."""
     firmware = versions.assemble(PROGRAM)
     source = start(0, firmware=firmware)
     guest = BusyGuest(source)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory that nobody writes is sent once, whatever the device did or did not do.
+"""Memory that nobody writes is sent once, whatever the device has done.
 
 A container without a single pinned page reports all of a guest's memory as dirty, each time.
 """
@@ -9,7 +9,7 @@ import pytest
 from devices.edu import BUFFER_SIZE
 from lib.qemu.machine import BALLAST, MIB, migrate
 
-# Bytes of guest memory that are not zero, and how fast they may go: all of it once in a second.
+# Bytes of guest memory that are not zero, and bytes a second: all of it can be sent in a second.
 FILLED = 32 * MIB
 BANDWIDTH = 32 * MIB
 
@@ -21,7 +21,7 @@ def test_still_memory_is_sent_once(start, dma):
         source.enable()
         source.edu.to_memory(BALLAST, BUFFER_SIZE)
     source.qtest.memset(BALLAST, FILLED, 0x5A)
-    # Far too short to send all again.
+    # The downtime limit, in ms, is far too short to send everything again.
     source.parameters(max_bandwidth=BANDWIDTH, downtime_limit=100)
     ram = migrate(source, target)["ram"]
     assert FILLED <= ram["normal-bytes"] < FILLED + 4 * MIB

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The demonstration of make demo and make demo-qemu7 comes to its end, and means what it says."""
+"""The demonstration of make demo and make demo-qemu7 succeeds, and detects a loss."""
 
 import os
 import pathlib
@@ -29,7 +29,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run(*arguments):
-    """Runs a Python program with the modules of the tests; returns status and output."""
+    """Runs a Python program that can import the tests' modules; returns status and output."""
     result = subprocess.run(
         [sys.executable, "-B", *arguments],
         env={**os.environ, "PYTHONPATH": str(DEMO.parents[1])},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the guest finds after a migration is what it left."""
+"""After a migration the guest finds everything as it was."""
 
 import pytest
 
@@ -62,7 +62,7 @@ def test_a_fresh_device(source, target):
 
 
 def test_a_device_that_the_guest_has_not_set_up(start):
-    """The guest has memory and DMA of the device switched off, before and after."""
+    """The device's memory decoding and bus mastering are off before and after."""
     source, target = start(0), start(1, incoming=True)
     migrate(source, target)
     assert not target.edu.function.command() & (COMMAND_MEMORY | COMMAND_MASTER)
@@ -89,8 +89,8 @@ def test_pending_intx(source, target):
     source.edu.write32(INTERRUPT_RAISE, 0x40)
     source.wait(lambda: source.interrupts()[0], "INTx")
     migrate(source, target)
-    # The line is up already, as on the source. An access has QEMU take it down and look at the
-    # device, which must hold it up.
+    # The line is already asserted, as on the source. An access makes QEMU deassert it and check the
+    # device, which must still assert it.
     target.wait(
         lambda: target.edu.read32(INTERRUPT_STATUS) == 0x40 and target.interrupts()[1], "INTx"
     )
@@ -151,7 +151,7 @@ def test_a_file_and_restore_later(start, tmp_path, rng):
     first.wait_end()
     first.close()
 
-    # Another guest has the device meanwhile.
+    # Another guest uses the device meanwhile.
     other = start(0)
     other.enable()
     other.edu.fill(rng.randbytes(BUFFER_SIZE))
@@ -181,7 +181,7 @@ def test_two_devices_in_one_guest(start, tmp_path, rng):
     first.wait_end()
     first.close()
 
-    # The devices have changed places.
+    # The devices change places.
     second = start(1, 0, incoming=True)
     second.migrate_from_file(image)
     second.wait_status()
@@ -191,7 +191,7 @@ def test_two_devices_in_one_guest(start, tmp_path, rng):
 
 
 def test_two_devices_move_live(start, rng):
-    """One has an interrupt pending, the other moves data while the guest is being stopped."""
+    """One has an interrupt pending, the other moves data while the guest is stopped."""
     contents = [rng.randbytes(BUFFER_SIZE) for _ in range(2)]
     source = start(0, 1)
     source.enable()

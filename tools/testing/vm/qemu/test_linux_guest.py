@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A Linux guest works with its device, checks each answer, and is migrated meanwhile."""
+"""A Linux guest uses its device and checks each answer while it is migrated."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from lib.qemu import versions
 from lib.qemu.machine import ENDED, figures
 from qemu import linux_guest
 
-# There and back.
+# The number of migrations: there and back.
 MIGRATIONS = 2
 
 # Beats to wait for before a migration, and while its pre-copy goes on.
@@ -19,7 +19,7 @@ BEATS_BETWEEN, BEATS_DURING = 3, 2
 # Seconds; after a migration the guest is slow until its code is translated again.
 PATIENCE = 180
 
-# Bytes each second; pre-copy has some 80 MiB to send and must not end before the beats.
+# Bytes a second. Pre-copy has some 80 MiB to send, and must not end before the beats.
 SLOW = 2 << 20
 
 
@@ -33,7 +33,7 @@ class LinuxGuest:
         self.machine = None
 
     def load(self, bdf):
-        """Has the guest that was booted before go on, with a device that is plugged in."""
+        """Loads the guest that was booted before, and plugs in a device."""
         self.machine = self.start(incoming=True, system=self.system)
         self.machine.migrate_from_file(linux_guest.BUILT / "state")
         self.machine.wait_status("paused")
@@ -45,7 +45,7 @@ class LinuxGuest:
         self.machine.wait(lambda: self.heartbeat.follow() >= end, f"beat {end}", PATIENCE)
 
     def migrate(self, device, name):
-        """Moves the guest to a new QEMU with that device; the log calls it by the name."""
+        """Moves the guest to a new QEMU with that device; the log uses the name for it."""
         target = self.start(device, incoming=True, system=self.system)
         self.heartbeat.mark(f"{name} begins")
         self.machine.parameters(max_bandwidth=SLOW)
@@ -67,7 +67,7 @@ class LinuxGuest:
         return self.machine.migration()["status"] in ENDED
 
 
-# It is slow: only with one QEMU.
+# The test is slow, so only one QEMU runs it.
 @pytest.mark.hang(900)
 @pytest.mark.parametrize("version", [versions.QEMU_11], ids=str)
 def test_a_linux_guest_goes_on(start, bdfs, tmp_path):
@@ -87,7 +87,7 @@ def test_a_linux_guest_goes_on(start, bdfs, tmp_path):
         heartbeat.mark("the end")
 
     beats = heartbeat.beats
-    assert not heartbeat.others, "the guest complains"
+    assert not heartbeat.others, "the guest reports errors"
     assert [beat.number for beat in beats] == list(range(1, len(beats) + 1))
     assert {beat.boot for beat in beats} == {beats[0].boot}
     assert all(before.time < after.time for before, after in zip(beats, beats[1:]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Migrations that do not come to their end: the guest goes on where it was."""
+"""Migrations that do not complete: the guest goes on at the source."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_source_killed(start, source, target, content):
     source.kill()
     assert target.wait_exit() != 0
 
-    # Both devices are there for others, and nothing is left of the guest.
+    # Both devices are free, and have nothing left of the guest.
     for device in (0, 1):
         fresh = start(device)
         fresh.enable()

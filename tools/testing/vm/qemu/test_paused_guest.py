@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Guests that are paused when they are saved, as libvirt's save and managedsave do it.
 
-The device was stopped before the migration begins, so it is in no pre-copy. QEMU goes on for as long
-as the container reports dirty pages, and for ever if that is all of memory at each query.
+The device is stopped before the migration begins, so there is no pre-copy. QEMU goes on for as long
+as the container reports dirty pages: for ever, if each query reports all memory.
 """
 
 import pytest
@@ -15,9 +15,9 @@ from lib.qemu.pci import SLOTS, GuestEdu, enable_port
 from lib.qemu.vtd import OPTION, GuestIommu
 
 MEMORY = 512 * MIB
-# Bytes of it that are not zero.
+# Bytes of the memory that are not zero.
 FILLED = 32 * MIB
-# What a save may send besides: 9 bytes for each page that is zero, the devices, pages sent again.
+# The limit of what else a save sends: 9 bytes for each zero page, the devices, repeated pages.
 BESIDES = 16 * MIB
 PAGE = 0x300000
 
@@ -42,7 +42,7 @@ def filled(start):
 
 
 def check_save(machine, path):
-    """Saves the guest, with the bandwidth that libvirt gives: what is not zero is sent once."""
+    """Saves the guest with libvirt's bandwidth; asserts that non-zero memory is sent once."""
 
     def look():
         info = machine.migration()
@@ -69,7 +69,7 @@ def test_paused_first(filled, image, rng, has_dma):
 
 
 def test_paused_before_anything(filled, start, image):
-    """The guest has not even set its device up; and it is the same later."""
+    """The guest has not even set up its device; later it is paused again."""
     source = filled()
     source.cmd("stop")
     check_save(source, image)
@@ -86,7 +86,7 @@ def test_paused_before_anything(filled, start, image):
 
 
 def test_never_started(filled, image):
-    """By `-S`."""
+    """The guest was started with `-S`."""
     source = filled(paused=True)
     check_save(source, image)
     assert source.status() == "postmigrate"
@@ -94,7 +94,7 @@ def test_never_started(filled, image):
 
 @pytest.fixture
 def with_iommu(start, version):
-    """Starts a guest that has an IOMMU, which it has switched on."""
+    """Starts a guest with an IOMMU that is switched on."""
 
     def start_one(*devices):
         machine = start(
@@ -110,14 +110,14 @@ def with_iommu(start, version):
     return start_one
 
 
-# A port that devices can be plugged into.
+# A port for devices that are plugged in.
 PORT = 6
-# Where a guest's kernel begins with pages for a device of 28 bits: at the end.
+# A guest's kernel allocates addresses for a device of 28 bits from the end.
 IOVA = (1 << 28) - FILLED
 
 
 def test_a_guest_with_an_iommu(with_iommu, image):
-    """All memory was mapped before it was switched on, and little is at addresses of its choice."""
+    """All memory was mapped before the IOMMU was on; now little is, where the guest chose."""
     source = with_iommu(0)
     source.iommu.add(FIRST_SLOT)
     source.iommu.map(IOVA, BALLAST, FILLED)
@@ -126,7 +126,7 @@ def test_a_guest_with_an_iommu(with_iommu, image):
 
 
 def test_a_device_for_a_guest_with_an_iommu(with_iommu, all_bdfs, image):
-    """Nothing is mapped when the guest gets the device, and when it begins to use it."""
+    """Nothing is mapped when the guest gets the device and when it begins to use it."""
     source = with_iommu()
     enable_port(source.qtest, PORT)
     source.plug(all_bdfs[0], "bus=below", "addr=0.0")

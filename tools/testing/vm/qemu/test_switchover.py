@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is left to do when the guest has stopped."""
+"""The work that is left when the guest has stopped."""
 
 import pytest
 
@@ -11,12 +11,12 @@ from lib.trace_events import trace
 
 @pytest.fixture
 def version():
-    """The protocol of QEMU 7.2 knows nothing of the kind."""
+    """QEMU 7.2's protocol has no switchover-ack."""
     return versions.QEMU_11
 
 
 def test_the_buffer_is_loaded_before_the_guest_stops(source, target, bdfs, rng):
-    """By switchover-ack QEMU waits until the target has what takes the device long."""
+    """With switchover-ack QEMU waits until the target has loaded what is slow."""
     content = rng.randbytes(BUFFER_SIZE)
     source.edu.fill(content)
     for machine in (source, target):

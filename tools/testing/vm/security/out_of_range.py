@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a hostile guest tells its edu: a transfer beyond the internal buffer.
+"""A hostile guest commands its edu to transfer beyond the internal buffer.
 
     python3 -B -m security.out_of_range DRIVER
 
-The edu of older QEMUs, 7.2 for one, ends its QEMU, the whole host, when it is told so. Run by
-scripts/demo-security, in a machine that may end.
+The edu of older QEMUs, such as 7.2, then ends its QEMU, which is the whole host here.
+scripts/demo-security runs this in a machine that may end.
 """
 
 import errno
@@ -17,12 +17,12 @@ from lib.vfio import Device, Memory
 
 IOVA = 0x100000
 
-# How long the device takes is 100 ms; the machine would be gone by then.
+# Seconds. The device takes 100 ms, after which the machine would be gone.
 PATIENCE = 10
 
 
 def attack(device):
-    """Has the device write its buffer and a page beyond it to memory; tells what came of it."""
+    """Commands the device to write its buffer and the page beyond to memory; prints the result."""
     memory = Memory(1 << 20)
     device.map(memory, IOVA)
     edu = Edu(device)
@@ -31,7 +31,7 @@ def attack(device):
         edu.start(BUFFER, IOVA, 2 * BUFFER_SIZE, TO_MEMORY)
     except OSError as error:
         assert error.errno == errno.EINVAL, error
-        # The device was not told, and goes on.
+        # The device did not get the command, and goes on.
         assert not edu.read64(DMA_COMMAND) & RUN
         edu.to_memory(IOVA)
         assert edu.factorial(5) == 120

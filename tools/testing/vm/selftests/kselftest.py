@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs a program of the kernel's selftests and reads what it reports, TAP."""
+"""Runs a program of the kernel's selftests and reads its report in TAP."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ PROGRAMS = pathlib.Path("/run/vm/selftests")
 
 LINE = re.compile(r"^(ok|not ok) \d+ (\S+)(?:\s+# (SKIP|XFAIL)\b)?")
 PLAN = re.compile(r"^1\.\.(\d+)$", re.M)
-# How the programs call the modes that need iommufd, in the names of variants.
+# The names of variants that need iommufd.
 IOMMUFD = "iommufd"
 
 
@@ -38,9 +38,9 @@ def _variants(name, bdf, mode):
 
 
 def run(name, *bdfs, mode):
-    """Returns what became of each test: passed, failed, skipped; and the whole output.
+    """Returns the result of each test (passed, failed, skipped), and the whole output.
 
-    Where the kernel has no iommufd the variants that need it are left out, by the programs' own
+    If the kernel has no iommufd, the variants that need it are left out, by the programs' own
     option.
     """
     left_out = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own tests of VFIO: what stock vfio-pci passes, this driver passes as well."""
+"""The kernel's own tests of VFIO: this driver passes what stock vfio-pci passes."""
 
 import collections
 import pathlib
@@ -13,7 +13,7 @@ from selftests import kselftest
 STOCK = "vfio-pci"
 MODES = ("vfio_type1_iommu", "vfio_type1v2_iommu")
 EACH_MODE = "each mode" if HAS_IOMMUFD else "each mode of type1"
-# Programs that know their modes by themselves, those that take one, and those for iommufd alone.
+# Programs that run all modes, those that take a mode, and those for iommufd alone.
 WITH_MODES = ("vfio_dma_mapping_test", "vfio_pci_device_init_perf_test")
 WITHOUT = ("vfio_pci_device_test",)
 FOR_IOMMUFD = ("vfio_iommufd_setup_test",)
@@ -28,7 +28,7 @@ HUGE = pathlib.Path("/sys/kernel/mm/hugepages")
 
 @pytest.fixture(scope="module", autouse=True)
 def _huge_pages():
-    """Memory for the tests that map huge pages; one of 1 GiB is there from the boot."""
+    """Huge pages for the tests that map them; one of 1 GiB is reserved at boot."""
     small, large = (HUGE / f"hugepages-{size}kB" / "nr_hugepages" for size in (2048, 1048576))
     small.write_text("4", encoding="ascii")
     assert int(small.read_text(encoding="ascii")) == 4
@@ -42,14 +42,14 @@ def _huge_pages():
 
 @pytest.fixture
 def devices(edu_devices):
-    """Those that can be reset by their buses, which stock vfio-pci needs for its test."""
+    """The devices that their buses can reset, which stock vfio-pci needs for its test."""
     yield edu_devices[2:4]
     for bdf in edu_devices[2:4]:
         modules.rebind(bdf)
 
 
 def run_both(name, devices, mode):
-    """Returns the results with the stock driver and with this one, and what was left out."""
+    """Returns the results with the stock driver and with this one, and the tests left out."""
     found = []
     for driver in (STOCK, modules.VARIANT):
         for bdf in devices:
@@ -83,7 +83,7 @@ def test_the_same_tests_pass(devices, count, name, mode):
 
 
 def test_mapping_a_bar(devices, count):
-    """The BAR cannot be mapped with this driver, which decodes each access: nothing to test."""
+    """This driver decodes each access, so the BAR cannot be mapped: there is nothing to test."""
     name = "vfio_dma_mapping_mmio_test"
     stock, ours, _ = run_both(name, devices, MODES[1])
     report(count, name, EACH_MODE, stock, ours)
@@ -98,7 +98,7 @@ def test_mapping_a_bar(devices, count):
     ("vfio_pci_sriov_uapi_test", "it wants a function with SR-IOV"),
 ])
 def test_is_not_applicable(devices, count, name, reason):
-    """They cannot pass here with any driver; shown, so that it is noticed when they can."""
+    """The tests cannot pass here with any driver; they are shown so that a change is noticed."""
     for driver in (STOCK, modules.VARIANT):
         modules.rebind(devices[0], driver)
         status, text = kselftest.start(name, devices[0], mode=MODES[1])

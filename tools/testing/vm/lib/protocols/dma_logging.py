@@ -18,7 +18,7 @@ def bits_of(bitmap):
 
 
 class DmaLogging:
-    """What an open device tells of the pages that it wrote."""
+    """DMA logging of an open device."""
 
     def __init__(self, device):
         self.device = device
@@ -34,10 +34,10 @@ class DmaLogging:
         self.device.feature(FEATURE_SET | DMA_LOGGING_STOP)
 
     def report(self, iova, size, page_size=PAGE, bitmap=None):
-        """Returns the addresses of pages of that size that were written; clears them.
+        """Returns the addresses of pages of that size that were written, and clears them.
 
-        In place of a fresh one the bitmap may be a bytearray, whose bits are left set, or an address,
-        and nothing is returned then.
+        `bitmap` may be a bytearray, whose bits stay set, or an address, in which case the method
+        returns nothing.
         """
         address, place = bitmap, None
         if not isinstance(bitmap, int):

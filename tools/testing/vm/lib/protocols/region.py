@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the clients of both migration regions do: fields of the header, and the data section."""
+"""What the clients of both migration regions share: the header's fields and the data section."""
 
 import mmap
 
@@ -10,7 +10,7 @@ DEVICE_STATE = (0, 4)
 class MigrationRegion:
     """A migration region of an open device; data moves by mmap or by read and write calls."""
 
-    # Of the region's type capability.
+    # The values of the region's type capability.
     type, subtype = None, None
 
     def __init__(self, device, use_mmap=True):

@@ -26,7 +26,7 @@ FIELDS = (DEVICE_STATE, PRECOPY_ONLY, COMPATIBLE, POSTCOPY_ONLY, THRESHOLD, DATA
 
 
 def pages_of(bitmap, start, pages):
-    """Returns the addresses of the first `pages` pages from `start` on whose bits are set."""
+    """Returns the addresses of the pages whose bits are set, of `pages` pages from `start` on."""
     addresses = set()
     bits = int.from_bytes(bitmap, "little") & (1 << pages) - 1
     while bits:
@@ -42,7 +42,7 @@ class Region2018(MigrationRegion):
     type, subtype = TYPE, SUBTYPE
 
     def header(self):
-        """Returns the whole header; by it the client says that buffer or bitmap were copied."""
+        """Returns the whole header; the read tells the driver that buffer or bitmap was copied."""
         return self.raw_read(0, HEADER)
 
     def pending(self):
@@ -61,7 +61,7 @@ class Region2018(MigrationRegion):
             assert self.raw_write(self.data_offset, data) == len(data)
 
     def get_buffer(self):
-        """Takes one buffer; empty when there is nothing now or nothing more."""
+        """Takes one buffer; it is empty if there is nothing now, or nothing more."""
         assert self.get(DATA_OFFSET) == self.data_offset
         data = self.data_read(self.get(DATA_SIZE))
         self.pending()
@@ -102,7 +102,7 @@ class Region2018(MigrationRegion):
             self.state = RUNNING
 
     def reach(self, state, image):
-        """Takes a running device to a state; `image` is what is loaded on the way, if any is."""
+        """Takes a running device to a state; loads `image` on the way to RESUME_COMPLETED."""
         if state == NONE:
             self.state = NONE
         elif state in (SETUP, PRECOPY):
@@ -133,6 +133,6 @@ class Region2018(MigrationRegion):
             dirty |= pages_of(self.data_read((copied + 7) // 8), start, copied)
             start += copied * PAGE
             pages -= copied
-        # The bitmap was copied: the next buffer may take its place.
+        # Tells the driver that the bitmap was copied, so that the next buffer can take its place.
         self.pending()
         return dirty

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A client of the migration region of Linux 5.8 to 5.17, access by access as QEMU's."""
+"""A client of the migration region of Linux 5.8 to 5.17, with the same accesses as QEMU."""
 
 from lib.protocols.region import DEVICE_STATE, MigrationRegion
 
@@ -50,7 +50,7 @@ class RegionV1(MigrationRegion):
         return self.data_read(self.get(DATA_SIZE))
 
     def drain(self):
-        """Takes buffers until nothing is pending, or nothing comes."""
+        """Takes buffers until nothing is pending, or a buffer is empty."""
         image = b""
         while self.pending():
             data = self.get_buffer()

@@ -25,7 +25,7 @@ GET_PRECOPY_INFO = (ord(";") << 8) | 121
 PRECOPY_INFO = "IIQQ"
 PRECOPY_INFO_SIZE = struct.calcsize(PRECOPY_INFO)
 
-# vfio_from_fsm_table of drivers/vfio/vfio_main.c; 0 where there is no way.
+# vfio_from_fsm_table of drivers/vfio/vfio_main.c; 0 if no arc leads there.
 NEXT = (
     (0, 0, 0, 0, 0, 0, 0, 0),
     (0, 1, 5, 3, 4, 5, 5, 5),
@@ -46,7 +46,7 @@ BEGINS = {
 
 
 def path(before, after):
-    """Returns the states from one to the other, both with them; None where there is no way."""
+    """Returns the states from one to the other, both included; None if no way leads there."""
     states = [before]
     while states[-1] != after:
         states.append(NEXT[states[-1]][after])
@@ -82,7 +82,7 @@ class DataFile:
         return os.read(self.fd, size)
 
     def drain(self, size=1 << 20):
-        """Reads until there is nothing now or nothing more."""
+        """Reads until there is nothing now, or nothing more."""
         image = b""
         while True:
             try:
@@ -115,7 +115,7 @@ class DataFile:
             assert self.poll() & select.POLLERR
 
     def poll(self, seconds=0):
-        """Returns the events that poll() reports, 0 after that time without one."""
+        """Returns the events that poll() reports, 0 if there is none in `seconds`."""
         poll = select.poll()
         poll.register(self.fd, select.POLLIN | select.POLLOUT)
         events = poll.poll(seconds * 1000)
@@ -138,7 +138,7 @@ class MigrationV2:
         return struct.unpack("Q", self.device.feature(FEATURE_GET | MIGRATION, bytes(8)))[0]
 
     def set(self, state):
-        """Changes the state; returns the DataFile where a session begins, else None."""
+        """Changes the state; returns the DataFile if a session begins, else None."""
         data = struct.pack("Ii", state, -77)
         answer = self.device.feature(FEATURE_SET | MIG_DEVICE_STATE, data)
         found, fd = struct.unpack("Ii", answer)

@@ -11,14 +11,14 @@ import time
 
 from lib.patience import SLOWNESS
 
-# Where the other machine serves (hosts/serve.py); nothing else is in their network.
+# The port of hosts/serve.py on the other machine; their network has nothing else in it.
 PORT, KEY = 4444, b"rvfio"
 
 PATIENCE = 60 * SLOWNESS
 
 
 class Process:
-    """A program that runs, and what it writes."""
+    """A running program, and what it writes."""
 
     def __init__(self, command):
         self.log = tempfile.TemporaryFile()
@@ -28,11 +28,11 @@ class Process:
         )
 
     def poll(self):
-        """Returns its status, None while it runs."""
+        """Returns the program's status, None while it runs."""
         return self.process.poll()
 
     def wait(self, seconds=PATIENCE):
-        """Waits until it has ended; returns its status."""
+        """Waits for the program's end; returns its status."""
         return self.process.wait(seconds)
 
     def kill(self):
@@ -40,13 +40,13 @@ class Process:
         self.process.wait()
 
     def output(self):
-        """Returns what it wrote, standard error included."""
+        """Returns what the program wrote, standard error included."""
         size = os.fstat(self.log.fileno()).st_size
         return os.pread(self.log.fileno(), size, 0).decode(errors="replace")
 
 
 class Manager(multiprocessing.managers.BaseManager):
-    """Lets another host start processes and see how they do."""
+    """Lets another host start processes and follow them."""
 
 
 Manager.register("Process", Process)
@@ -56,7 +56,7 @@ class Here:
     """The host that the tests run on."""
 
     def __init__(self, address="127.0.0.1"):
-        """Has the programs found at an address of this host."""
+        """Makes programs reachable at an address of this host."""
         self.address = address
 
     @staticmethod

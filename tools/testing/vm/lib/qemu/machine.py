@@ -16,7 +16,7 @@ from qemu.qmp.legacy import QEMUMonitorProtocol
 MIB = 1 << 20
 FIRST_SLOT = 4
 
-# Memory of the guest that only makes a migration long.
+# Memory of the guest that makes a migration long.
 BALLAST = 0x2000000
 
 ENDED = ("completed", "failed", "cancelled")
@@ -42,17 +42,16 @@ class Machine:
     ):
         """Starts QEMU with a device for each address; with `incoming` it waits for a guest.
 
-        In the place of an address there may be the path of a device in sysfs. `properties` are
-        more of each vfio-pci, as NAME=VALUE.
-        Without a program in `firmware` the guest has none, and the test is the guest.
-        `system` are the arguments for a guest that sets its devices up itself, in place
-        of the two before. A guest that is `paused` runs when it is told to.
+        In place of an address there may be the path of a device in sysfs. `properties` are further
+        ones of each vfio-pci, as NAME=VALUE. Without a program in `firmware` the test is the guest.
+        `system` are the arguments for a guest that sets up its devices itself, in place of
+        `firmware` and `memory`. A guest that is `paused` does not run until it is told to.
         """
         self.version = version
         self.host = host
         self.properties = properties
         self.written = None
-        #: What each vfio-pci is, as QEMU's option -device has it.
+        #: The argument of QEMU's -device for each vfio-pci.
         self.devices = [self._device(number, place) for number, place in enumerate(bdfs)]
         with host.listen() as (qmp, qmp_at), host.listen() as (qtest, qtest_at):
             self.process = host.start(
@@ -72,7 +71,7 @@ class Machine:
             self.qtest = Qtest(self._accept(qtest))
         try:
             self.qmp.connect()
-            # By it the source learns that the target has refused.
+            # The source learns by it that the target has refused.
             self.capability("return-path", True)
             if not system:
                 self.qtest.intercept("ioapic")
@@ -106,7 +105,7 @@ class Machine:
         )
 
     def plug(self, place, *properties):
-        """Gives the guest, which must have none yet, a device while it runs."""
+        """Plugs a device into the running guest, which must have none yet."""
         device = ",".join((self._device(0, place), *properties))
         answer = self.cmd("human-monitor-command", command_line=f"device_add {device}")
         assert "Error" not in answer, answer
@@ -117,7 +116,7 @@ class Machine:
         return self.edus[0]
 
     def enable(self):
-        """Sets interrupts and the devices up as firmware does."""
+        """Sets up interrupts and devices as firmware does."""
         route_interrupts(self.qtest, INTERRUPT_LINE)
         for edu in self.edus:
             edu.function.enable()
@@ -131,7 +130,7 @@ class Machine:
         return self.process.output()
 
     def cmd(self, name, **arguments):
-        """Runs a QMP command; in the name of an argument _ stands for -."""
+        """Runs a QMP command; _ in the name of an argument stands for -."""
         return self.qmp.cmd(name, **{key.replace("_", "-"): arguments[key] for key in arguments})
 
     def status(self):
@@ -154,9 +153,7 @@ class Machine:
         self.cmd("migrate-set-parameters", **parameters)
 
     def listen(self):
-        """Has QEMU, which must be one that waits for a guest, take it from a TCP port.
-
-        Returns the address, with the port.
+        """Makes a QEMU that waits for a guest take it from a TCP port; returns address and port.
         """
         self.cmd("migrate-incoming", uri=f"tcp:{self.host.address}:0")
         (address,) = self.cmd("query-migrate")["socket-address"]
@@ -194,7 +191,7 @@ class Machine:
         return self.cmd("query-migrate")
 
     def hold(self):
-        """Has the next migration go on until it is released, low memory first."""
+        """Makes the next migration last until it is released; it sends low memory first."""
         self.qtest.memset(BALLAST, 16 * MIB, 0x5A)
         self.parameters(max_bandwidth=512 << 10, downtime_limit=1)
 
@@ -233,7 +230,7 @@ class Machine:
         self.process.kill()
 
     def close(self):
-        """Ends QEMU as its user does, if it was not; returns what it wrote."""
+        """Ends QEMU as its user does, unless it has ended; returns what it wrote."""
         if self.written is not None:
             return self.written
         if self.process.poll() is None:
@@ -248,19 +245,19 @@ class Machine:
         return self.written
 
 
-# Of each migration by `migrate`: which QEMU, and what it says of total time and downtime in ms.
+# For each migration by `migrate`: the QEMU, and what it says of total time and downtime, in ms.
 figures = []
 
 
-# A socket for migrations whose times count. The chroot of QEMU 7.2 has the same /dev.
+# The socket of migrations that are timed. The chroot of QEMU 7.2 has the same /dev.
 SOCKET = "/dev/shm/migration"
 
 
 def migrate(source, target, socket=None):
     """Moves the guest to another QEMU; returns what the source says of it.
 
-    Through a Unix socket where a path for it is given, otherwise through TCP, by which the last
-    bytes sometimes wait 40 ms until what was before them is acknowledged.
+    The migration goes through a Unix socket if its path is given, otherwise through TCP, where the
+    last bytes sometimes wait 40 ms until those before them are acknowledged.
     """
     if socket is None:
         source.migrate_to(target.listen())
@@ -275,7 +272,7 @@ def migrate(source, target, socket=None):
 
 @contextlib.contextmanager
 def machines():
-    """The value is a list for QEMUs; those in it end with the block, and print what they wrote."""
+    """The value is a list for QEMUs. They end with the block, which prints what they wrote."""
     started = []
     yield started
     for output in [one.close() for one in reversed(started)]:

@@ -11,14 +11,14 @@ COMMAND_INTX_DISABLE = 0x400
 SLOTS = 32
 CAPABILITY_MSI, MSI_ENABLE, MSI_64 = 5, 1 << 16, 1 << 23
 
-# Where the guest puts the BARs, each of 1 MiB: above its memory.
+# The guest puts the BARs, 1 MiB each, above its memory.
 BAR_BASE, BAR_SIZE = 0xE0000000, 1 << 20
 
 
 class Function:
     """A PCI function on the root bus, through the I/O ports of the guest.
 
-    Slots from 32 on are those of the bus below, from 64 on of the next.
+    Slots from 32 on are on the bus below, those from 64 on are on the next.
     """
 
     def __init__(self, qtest, slot):
@@ -38,7 +38,7 @@ class Function:
         self.qtest.io_write32(CONFIG_DATA, value)
 
     def command(self, set_=0, clear=0):
-        """Changes bits of the command register; returns it."""
+        """Changes bits of the command register; returns its value."""
         value = self.config_read(COMMAND) & 0xFFFF
         if set_ or clear:
             value = (value | set_) & ~clear
@@ -46,7 +46,7 @@ class Function:
         return value
 
     def enable(self):
-        """Does what firmware does: gives the BAR its place and switches the function on."""
+        """Does what firmware does: assigns the BAR and enables the function."""
         self.config_write(BAR0, self.bar)
         self.command(COMMAND_MEMORY | COMMAND_MASTER)
 
@@ -60,7 +60,7 @@ class Function:
         raise AssertionError(f"no capability {kind:#x}")
 
     def enable_msi(self, address, data):
-        """Has interrupts write 32 bits of data to an address of guest memory."""
+        """Makes interrupts write 32 bits of data to an address of guest memory."""
         at = self.capability(CAPABILITY_MSI)
         head = self.config_read(at)
         self.config_write(at + 4, address)
@@ -72,7 +72,7 @@ class Function:
         self.command(COMMAND_INTX_DISABLE)
         self.config_write(at, head | MSI_ENABLE)
 
-    # What edu.Edu wants of a device.
+    # The interface that edu.Edu needs of a device.
 
     def read(self, region, offset, size):
         assert region == BAR0_REGION
@@ -87,7 +87,7 @@ class Function:
 
 
 def enable_port(qtest, slot):
-    """Does what firmware does for a PCI Express port on the root bus, with bus 1 below it."""
+    """Does what firmware does for a PCI Express port on the root bus, with bus 1 below."""
     port = Function(qtest, slot)
     port.config_write(BUS_NUMBERS, 0x010100)
     first = Function(qtest, SLOTS).bar
@@ -96,14 +96,14 @@ def enable_port(qtest, slot):
 
 
 def route_interrupts(qtest, line):
-    """Has all four INTx of the bus go to one line: PIIX3's PIRQ routing registers."""
+    """Routes all four INTx of the bus to one line, by PIIX3's PIRQ routing registers."""
     Function(qtest, 1).config_write(0x60, line * 0x01010101)
 
 
 class GuestEdu(Edu):
-    """The edu and the guest's memory that it works on.
+    """The edu and the guest's memory.
 
-    The guest keeps the page at SCRATCH for `fill` and `buffer`.
+    `fill` and `buffer` use the page at SCRATCH.
     """
 
     SCRATCH = 0x1F00000

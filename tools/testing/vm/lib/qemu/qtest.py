@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A client of QEMU's qtest protocol: the hands of a guest without a program."""
+"""A client of QEMU's qtest protocol, by which a test acts for a guest without a program."""
 
 import base64
 import contextlib
@@ -13,10 +13,10 @@ class QtestError(Exception):
 
 
 class Qtest:
-    """Commands are lines of text; an interrupt is a line that comes in between.
+    """A connection on which commands are lines of text, and an interrupt is a line in between.
 
-    A thread takes the lines as they come: QEMU stands still while it cannot send one, and
-    interrupts of its clock never end.
+    A thread takes the lines as they come: QEMU blocks while it cannot send one, and interrupts of
+    its clock never end.
     """
 
     def __init__(self, sock):
@@ -57,19 +57,19 @@ class Qtest:
             raise QtestError(f"QEMU ended at '{text}'") from error
         words = self.answers.get()
         if words is None:
-            self.answers.put(None)  # for the commands after this one
+            self.answers.put(None)  # The commands after this one fail in the same way.
             raise QtestError(f"QEMU ended at '{text}'")
         if words[0] != b"OK":
             raise QtestError(f"{text}: {b' '.join(words).decode()}")
         return words[1:]
 
     def intercept(self, path):
-        """Has changes of the input lines of an interrupt controller reported."""
+        """Makes QEMU report changes of an interrupt controller's input lines."""
         self.command(f"irq_intercept_in {path}")
 
     def interrupts(self, line):
-        """Returns level of a line and how often it was raised."""
-        self.command("endianness")  # what came before its answer has been noted
+        """Returns the level of a line and how often it was raised."""
+        self.command("endianness")  # The thread has counted all that came before the answer.
         return self.levels.get(line, False), self.raised.get(line, 0)
 
     def io_read32(self, port):

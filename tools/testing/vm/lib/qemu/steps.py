@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Steps of tests with QEMU: migrations that are held, interrupts by MSI, and what must hold then."""
+"""Steps that tests with QEMU share: held migrations, interrupts by MSI, checks of a guest."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ from lib.damage import DAMAGES
 from lib.proxy import Proxy
 from lib.qemu.machine import migrate
 
-# The page of guest memory for MSI, and what the device writes there.
+# The page of guest memory for MSI, and the data that the device writes there.
 MSI_PAGE, MSI_DATA = 0x400000, 0x4A17
 CAUSE = 0x40
 
@@ -33,14 +33,14 @@ def check_msi(machine, edu):
 
 
 def begin_held(source, target):
-    """Begins a migration that does not end before it is released; returns in its pre-copy."""
+    """Begins a migration that lasts until it is released; returns when pre-copy is under way."""
     source.hold()
     source.migrate_to(target.listen())
     source.wait_sent()
 
 
 def end_held(source, target, status="running"):
-    """Lets a held migration end; waits until the target's guest has that status."""
+    """Releases a held migration; waits until the target's guest has that status."""
     source.release()
     source.wait_end()
     target.wait_status(status)
@@ -48,9 +48,9 @@ def end_held(source, target, status="running"):
 
 @contextlib.contextmanager
 def at_switchover(source, target, edu):
-    """Holds a migration and stops the guest after the block, in which `edu` starts to work.
+    """Stops the guest in pre-copy, after the block in which `edu` starts to work, and moves it.
 
-    The guest goes on on the target. QEMU stops a guest so too, but the test knows when.
+    QEMU's own switch-over stops a guest the same way, but at a time that a test does not know.
     """
     begin_held(source, target)
     yield
@@ -61,14 +61,14 @@ def at_switchover(source, target, edu):
 
 
 def moves(source, target, content):
-    """Asserts that the guest moves, and that the device has its buffer's content then."""
+    """Asserts that the guest moves, and that its device has the buffer's content then."""
     source.release()
     migrate(source, target)
     check_runs(target, content)
 
 
 def check_runs(machine, content):
-    """Asserts that the guest runs and that its device computes and has its buffer's content."""
+    """Asserts that the guest runs, and that its device computes and has the buffer's content."""
     machine.wait_status()
     assert machine.edu.factorial(6) == 720
     assert machine.edu.buffer() == content

@@ -9,25 +9,25 @@ from dataclasses import dataclass
 
 CHROOT = pathlib.Path("/opt/qemu7")
 
-# Where firmware is for all QEMUs; it is seen in the chroot too.
+# The directory of firmware for all QEMUs, also in the chroot.
 FILES = pathlib.Path("/tmp")
 
 
 @dataclass(frozen=True)
 class Version:
-    """A QEMU."""
+    """A version of QEMU."""
 
     name: str
     command: tuple
-    #: The property of vfio-pci by which a device may migrate.
+    #: The property of vfio-pci that lets a device migrate.
     migration: str
-    #: It has an accelerator for guests without a program.
+    #: Whether it has an accelerator for guests without a program.
     has_qtest: bool
-    #: It knows files as places to migrate to, and not as file descriptors.
+    #: Whether it migrates to files by name, not only by file descriptor.
     has_file: bool
 
     def processor(self, firmware=None):
-        """Returns the arguments for a guest that runs `firmware`, or nothing."""
+        """Returns the arguments for a guest that runs `firmware`, or no program."""
         if firmware is None and self.has_qtest:
             return ("-accel", "qtest")
         return ("-accel", "tcg", "-bios", str(firmware or idle()))
@@ -48,7 +48,7 @@ ALL = (QEMU_11, QEMU_7)
 
 
 def prepare():
-    """Gives the QEMU in a directory what it needs of the system."""
+    """Mounts what QEMU 7.2 needs of the system in its chroot."""
     for name in ("dev", "proc", "sys", "tmp"):
         place = CHROOT / name
         if not place.is_mount():
@@ -57,7 +57,7 @@ def prepare():
 
 @functools.cache
 def idle():
-    """Returns firmware that halts."""
+    """Returns the path of firmware that halts."""
     path = FILES / "idle.bin"
     halt = b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to the hlt
     path.write_bytes(halt.rjust(0x10000 - 12, b"\0").ljust(0x10000, b"\0"))
@@ -66,7 +66,7 @@ def idle():
 
 @functools.cache
 def assemble(source):
-    """Returns firmware made of a source file."""
+    """Returns the path of firmware that is assembled from a source file."""
     path = FILES / f"{source.stem}.bin"
     with tempfile.NamedTemporaryFile(suffix=".o") as unlinked:
         subprocess.run(["as", "--32", "-o", unlinked.name, source], check=True)

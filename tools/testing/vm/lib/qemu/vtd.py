@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The IOMMU of a guest of QEMU, Intel's, as a driver without a program uses it."""
+"""The Intel IOMMU of a guest of QEMU, driven by the test."""
 
 from lib.qemu.pci import SLOTS
 
@@ -11,10 +11,10 @@ INVALIDATE, ALL_CONTEXTS, ALL_ENTRIES = 1 << 63, 1 << 61, 1 << 60
 
 PRESENT, READ_WRITE, LARGE = 1, 3, 1 << 7
 LARGE_PAGE = 2 << 20
-# Three levels of tables, for 39 bits; and the domain's number.
+# Three levels of tables, for 39 bits, and the number of the domain.
 WIDTH, DOMAIN = 1, 1 << 8
 
-#: The argument with which QEMU has it.
+#: QEMU's argument for the IOMMU.
 OPTION = "intel-iommu,caching-mode=on,intremap=off"
 
 
@@ -29,14 +29,14 @@ class GuestIommu:
         qtest.write64(self.top, self.middle | READ_WRITE)
 
     def enable(self):
-        """Has the IOMMU translate; it maps nothing before it is told to."""
+        """Switches translation on; nothing is mapped yet."""
         self.qtest.write64(ROOT_TABLE, self.root)
         self._command(SET_ROOT_TABLE)
         self._invalidate()
         self._command(TRANSLATION)
 
     def add(self, slot):
-        """Puts a function into the domain; slots as those of pci.Function."""
+        """Puts a function into the domain; slots are those of pci.Function."""
         self.qtest.write64(self.root + slot // SLOTS * 16, self.contexts | PRESENT)
         entry = self.contexts + slot % SLOTS * 8 * 16
         self.qtest.write64(entry + 8, WIDTH | DOMAIN)

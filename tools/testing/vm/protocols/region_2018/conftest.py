@@ -8,5 +8,5 @@ from lib.guest import Guest
 
 @pytest.fixture
 def guest_class():
-    """A client for this protocol alone."""
+    """A guest with a client for this protocol alone."""
     return Guest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The client in C, which knows the uAPI header and nothing else of ours."""
+"""The client in C, which knows nothing of the project but the uAPI header."""
 
 import os
 import pathlib

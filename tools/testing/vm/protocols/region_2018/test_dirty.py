@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The dirty-page query against a model that compares memory."""
+"""The query of dirty pages against a model that compares memory."""
 
 import pytest
 
@@ -17,14 +17,14 @@ PAGES_OF_SPACE = 1 << 52
 
 @pytest.fixture
 def tracked(guest):
-    """A device in SETUP whose buffer has no zero byte, and memory that has no other."""
+    """A device in SETUP, whose writes show in its memory."""
     guest.mark_writes()
     guest.region.state = region_2018.SETUP
     return guest
 
 
 def everything(guest):
-    """Queries all memory."""
+    """Returns the dirty pages of all memory."""
     return guest.region.dirty(guest.IOVA, guest.memory.size // PAGE)
 
 
@@ -34,7 +34,7 @@ def move(guest, at, count):
 
 
 def test_random_transfers(tracked, rng):
-    """Nothing missing, nothing in excess, nothing twice."""
+    """No page is missing, no other is reported, none is reported twice."""
     for written in tracked.random_writes(rng):
         assert everything(tracked) == written
         assert everything(tracked) == set()
@@ -45,7 +45,7 @@ def test_every_phase_of_the_save_counts(tracked):
     for number, state in enumerate((region_2018.SETUP, region_2018.PRECOPY)):
         region.state = state
         move(tracked, number * PAGE, 1)
-    # One that lands while the stop waits for it.
+    # A transfer that lands while the stop waits for it.
     tracked.start_to_memory(9, 1)
     region.state = region_2018.STOPNCOPY
     region.drain()
@@ -133,7 +133,7 @@ def test_a_page_is_reported_once_and_by_ranges(tracked):
     assert dirty(base + PAGE, 1) == set()
     assert dirty(base + 3 * PAGE, 5) == set()
     assert dirty(base + 2 * PAGE, 7) == {base + 2 * PAGE, base + 8 * PAGE}
-    # Starts and ends within a byte and a word of the bitmap.
+    # The ranges start and end within a byte, and within a word, of the bitmap.
     assert dirty(base + 64 * PAGE, 1) == {base + 64 * PAGE}
     assert dirty(base + 63 * PAGE, 3) == {base + 63 * PAGE, base + 65 * PAGE}
     assert dirty(0, 1 << 40) == {base + 129 * PAGE}
@@ -147,9 +147,9 @@ def test_bitmap_and_copied(tracked):
     region.set(region_2018.TOTAL, 13)
     region.area[:8] = b"\xff" * 8
     assert region.get(region_2018.COPIED) == 13
-    # Pages 2 and 3; no bit is set for what was not asked for.
+    # Pages 2 and 3; no bit is set beyond the range.
     assert region.area[:2] == b"\x0c\0"
-    # Read again, the same; armed again, nothing is left.
+    # A second read gives the same; a second query finds nothing.
     region.area[:2] == b"\x0c\0"
     assert region.get(region_2018.COPIED) == 13
     region.set(region_2018.TOTAL, 13)
@@ -175,7 +175,7 @@ def with_size(region):
 @pytest.mark.parametrize("read_offset", [whole, halves, with_size])
 @pytest.mark.parametrize("state", [region_2018.SETUP, region_2018.PRECOPY, region_2018.STOPNCOPY])
 def test_the_offset_is_read_between_copied_and_bitmap(tracked, state, read_offset):
-    """As the design's later clients do it."""
+    """Later clients of the design read in this order."""
     region = tracked.region
     move(tracked, 3 * PAGE - 1, 2)
     region.state = state
@@ -186,7 +186,7 @@ def test_the_offset_is_read_between_copied_and_bitmap(tracked, state, read_offse
     assert region.get(region_2018.DATA_SIZE) == 2
     assert region.raw_read(offset, 2) == b"\x0c\0"
     assert everything(tracked) == set()
-    # And the image lacks nothing.
+    # The image is complete as well.
     image = region.drain() if state == region_2018.PRECOPY else b""
     region.state = region_2018.STOPNCOPY
     image += region.drain()
@@ -212,7 +212,7 @@ def test_nothing_runs_before_copied_is_read(tracked, rng):
     region.get(region_2018.START_ADDR)
     region.get(region_2018.TOTAL)
     assert region.area[:64] == content
-    # Another range takes its place, nothing was forgotten.
+    # Another query takes its place; no page was forgotten.
     region.set(region_2018.START_ADDR, tracked.IOVA + PAGE)
     region.set(region_2018.TOTAL, 16)
     assert region.get(region_2018.COPIED) == 0
@@ -276,7 +276,7 @@ def test_tracking_ends_with_the_save(tracked):
 
 
 def test_a_command_that_did_not_reach_the_device_is_not_reported(tracked):
-    """Refused by its values, or because memory decoding is off."""
+    """The command is refused for its values, or since memory decoding is off."""
     with refused():
         tracked.edu.start(BUFFER, tracked.IOVA, BUFFER_SIZE + 1, edu.TO_MEMORY)
     assert everything(tracked) == set()
@@ -292,7 +292,7 @@ def test_a_command_that_did_not_reach_the_device_is_not_reported(tracked):
     tracked.device.enable(2)
     assert not tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN
     assert everything(tracked) == set()
-    # Without the run bit, and while a transfer runs, the device ignores commands.
+    # The device ignores commands without the run bit, and those during a transfer.
     tracked.edu.write64(edu.DMA_COMMAND, edu.TO_MEMORY)
     assert everything(tracked) == set()
     tracked.start_to_memory(1, 8)
@@ -303,7 +303,7 @@ def test_a_command_that_did_not_reach_the_device_is_not_reported(tracked):
 
 @pytest.fixture
 def small_section(bdfs):
-    """Modules with the smallest data section: bitmaps of 32768 pages, images of two buffers."""
+    """The modules with the smallest data section: bitmaps of 32768 pages, images of two buffers."""
     modules.reload(bdfs, data_section_kib=4)
     yield bdfs
     modules.reload(bdfs)
@@ -319,14 +319,14 @@ def test_ranges_larger_than_the_section(small_section, rng):
         region.state = region_2018.SETUP
         for iova in (guest.IOVA, window + guest.IOVA + 5 * PAGE):
             guest.edu.to_memory(iova, 16)
-        # The first window has one page, the second the other.
+        # The first query covers one of the pages, the second the other.
         region.set(region_2018.START_ADDR, 0)
         region.set(region_2018.TOTAL, 1 << 16)
         assert region.get(region_2018.COPIED) == 4096 * 8
         region.set(region_2018.START_ADDR, window)
         region.set(region_2018.TOTAL, 1 << 15)
         assert region.get(region_2018.COPIED) == 1 << 15
-        # A page beyond the window: covered, though no bit is set.
+        # The query covers the page after the range's first window, although no bit is set.
         guest.edu.to_memory(window + guest.IOVA, 16)
         region.set(region_2018.START_ADDR, 0)
         region.set(region_2018.TOTAL, 1 << 16)
@@ -335,7 +335,7 @@ def test_ranges_larger_than_the_section(small_section, rng):
         guest.edu.to_memory(guest.IOVA, 16)
         assert region.dirty(0, 1 << 16) == {guest.IOVA, window + guest.IOVA}
         assert region.dirty(0, 1 << 16) == set()
-        # The same for the image, which is larger than the section too.
+        # The image, too, is larger than the section.
         region.state = region_2018.CANCELLED
         guest.fill(rng.randbytes(BUFFER_SIZE))
         expected = guest.edu.state()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Everybody who asks for dirty pages is told the same: what the device wrote."""
+"""All who query dirty pages get the same answer: the pages that the device wrote."""
 
 import threading
 import time
@@ -17,9 +17,9 @@ GIB = 1 << 30
 
 @pytest.fixture
 def tracked(guest):
-    """A device in SETUP whose buffer has no zero byte, a zeroed memory, the container recording."""
+    """A device in SETUP, whose writes show in its memory, with the container recording."""
     guest.mark_writes()
-    # The container counts single pages from the first that the device writes.
+    # The container counts single pages once the device has written one.
     guest.edu.to_memory(guest.IOVA, 1)
     guest.changed()
     guest.region.state = region_2018.SETUP
@@ -28,14 +28,14 @@ def tracked(guest):
 
 
 def container(guest, iova, size):
-    """Returns the dirty pages of a mapping as the container tells them, which clears them."""
+    """Returns the dirty pages of a mapping as the container reports them, and clears them."""
     bitmap = bytearray(size // PAGE // 8)
     guest.device.dirty_bitmap(iova, bitmap)
     return region_2018.pages_of(bitmap, iova, size // PAGE)
 
 
 def everywhere(guest):
-    """Returns the dirty pages of all memory as region and container tell them."""
+    """Returns the dirty pages of all memory as the region and as the container report them."""
     pages = guest.memory.size // PAGE
     return (guest.region.dirty(guest.IOVA, pages),
             container(guest, guest.IOVA, guest.memory.size))
@@ -50,13 +50,13 @@ def test_region_and_container_tell_what_was_written(tracked, rng):
 
 
 def look_meanwhile(tracked, page):
-    """Starts a transfer to a page, and returns what both tell before it is over."""
+    """Starts a transfer to a page; returns what both report before it has ended."""
     for _ in range(20):
         tracked.edu.start(BUFFER, page, 16, edu.TO_MEMORY)
         found = everywhere(tracked)
         if tracked.edu.read64(edu.DMA_COMMAND) & edu.RUN:
             return found
-        # The machine was busy for the 100 ms that it takes.
+        # A busy machine took longer than the 100 ms of the transfer.
         everywhere(tracked)
     raise AssertionError("the machine is too slow for this test")
 
@@ -77,7 +77,7 @@ def test_a_transfer_under_way_is_told_again_to_both(tracked):
 @pytest.mark.container
 @pytest.mark.physical
 def test_a_guest_that_does_no_dma(guest):
-    """All its memory counts until its client makes a call, nothing from then on."""
+    """All its memory counts as dirty until its client makes a call, none of it after that."""
     memory = Memory(256 * PAGE)
     guest.device.map(memory, 0)
     guest.device.dirty_pages(True)
@@ -86,16 +86,16 @@ def test_a_guest_that_does_no_dma(guest):
     assert container(guest, 0, memory.size) == every
     guest.region.state = region_2018.SETUP
     guest.region.state = region_2018.PRECOPY
-    # The one page that was pinned for it may be told once.
+    # The one page that the driver pinned for this may be reported once.
     assert container(guest, 0, memory.size) <= {0}
     assert container(guest, 0, memory.size) == set()
     assert guest.region.dirty(0, 256) == set()
 
 
 def test_two_threads_unmap_while_pages_are_pinned(guest):
-    """Two pins at each transfer, of what a thread unmaps; nothing waits for anything.
+    """Each transfer pins memory twice that a thread may unmap; nobody waits for anybody.
 
-    The device is no bus master, so it moves nothing, to memory that may not be there either.
+    The device is no bus master and moves nothing, since its memory may be unmapped.
     """
     done, failures, unmapped = threading.Event(), [], [0, 0]
     places = (0, GIB // 8)
@@ -115,7 +115,7 @@ def test_two_threads_unmap_while_pages_are_pinned(guest):
     for thread in threads:
         thread.start()
     try:
-        # Either thread gets its turn, on a busy machine after more rounds.
+        # On a busy machine it takes more rounds until each thread gets its turn.
         end = time.monotonic() + 60
         rounds = 0
         while rounds < 40 or (min(unmapped) <= 10 and not failures and time.monotonic() < end):

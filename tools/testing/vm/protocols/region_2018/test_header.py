@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which accesses to the region's header there are, and what refused ones change."""
+"""Which accesses to the region's header are valid, and that refused ones change nothing."""
 
 import ctypes
 import errno
@@ -20,12 +20,12 @@ READ_ONLY = (
 )
 DATA = (region_2018.DATA_OFFSET, region_2018.DATA_SIZE)
 LONGEST = 16
-# Far enough to lie wholly in the gap between header and data section.
+# Long enough to lie wholly in the gap between header and data section.
 OFFSETS = (*range(region_2018.HEADER + 24), 2048, *range(PAGE - LONGEST, PAGE))
 
 
 def fields_of(offset, length):
-    """Returns the fields that an access covers if it is one of whole fields."""
+    """Returns the fields that an access of whole fields covers."""
     covered = [
         field
         for field in region_2018.FIELDS
@@ -36,14 +36,14 @@ def fields_of(offset, length):
 
 
 def low_half_of(offset, length):
-    """Returns the 64-bit field whose low half an access is."""
+    """Returns the 64-bit field whose low half the access covers."""
     fields = region_2018.FIELDS
     return next((f for f in fields if length == 4 and f[0] == offset and f[1] == 8), None)
 
 
 @pytest.fixture
 def busy(guest):
-    """A region in SETUP with something in every field that can hold something."""
+    """A region in SETUP with a value in every field that can have one."""
     region = guest.region
     region.state = region_2018.SETUP
     guest.start_to_memory()
@@ -69,7 +69,7 @@ def test_every_read(busy):
         for length in range(1, LONGEST + 1):
             allowed = fields_of(offset, length) or low_half_of(offset, length)
             if offset + length > PAGE:
-                # The gap is no part of an access.
+                # No access may touch the gap.
                 allowed = False
             try:
                 found = region.raw_read(offset, length)
@@ -105,7 +105,7 @@ def test_every_refused_write_changes_nothing(busy, rng):
                 # A low half alone has no effect.
                 if low_half_of(offset, length) not in (None, *READ_ONLY):
                     continue
-            # Values that the fields would take, where there is one.
+            # Values that the fields, if there are any, would take.
             value = before[offset : offset + length].ljust(length, b"\0")
             for data in (value, rng.randbytes(length)):
                 with refused():
@@ -196,11 +196,11 @@ def test_halves_in_another_order_are_refused(busy):
             with refused():
                 region.raw_write(field[0] + 4, bytes(4))
         assert region.header() == before
-        # A low half that was read is not one that was written.
+        # Reading a low half is not writing one.
         region.raw_read(field[0], 4)
         with refused():
             region.raw_write(field[0] + 4, bytes(4))
-        # Nor the other way round.
+        # Writing a low half is not reading one.
         region.raw_write(field[0], bytes(4))
         with refused():
             region.raw_read(field[0] + 4, 4)
@@ -225,7 +225,7 @@ def test_two_fields_in_one_write(busy):
         region_2018.START_ADDR[0], start.to_bytes(8, "little") + total.to_bytes(8, "little")
     )
     assert (region.get(region_2018.START_ADDR), region.get(region_2018.TOTAL)) == (start, total)
-    # One wrong value refuses both.
+    # A wrong value of one field refuses both.
     with refused():
         region.raw_write(region_2018.START_ADDR[0], (0x7000).to_bytes(8, "little") + bytes(8))
     assert (region.get(region_2018.START_ADDR), region.get(region_2018.TOTAL)) == (start, total)
@@ -267,7 +267,7 @@ def test_empty_accesses_do_nothing(busy):
 
 
 def test_vectored_reads_are_accesses_of_their_own(busy):
-    """readv() of state and three counts: the kernel splits it at the buffers' borders."""
+    """The kernel splits a readv() of state and counts at the borders of the buffers."""
     region = busy.region
     buffers = [bytearray(4), bytearray(8), bytearray(24)]
     assert os.preadv(busy.device.fd, buffers, region.info.offset) == 36

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Region info, and what can be mapped."""
+"""The region's info, and which parts of the device can be mapped."""
 
 import ctypes
 import errno
@@ -16,7 +16,7 @@ from lib.protocols.region_2018 import PAGE
 
 READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
-# Of asm-generic/mman-common.h; Python has no name for it.
+# From asm-generic/mman-common.h; Python has no name for it.
 MADV_POPULATE_READ = 22
 
 
@@ -66,7 +66,7 @@ def test_private_and_executable_mappings_are_refused(guest):
     index = guest.region.info.index
     with refused():
         map_region(guest, index, 4096, 4096, flags=mmap.MAP_PRIVATE)
-    # The file of a group lies where nothing can be executed, so the driver is not asked.
+    # The group's file is on a file system without execution, so the driver is not asked.
     with refused(errno.EINVAL if vfio.THROUGH_IOMMUFD else errno.EPERM):
         map_region(guest, index, 4096, 4096, prot=READ_WRITE | mmap.PROT_EXEC)
 
@@ -88,7 +88,7 @@ def test_mapping_and_calls_see_the_same_bytes(guest, rng):
 
 
 def test_pages_that_a_mapping_gives_up_come_back_with_the_next_mapping(guest):
-    """No fault brings them back: an access is SIGBUS then, and EFAULT from the kernel."""
+    """No page fault brings them back: an access gets SIGBUS, one by the kernel EFAULT."""
     region, size = guest.region, guest.region.data_size
     region.area[:] = bytes(range(256)) * (size // 256)
     region.area.madvise(mmap.MADV_DONTNEED, PAGE, PAGE)
@@ -138,7 +138,7 @@ def test_a_mapping_outlives_the_device_file(guest):
 
 
 def vmsplice(pipe, memory):
-    """Puts a page of memory, not a copy of it, into a pipe."""
+    """Puts a page of memory itself, not a copy, into a pipe."""
     libc = ctypes.CDLL(None, use_errno=True)
     vec = struct.pack("PN", memory.address, PAGE)
     if libc.vmsplice(pipe, vec, 1, 0) < 0:
@@ -179,7 +179,7 @@ def test_ioeventfd_and_dma_buf_are_refused(guest):
         argument = struct.pack("IIQQi", 32, 4, guest.device.regions[0].offset + 0x60, 1, event.fd)
         with refused(errno.ENOTTY):
             guest.device.ioctl(vfio.DEVICE_IOEVENTFD, argument + bytes(4))
-    # region 0, O_RDWR | O_CLOEXEC, no flags, one range: its first page.
+    # Region 0, O_RDWR | O_CLOEXEC, no flags, one range: its first page.
     request = struct.pack("IIIIQQ", 0, os.O_RDWR | os.O_CLOEXEC, 0, 1, 0, 4096)
     try:
         guest.device.feature(vfio.FEATURE_GET | vfio.FEATURE_DMA_BUF, request)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Set buffer: segmentation, order, and images that are refused."""
+"""Loads: segmentation, order of accesses, and images that are refused."""
 
 import random
 import struct
@@ -21,7 +21,7 @@ SAVED = []
 
 @pytest.fixture
 def saved(bdfs):
-    """The image of a busy device, and what its registers read."""
+    """The image of a busy device, and the values of its registers."""
     if not SAVED:
         with Guest(bdfs[1]) as source:
             source.randomise(random.Random(2018))
@@ -135,7 +135,7 @@ def test_nothing_is_pending_while_resuming(guest, saved):
 
 @pytest.mark.physical
 def test_others_have_the_device_between_two_sections(guest, saved):
-    """Each buffer section takes the device 100 ms, and one write may bring any number of them."""
+    """Each buffer section takes the device 100 ms, and one write may contain any number of them."""
     region = guest.region
     hostile = Image.parse(saved[0]).delay(30).build()
     region.state = region_2018.RESUME
@@ -158,7 +158,7 @@ def test_others_have_the_device_between_two_sections(guest, saved):
 
 
 def can_only_give_up(guest):
-    """Asserts that no way leads on from a load but giving up, which leaves a fresh device."""
+    """Asserts that the only way out of the load is to give up, which leaves a fresh device."""
     region = guest.region
     with refused():
         region.state = region_2018.RESUME_COMPLETED
@@ -170,7 +170,7 @@ def can_only_give_up(guest):
 
 
 def is_refused(guest, data, before=b""):
-    """Asserts that the write which brings the wrong bytes fails, and that nothing is left."""
+    """Asserts that the write of the wrong bytes fails, and that nothing of the load is left."""
     region = guest.region
     region.state = region_2018.RESUME
     if before:
@@ -227,7 +227,7 @@ def unknown(buffer, registers):
     return [im.Section(77, b"what is this?"), buffer, registers]
 
 
-# What is wrong, how the image is made (checksums right), and what the kernel says of it.
+# By what is wrong: how the image is made, with right checksums, and what the kernel logs.
 WRONG = {
     "magic": (header_field("8s", 0, b"RVFIOIMH"), "not an image"),
     "major": (header_field("<H", 8, 2), "format version 2"),
@@ -291,7 +291,7 @@ def test_the_kernel_log_tells_of_an_incomplete_image(guest, saved, log):
 
 
 def test_the_kernel_log_does_not_blame_an_old_image(guest, saved, log):
-    """A refusal is told once; later errors have other causes."""
+    """A refusal is logged once; later errors have other causes."""
     log.pace()
     guest.region.state = region_2018.RESUME
     with refused():
@@ -306,7 +306,7 @@ def test_the_kernel_log_does_not_blame_an_old_image(guest, saved, log):
 
 
 def test_an_image_that_another_version_may_write_is_taken(guest, saved):
-    """A later minor version, optional sections, another revision, unknown flags."""
+    """It may have a later minor version, optional sections, another revision, unknown flags."""
     for change in (
         header_field("<H", 10, 7),
         header_field("B", 24, 0x55),
@@ -339,7 +339,7 @@ def test_resume_from_a_stopped_device(guest, saved):
     finish(guest, saved[1])
 
 
-# These two use up what the kernel logs of refusals for a while.
+# These two exhaust the limit of messages about refusals.
 
 
 def test_a_truncated_image_is_not_complete(guest, saved):
@@ -355,7 +355,7 @@ def test_a_truncated_image_is_not_complete(guest, saved):
 
 def test_bit_flips_are_refused(guest, saved, rng):
     data, _ = saved
-    # All parts of the image: header, heads, payloads, checksums, end.
+    # Places in all parts of the image: header, heads, payloads, checksums, end.
     places = [*range(0, 64, 9), 64, 66, 68, 72, 80, 84, 87, 88, 2000, 4183, 4184, 4187, 4188,
               4190, 4192, 4196, 4204, 4208, 4212, 4240, 4267, 4268, 4272, 4274, 4276, 4280, 4288,
               4292, 4296, 4304, 4308, 4312, 4315]
@@ -369,7 +369,7 @@ def test_bit_flips_are_refused(guest, saved, rng):
 
 
 def test_an_image_grants_no_transfer_that_a_guest_may_not_command(guest, saved):
-    """A command under way is refused; registers that describe a wrong one start nothing."""
+    """An image of a wrong command under way is refused; wrong registers alone start nothing."""
     region, data = guest.region, saved[0]
     running = Image.parse(data)
     running.set_register(im.DMA_COMMAND, RUN | TO_MEMORY, "<Q")

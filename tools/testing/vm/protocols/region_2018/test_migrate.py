@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The whole state from one device to the other, and what happens to the source."""
+"""The whole state moves from one device to the other; the source goes on or is given up."""
 
 import threading
 
@@ -27,7 +27,7 @@ def contents(guest):
 def test_every_register_and_the_buffer_arrive(bdfs, rng, direction, number):
     first, second = bdfs[::direction]
     with Guest(first) as source, Guest(second) as target:
-        # The target was busy with something else.
+        # The target was in another state before.
         target.randomise(rng)
         source.randomise(rng)
         expected = source.edu.state()
@@ -35,7 +35,7 @@ def test_every_register_and_the_buffer_arrive(bdfs, rng, direction, number):
         assert source.region.state == region_2018.SAVE_COMPLETED
         assert target.edu.state() == expected
         loaded = contents(target)
-        # The source goes on with nothing lost.
+        # The source goes on and has lost nothing.
         ends = (region_2018.RUNNING, region_2018.FAILED, region_2018.CANCELLED)
         source.region.state = ends[number % 3]
         assert source.edu.state() == expected
@@ -68,7 +68,7 @@ def test_liveness_status_and_interrupt_of_a_computation(pair, status):
     assert expected[edu.LIVENESS] == 0xEDCBA987
     target.region.load(source.region.save())
     assert target.edu.state() == expected
-    # It is the state of a device that works: bit 7 does what it says.
+    # The device works with this state: bit 7 enables the interrupt.
     target.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 0xFFFFFFFF)
     target.edu.factorial(3)
     if status:
@@ -86,7 +86,7 @@ def test_command_reads_back_and_can_be_given_again(pair, rng):
         assert source.edu.read64(edu.DMA_COMMAND) == bits
         target.region.load(source.region.save())
         assert target.edu.read64(edu.DMA_COMMAND) == bits
-        # The other registers still say what is to be moved.
+        # The other registers still describe the transfer.
         target.edu.write64(edu.DMA_COMMAND, bits | edu.RUN)
         target.edu.wait_transfer()
         assert target.memory.bytes[0x3000:0x3100] == content[100:356]
@@ -136,7 +136,7 @@ def test_nothing_is_raised_where_nothing_is_pending(pair, index):
 
 
 def test_interrupts_that_wait_for_running_are_saved_again(bdfs, pair):
-    """A device that was loaded and never ran is a whole device."""
+    """A device that was loaded and never ran can be saved like any other."""
     source, target = pair
     source.edu.write32(edu.INTERRUPT_RAISE, 0x1200)
     target.region.load(source.region.save(), run=False)
@@ -237,7 +237,7 @@ def test_a_target_that_gives_up_is_fresh(pair, rng, length, end):
 
 
 def test_two_devices_migrate_at_once(bdfs, rng):
-    """In one process, each into itself, in threads of their own."""
+    """One process migrates each device into itself, in a thread of its own."""
     with Guest(bdfs[0]) as first, Guest(bdfs[1]) as second:
         first.randomise(rng)
         second.randomise(rng)
@@ -253,7 +253,7 @@ def test_two_devices_migrate_at_once(bdfs, rng):
                     guest.edu.write32(edu.LIVENESS, 0)
                     region.load(image)
                     assert guest.edu.state() == expected
-            except BaseException as error:  # told by the test, not by the thread
+            except BaseException as error:  # The test reports it, not the thread.
                 failed.append(error)
 
         threads = [
@@ -267,7 +267,7 @@ def test_two_devices_migrate_at_once(bdfs, rng):
 
 
 def test_save_and_load_at_once(pair, rng):
-    """Buffer by buffer from one device into the other, as a client does."""
+    """A client passes the image from one device to the other buffer by buffer."""
     source, target = pair
     source.randomise(rng)
     expected = source.edu.state()
@@ -280,7 +280,7 @@ def test_save_and_load_at_once(pair, rng):
             target.region.set_buffer(data)
     source.region.state = region_2018.SAVE_COMPLETED
     target.region.state = region_2018.RESUME_COMPLETED
-    with refused(16):  # EBUSY: the source is stopped for good
+    with refused(16):  # EBUSY: the source is stopped for good.
         source.edu.write32(edu.LIVENESS, 1)
     target.region.state = region_2018.RUNNING
     assert target.edu.state() == expected

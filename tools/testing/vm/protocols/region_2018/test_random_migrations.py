@@ -21,14 +21,14 @@ def runs(device):
 
 
 class Migration:
-    """Copies a guest to another, page by page as the device's driver reports them."""
+    """Copies one guest to another, by the pages that the driver reports."""
 
     def __init__(self, source, target, rng):
         self.source, self.target, self.rng = source, target, rng
         self.pages = source.memory.size // PAGE
-        # Pages that must be reported next, and those that may be, because of a transfer in flight.
+        # The pages that the next query must report, and those that it may, due to a transfer.
         self.due, self.possible = set(), set()
-        # Pages of the last transfer to memory.
+        # The pages of the last transfer to memory.
         self.last = set()
 
     def copy(self, addresses):
@@ -37,7 +37,7 @@ class Migration:
             self.target.memory.bytes[at : at + PAGE] = self.source.memory.bytes[at : at + PAGE]
 
     def transfer(self):
-        """Starts a transfer of random size, address and direction, unless one runs."""
+        """Starts a transfer of random size, address and direction, unless one is under way."""
         if runs(self.source.edu):
             return
         rng = self.rng
@@ -57,19 +57,19 @@ class Migration:
             self.source.edu.wait_transfer()
 
     def round(self):
-        """Queries and copies what is dirty."""
+        """Queries dirty pages and copies them."""
         ran_before = runs(self.source.edu)
         reported = self.source.region.dirty(self.source.IOVA, self.pages)
         runs_after = runs(self.source.edu)
-        assert self.due <= reported, "a page is missing"
-        assert reported <= self.possible, "a page was not written"
+        assert self.due <= reported, "a page was not reported"
+        assert reported <= self.possible, "a page was reported that was not written"
         self.copy(reported)
-        # What ran throughout is due again; what ran at the beginning may be.
+        # A transfer that ran throughout is due again; one that ran before may be reported again.
         self.due = set(self.last) if runs_after else set()
         self.possible = set(self.last) if ran_before else set()
 
     def buffer(self):
-        """Hands over one buffer of the image; returns whether there was one."""
+        """Passes on one buffer of the image; returns whether there was one."""
         data = self.source.region.get_buffer()
         if data:
             self.target.region.set_buffer(data)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A raw client that accesses the header in all orders while saving, against a model.
+"""A client that accesses the header in all orders while it saves, against a model.
 
-The model is the uAPI header's text. The orders are generated: one long run of steps that has each
-run of LENGTH steps in it. The client copies what the data section holds as late as it may. Whatever
-the order, the image is what a plain client gets, and each page that was written is told once.
+The model is the text of the uAPI header. The steps are one long sequence that contains each
+sequence of LENGTH steps. The client copies from the data section as late as it may. Whatever the
+order, the image is the one that a plain client gets, and each written page is reported once.
 """
 
 import itertools
@@ -20,16 +20,16 @@ from lib.protocols.region_2018 import PAGE
 
 LENGTH = 4
 
-# A query asks for that many pages, in whose middle a transfer writes two.
+# The number of pages of a query; a transfer writes the two in the middle.
 SPAN = 8
 WRITTEN = 0b00011000
 
-# Bytes in a buffer: an image then has dozens of them.
+# Bytes of a buffer, so that an image has dozens of buffers.
 THRESHOLD = 64
 
 
 def all_orders(letters, length):
-    """Yields letters so that each sequence of `length` of them is there once (a de Bruijn sequence)."""
+    """Yields letters in which each sequence of `length` of them occurs once (de Bruijn)."""
     word = [0] * length * len(letters)
 
     def extend(at, period):
@@ -50,12 +50,12 @@ def all_orders(letters, length):
 
 @dataclass
 class Nothing:
-    """The section holds nothing that the client was told of."""
+    """The section holds nothing for the client."""
 
 
 @dataclass
 class Buffer:
-    """The section holds bytes of the image; the client may have said that it has them."""
+    """The section holds bytes of the image, which the client may have copied already."""
 
     size: int
     done: bool = False
@@ -63,7 +63,7 @@ class Buffer:
 
 @dataclass
 class Bitmap:
-    """The section holds what a query told of a span."""
+    """The section holds the bitmap of a query of a span."""
 
     span: int
     bits: bytes
@@ -71,7 +71,7 @@ class Bitmap:
 
 @dataclass
 class Session:
-    """What a client of one save knows, and what it must be told."""
+    """What the client of one save knows, and what the driver must report to it."""
 
     guest: object
     state: int
@@ -79,7 +79,7 @@ class Session:
     image: bytes = b""
     armed: int = None
     copied: int = 0
-    # Spans that were written and not told yet, how often each is to be told, and was.
+    # Spans that were written and not reported yet; how often each must be reported, and was.
     written: set = field(default_factory=set)
     due: Counter = field(default_factory=Counter)
     told: Counter = field(default_factory=Counter)
@@ -92,7 +92,7 @@ class Session:
         region.set(region_2018.THRESHOLD, THRESHOLD)
 
     def write(self, span):
-        """The device writes the two pages in the middle of a span."""
+        """Makes the device write the two pages in the middle of a span."""
         iova = self.guest.IOVA + (span * SPAN + 4) * PAGE - 8
         self.guest.edu.start(BUFFER, iova, 16, edu.TO_MEMORY)
         self.guest.edu.wait_transfer()
@@ -100,7 +100,7 @@ class Session:
         self.written.add(span)
 
     def begin(self):
-        """Takes the device to the state whose reads are tried."""
+        """Takes the device to the state in which the steps are taken."""
         if self.state == region_2018.PRECOPY:
             self.guest.region.state = region_2018.PRECOPY
         self.enter(self.state)
@@ -122,11 +122,11 @@ class Session:
             self.section = Nothing()
 
     def done(self):
-        """A pending field is read or the state written."""
+        """Ends the use of the section, as reading a pending field or writing the state does."""
         self.take()
         self.section = Nothing()
 
-    # What must be read.
+    # What a read must return.
 
     def check_size(self, size):
         if isinstance(self.section, Nothing):
@@ -180,7 +180,7 @@ class Session:
         offset, size, *_, copied = struct.unpack(
             "<5Q", self.guest.region.raw_read(region_2018.DATA_OFFSET[0], 40)
         )
-        # The query that the access runs comes before the size that it tells.
+        # The access runs the query before it reads the size.
         self.check_copied(copied)
         self.check_data(offset, size)
 
@@ -204,7 +204,7 @@ class Session:
              same_state)
 
     def finish(self):
-        """Takes what is left in the plain order; the image and the pages told must be whole."""
+        """Takes the rest in the plain order; the image and the reported pages must be complete."""
         self.enter(region_2018.STOPNCOPY)
         self.over = False
         while not self.over:
@@ -234,7 +234,7 @@ def test_all_orders(pair, rng, state, count):
         session.begin()
         history = []
         while step is not None and not session.over:
-            # While the device runs, it writes more, now and then.
+            # A running device writes now and then.
             if state == region_2018.PRECOPY and step == Session.arm and len(history) % 150 == 149:
                 session.write(31)
             history.append(step.__name__)
@@ -244,7 +244,7 @@ def test_all_orders(pair, rng, state, count):
                 raise AssertionError(f"after {history[-LENGTH * 2 :]}: {error}") from error
             step = next(steps, None)
         image = session.finish()
-        # What a client without queries gets; nothing has happened in between.
+        # A client without queries gets the same; nothing has changed since.
         region.state = region_2018.RUNNING
         region.set(region_2018.THRESHOLD, 0)
         expected = region.save(precopy=state == region_2018.PRECOPY)

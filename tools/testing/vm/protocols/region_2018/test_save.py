@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Get buffer: staging, consumption, pending counts, thresholds."""
+"""Saves: staging and consumption of buffers, pending counts, thresholds."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_a_staged_buffer_stays_until_it_is_consumed(guest, rng):
                 assert region.raw_read(region_2018.DATA_OFFSET[0], 16) == (
                     region.data_offset.to_bytes(8, "little") + len(data).to_bytes(8, "little")
                 )
-                region.state  # reads do not consume
+                region.state  # These reads consume nothing.
                 region.get(region_2018.START_ADDR)
                 assert region.data_read(len(data)) == data
             assert data not in seen
@@ -65,7 +65,7 @@ def consume_by_query(region):
     region.set(region_2018.START_ADDR, 0)
     region.set(region_2018.TOTAL, 16)
     assert region.get(region_2018.COPIED) == region.get(region_2018.DATA_SIZE) == 0
-    # The buffer was staged before the query was armed, and does not come again.
+    # The buffer was staged before the query, and does not come again.
     region.get(region_2018.COMPATIBLE)
 
 
@@ -94,7 +94,7 @@ def test_what_consumes_a_buffer(guest, rng, consume, state):
 
 
 def test_a_buffer_that_was_not_read_is_in_no_way_lost(guest):
-    """Changing from PRECOPY to STOPNCOPY consumes what was staged, and only that."""
+    """The change from PRECOPY to STOPNCOPY consumes the staged buffer, and no more."""
     region = guest.region
     region.state = region_2018.SETUP
     region.state = region_2018.PRECOPY
@@ -129,7 +129,7 @@ def test_no_buffer_is_larger_than_the_threshold(guest, threshold):
     sizes = []
     while data := region.get_buffer():
         sizes.append(len(data))
-    # Only the last one has less than it may have.
+    # Only the last buffer may be smaller.
     assert set(sizes[:-1]) == {threshold}
     assert 0 < sizes[-1] <= threshold
     assert sum(sizes) == LENGTH
@@ -146,7 +146,7 @@ def test_pending_is_exactly_what_is_still_delivered(guest, rng, precopy):
         assert sum(counts) == LENGTH - delivered
         assert counts[1] == 0
         if running:
-            # Registers and end come after the stop only.
+            # Registers and end are sent after the stop only.
             assert counts[2] == 28 + 56 + 44
         return counts
 
@@ -184,7 +184,7 @@ def test_size_zero_means_nothing_now_or_nothing_more(guest, rng):
         assert region.get_buffer() == b""
     content = rng.randbytes(BUFFER_SIZE)
     guest.fill(content)
-    # There is something again: the buffer has changed.
+    # The buffer has changed, so there is something again.
     assert region.pending()[0] == 28 + 4096
     image += region.drain()
     assert region.get_buffer() == b""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every value of device_state written in every state."""
+"""Every value of device_state is written in every state."""
 
 import errno
 
@@ -24,13 +24,13 @@ from lib.protocols.region_2018 import (
     STOPPED,
 )
 
-# What may follow each state. Everything else is EINVAL.
+# The values that each state takes; any other is EINVAL.
 AFTER = {
     NONE: {NONE, RUNNING, STOPNCOPY, RESUME, FAILED, CANCELLED},
     RUNNING: {NONE, RUNNING, SETUP, STOPNCOPY, RESUME, FAILED, CANCELLED},
     SETUP: {RUNNING, SETUP, PRECOPY, STOPNCOPY, FAILED, CANCELLED},
     PRECOPY: {RUNNING, PRECOPY, STOPNCOPY, FAILED, CANCELLED},
-    # SAVE_COMPLETED once everything was taken, RESUME_COMPLETED once the image is whole.
+    # SAVE_COMPLETED follows once everything was taken, RESUME_COMPLETED once the image is whole.
     STOPNCOPY: {RUNNING, STOPNCOPY, FAILED, CANCELLED},
     SAVE_COMPLETED: {RUNNING, SAVE_COMPLETED, FAILED, CANCELLED},
     RESUME: {RESUME, FAILED, CANCELLED},
@@ -52,7 +52,7 @@ def test_every_transition(guest, blank, before):
             continue
         after = RUNNING if value in (FAILED, CANCELLED) else value
         assert (value, found, region.state) == (value, 0, after)
-        # A source loses nothing, a target is as after a reset or holds what was loaded.
+        # A source loses nothing. A target is as after a reset, or has what was loaded.
         target = RESUME in (before, value) or before == RESUME_COMPLETED
         expected = edu.FRESH if target else edu.FRESH | {edu.LIVENESS: 0xFFFFFFFF & ~0x1234}
         assert guest.edu.state() == expected

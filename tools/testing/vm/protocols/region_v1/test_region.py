@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The v1 region: where it is, how it is accessed, its states, its buffers."""
+"""The v1 region: its info, accesses, states and buffers."""
 
 import ctypes
 import errno
@@ -15,7 +15,7 @@ from lib.libc import Pages, call, libc
 from lib.protocols import region_v1 as v1
 from lib.vfio import REGION_CAPS, REGION_MMAP, REGION_READ, REGION_WRITE
 
-# Ways from state to state that there are not.
+# Pairs of states that no arc connects.
 BLOCKED = {(v1.STOP_COPY, v1.PRE_COPY)}
 STATES = v1.STATES
 
@@ -34,7 +34,7 @@ def test_where_the_region_is(guest):
     assert info.flags == REGION_READ | REGION_WRITE | REGION_MMAP | REGION_CAPS
     assert info.areas == [(v1.PAGE, info.size - v1.PAGE)]
     assert info.areas[0][1] % v1.PAGE == 0 and info.areas[0][1] > 0
-    # No client takes it for the region of 2018.
+    # No client takes it for region_2018.
     assert info.index != guest.region.info.index
     assert (guest.region.info.type, guest.region.info.subtype) != (3, 1)
     assert guest.region.info.size == info.size
@@ -68,7 +68,7 @@ def test_only_whole_fields(guest, blank, state):
                 guest.v1.raw_read(offset, size)
             with refused():
                 guest.v1.raw_write(offset, bytes(size))
-    # Nothing between the header and the data section, and nothing across their ends.
+    # Between header and data section, and across the end of either, there is nothing.
     for offset, size in ((v1.PAGE - 8, 8), (v1.PAGE - 1, 1), (v1.PAGE - 4, 8), (0, v1.PAGE),
                          (0, 1 << 16), (guest.v1.info.size, 1), (guest.v1.info.size + 8, 8)):
         with refused():
@@ -158,7 +158,7 @@ def test_a_state_written_consumes(guest, blank):
     assert guest.v1.get_buffer() == image
     guest.v1.state = v1.STOP_COPY
     image += guest.v1.get_buffer()
-    # As QEMU does: the same state once more, then what is pending.
+    # QEMU does so: it writes the same state once more, then reads what is pending.
     guest.v1.state = v1.STOP_COPY
     image += guest.v1.drain()
     assert image == blank
@@ -190,7 +190,7 @@ def test_a_migration_as_qemu_does_it(bdfs, rng, use_mmap):
             other.v1.state = v1.RUNNING
             assert other.edu.state() == expected
             assert other.buffer() == content
-            # What the source does when it has failed in the end.
+            # A source does this if the migration fails in the end.
             one.v1.state = one.v1.state & ~6 | v1.RUNNING
             assert one.edu.state() == expected
 
@@ -216,7 +216,7 @@ def test_a_damaged_image_is_refused_by_the_write_of_its_size(guest, blank):
         for state in (v1.RUNNING, v1.STOP, v1.STOP_COPY, v1.PRE_COPY):
             with refused():
                 guest.v1.state = state
-            # Never state 6.
+            # The state is never 6, the error.
             assert guest.v1.state == v1.RESUMING
         with refused():
             guest.v1.set_buffer(blank)

@@ -20,7 +20,7 @@ from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lib.vfio import DEVICE_FEATURE, FEATURE_GET, FEATURE_PROBE, FEATURE_SET
 
-# Feature, what it can be asked for, bytes of its data.
+# Feature, the operations that it allows, bytes of its data.
 FEATURES = (
     (v2.MIGRATION, FEATURE_GET, 8),
     (v2.MIG_DEVICE_STATE, FEATURE_GET | FEATURE_SET, 8),
@@ -33,7 +33,7 @@ libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
 
 
 def feature(guest, argsz, flags, data=bytes(64)):
-    """Issues the ioctl with an argsz of its own; returns what comes back."""
+    """Issues the ioctl with the given argsz; returns the data."""
     argument = bytearray(struct.pack("II", argsz, flags) + data)
     guest.device.ioctl(DEVICE_FEATURE, argument)
     return bytes(argument[8:])
@@ -60,7 +60,7 @@ def test_what_a_feature_can_be_asked_for(guest, number, allowed, size):
             else:
                 with refused(errno.EINVAL):
                     feature(guest, 72, flags, running())
-            # A probe needs no room for data, the others do.
+            # A probe needs no room for data; get and set do.
             for argsz in range(8 + size):
                 if probe and possible and argsz >= 8:
                     feature(guest, argsz, flags, running())
@@ -84,7 +84,7 @@ def test_a_probe_changes_nothing(guest):
 @pytest.mark.parametrize("number", [v2.DMA_LOGGING_START, v2.DMA_LOGGING_STOP,
                                     v2.DMA_LOGGING_REPORT])
 def test_dma_logging_is_not_offered(guest, number):
-    """This kernel has no use for it: a client that found it would fail in the middle."""
+    """This kernel cannot log: a client that found the feature would fail later."""
     for flags in (FEATURE_PROBE, FEATURE_PROBE | FEATURE_SET, FEATURE_SET, FEATURE_GET):
         with refused(errno.ENOTTY):
             feature(guest, 72, flags | number)
@@ -147,7 +147,7 @@ def test_dirty_bytes_are_what_changed_since(guest, rng):
 def test_initial_bytes_that_were_0_stay_0(guest, rng):
     with guest.v2.set(v2.PRE_COPY) as file:
         while left := file.precopy_info()[1]:
-            # No read has found nothing.
+            # No read has come to an end yet.
             file.read(min(left, 100))
         guest.fill(rng.randbytes(4096))
         assert file.precopy_info() == (0, 0, 28 + 4096)
@@ -211,7 +211,7 @@ def test_precopy_info_argsz(guest):
 def test_precopy_info_flags_are_output_once_asked_for(bdfs):
     with Client(bdfs[0]) as guest:
         with guest.v2.set(v2.PRE_COPY) as file:
-            # Reserved: what came in stays.
+            # The reserved field keeps its value.
             for flags in (0, 1, 0xDEADBEEF):
                 assert file.precopy_info(flags=flags)[0] == flags
             guest.device.feature(FEATURE_SET | v2.PRECOPY_INFO_V2)
@@ -222,7 +222,7 @@ def test_precopy_info_flags_are_output_once_asked_for(bdfs):
             guest.v2.set(v2.RUNNING)
         with guest.v2.set(v2.PRE_COPY) as file:
             assert file.precopy_info(flags=7)[0] == 0
-    # The next user has to ask for it again.
+    # The next user must enable it again.
     with Client(bdfs[0]) as guest, guest.v2.set(v2.PRE_COPY) as file:
         assert file.precopy_info(flags=7)[0] == 7
 
@@ -240,7 +240,7 @@ def test_pointers_that_are_wrong(guest):
             with refused(errno.EFAULT):
                 call(libc.ioctl, file.fd, v2.GET_PRECOPY_INFO, address)
             with refused(errno.EFAULT):
-                # Its head, too, is in the memory that is not there, or its data is.
+                # Its head as well, or its data only, is in memory that is not mapped.
                 head = struct.pack("II", 16, FEATURE_SET | v2.MIG_DEVICE_STATE)
                 if address == pages.before_bad(8):
                     ctypes.memmove(address, head, 8)
@@ -250,11 +250,11 @@ def test_pointers_that_are_wrong(guest):
 
 
 def test_a_file_that_cannot_be_told_is_not_left_behind(guest, blank):
-    """The state has changed by then, as with every driver; nothing is leaked."""
+    """The state has changed by then, as with every driver; no file leaks."""
     with Pages(4096) as pages:
         data = struct.pack("IIIi", 16, FEATURE_SET | v2.MIG_DEVICE_STATE, v2.PRE_COPY, -1)
         ctypes.memmove(pages.before_bad(16), data, 16)
-        # From here on it can only be read.
+        # From here on the memory can only be read.
         assert libc.mprotect(ctypes.c_void_p(pages.address), ctypes.c_size_t(4096), 1) == 0
         before = os.listdir("/proc/self/fd")
         uses = module_uses()
@@ -269,7 +269,7 @@ def test_a_file_that_cannot_be_told_is_not_left_behind(guest, blank):
 
 
 def test_no_descriptor_left(guest, blank):
-    """EMFILE: the state has changed, the file is gone, the device goes on."""
+    """The call fails with EMFILE; the state has changed, no file is left, the device goes on."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)

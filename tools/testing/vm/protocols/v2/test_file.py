@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The data file of v2: a stream, its ends, its errors, and who waits for it."""
+"""The data file of v2: the stream, its ends and errors, and waiting for it."""
 
 import ctypes
 import errno
@@ -57,7 +57,7 @@ def test_a_file_has_no_position(guest, state):
             for whence in (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END):
                 with refused(errno.ESPIPE):
                     os.lseek(file.fd, offset, whence)
-        # A file that is only written cannot be mapped in any case.
+        # A file for writing only cannot be mapped in any case.
         with refused(errno.EACCES if state == v2.RESUMING else errno.ENODEV):
             mmap.mmap(file.fd, 4096, prot=mmap.PROT_READ)
 
@@ -77,7 +77,7 @@ def test_the_stream_is_the_same_in_pieces_of_every_size(guest, rng, precopy, siz
 
 
 def test_a_read_takes_what_there_is(guest):
-    """One call goes on from section to section, so that few are needed."""
+    """One call goes on from section to section."""
     with guest.v2.set(v2.PRE_COPY) as file:
         assert len(file.read()) == IMAGE_PRECOPY
         guest.v2.set(v2.STOP_COPY)
@@ -165,7 +165,7 @@ def test_the_end_of_a_session_is_for_good(guest, blank, state, end, part):
             file.precopy_info()
         if end == end_by_close:
             return
-        # No other session brings it to life.
+        # A new session does not revive the file.
         for other in (*v2.SAVING, v2.RESUMING):
             with guest.v2.set(other) as new:
                 file.is_dead()
@@ -185,7 +185,7 @@ def test_the_saving_states_share_a_file(guest, blank):
 
 
 def test_closing_a_file_ends_nothing(guest, blank):
-    """The device stays where it is; what was not read is lost to the user, no more."""
+    """The device keeps its state; only the data that was not read is lost."""
     guest.v2.set(v2.PRE_COPY).close()
     assert guest.v2.state == v2.PRE_COPY
     guest.v2.set(v2.STOP_COPY)
@@ -264,7 +264,7 @@ def test_a_bad_address_loses_no_bytes_of_a_load(guest, rng):
                 ctypes.memmove(address, image, good)
                 taken = 0
                 try:
-                    # The user is told how much was taken, or that nothing was.
+                    # The call returns how much was taken, or fails if nothing was.
                     taken = call(libc.write, file.fd, address, IMAGE)
                     assert 0 < taken <= good
                 except OSError as error:
@@ -277,7 +277,7 @@ def test_a_bad_address_loses_no_bytes_of_a_load(guest, rng):
 
 
 def damaged(image):
-    """Images that are to be refused, by what is wrong with them."""
+    """Returns images that must be refused, by what is wrong with them."""
     def flip(at):
         return image[:at] + bytes([image[at] ^ 1]) + image[at + 1 :]
 
@@ -328,13 +328,13 @@ def test_an_incomplete_stream_fails_the_way_out_of_resuming(guest, blank, length
             with refused(errno.EINVAL):
                 guest.v2.set(state)
             assert guest.v2.state == v2.RESUMING
-        # What is there stays; the rest may come.
+        # The data so far is kept, and the rest may follow.
         file.write(blank[length:])
         guest.v2.set(v2.RUNNING)
 
 
 def test_a_load_is_applied_before_the_way_out(guest, rng):
-    """An error that came later would let QEMU start the guest with a blank device."""
+    """With a later error, QEMU would start the guest with a blank device."""
     guest.furnish(rng)
     expected = guest.edu.state()
     image = guest.v2.save()
@@ -350,7 +350,7 @@ def test_a_load_is_applied_before_the_way_out(guest, rng):
 
 @pytest.mark.physical
 def test_a_signal_ends_a_long_write(guest, blank):
-    """It tells how much was taken; the image is whole when the rest has followed."""
+    """The write returns how much was taken; the image is whole once the rest has followed."""
     image = Image.parse(blank).delay(40).build()
     handled = []
     before = signal.signal(signal.SIGALRM, lambda *_: handled.append(True))
@@ -372,7 +372,7 @@ def test_a_signal_ends_a_long_write(guest, blank):
 
 
 class Waiter:
-    """A thread that waits for a data file; says what it was woken with."""
+    """A thread that polls a data file and keeps the events that woke it."""
 
     def __init__(self, file, events=READABLE, seconds=30):
         self.events = None
@@ -448,7 +448,7 @@ def test_poll_wakes_up_for_the_end(guest, drained, end):
 
 @pytest.mark.physical
 def test_poll_wakes_up_for_a_reset_by_others(bdfs):
-    """Such as that of the administrator, which goes past the driver."""
+    """A reset by the administrator bypasses the driver."""
     del bdfs
     bdf = find_resettable()
     modules.rebind(bdf)
@@ -488,13 +488,13 @@ def test_select_and_epoll(guest, drained, rng):
 
 
 def test_while_a_transfer_runs_there_is_nothing(guest, drained, rng):
-    """The buffer cannot be read then, and estimate, poll and read say the same of it."""
+    """The buffer cannot be read then; the estimate, poll and read agree about that."""
     for _ in range(3):
         guest.memory.bytes[:4096] = rng.randbytes(4096)
         guest.edu.start(guest.IOVA, edu.BUFFER, 4096, 0)
         looks = 0
         while True:
-            # Each may come after the end of the transfer, where the one before came before it.
+            # The transfer may end between any two of these calls.
             dirty = drained.precopy_info()[1:] != (0, 0)
             ready = drained.poll() == READABLE
             try:
@@ -502,7 +502,7 @@ def test_while_a_transfer_runs_there_is_nothing(guest, drained, rng):
                 break
             except OSError as error:
                 assert error.errno == errno.ENOMSG
-            assert not dirty and not ready, "there is something, and nothing to read"
+            assert not dirty and not ready, "poll reports data, but there is nothing to read"
             looks += 1
         assert looks > 1
         assert not guest.edu.read64(edu.DMA_COMMAND) & edu.RUN
@@ -512,7 +512,7 @@ def test_while_a_transfer_runs_there_is_nothing(guest, drained, rng):
 
 @pytest.mark.parametrize("late", [False, True])
 def test_poll_wakes_up_when_a_transfer_ends(guest, drained, rng, late):
-    """Whoever waits is told, though nobody touches the device then."""
+    """Poll wakes up although nobody accesses the device."""
     waiter = None if late else Waiter(drained)
     guest.memory.bytes[:4096] = rng.randbytes(4096)
     guest.edu.start(guest.IOVA, edu.BUFFER, 4096, 0)
@@ -539,7 +539,7 @@ def test_a_poller_that_keeps_looking_does_not_delay_another(guest, drained):
 
 
 def test_a_file_is_closed_while_a_transfer_runs(guest):
-    """Nothing is left of who waited for its end."""
+    """Nothing is left of a thread that waits for the transfer's end."""
     for _ in range(20):
         with guest.v2.set(v2.PRE_COPY) as file:
             file.drain()
@@ -550,7 +550,7 @@ def test_a_file_is_closed_while_a_transfer_runs(guest):
 
 
 def test_no_blocking(guest, drained):
-    """Reads never wait, whatever the file's flags are."""
+    """Reads never block, whatever the flags of the file are."""
     flags = fcntl.fcntl(drained.fd, fcntl.F_GETFL)
     for extra in (os.O_NONBLOCK, 0):
         fcntl.fcntl(drained.fd, fcntl.F_SETFL, flags | extra)

@@ -56,7 +56,7 @@ def test_a_file_outlives_the_device(bdfs, rng, state):
 @pytest.mark.parametrize("state", STATES)
 def test_a_file_outlives_the_binding(bdfs, rng, state):
     with orphan(bdfs[0], state) as file:
-        # Nobody waits for the file.
+        # Unbinding does not wait for the file.
         begin = time.monotonic()
         modules.unbind(bdfs[0])
         assert time.monotonic() - begin < 10
@@ -126,7 +126,7 @@ def test_unbind_waits_for_the_device_and_not_for_the_file(bdfs, state):
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_killed_process(bdfs, state):
-    """Device and file are closed in any order; the device is as new."""
+    """Whichever of device and file is closed first, the device is fresh."""
     before = uses()
     ready, done = os.pipe()
     pid = os.fork()
@@ -151,7 +151,7 @@ def test_a_killed_process(bdfs, state):
 
 
 def test_a_process_that_got_the_file_keeps_it(bdfs):
-    """The device is closed under a process that reads: it gets an error, not bytes of others."""
+    """A process that reads when the device is closed gets an error, not the data of others."""
     with Client(bdfs[0]) as guest:
         file = guest.v2.set(v2.PRE_COPY)
         file.drain()
@@ -160,7 +160,7 @@ def test_a_process_that_got_the_file_keeps_it(bdfs):
         if not pid:
             status = 1
             try:
-                # The device's own descriptors are the parent's.
+                # The descriptors of the device belong to the parent.
                 guest.close()
                 os.write(done, b"1")
                 while True:
@@ -182,7 +182,7 @@ def test_a_process_that_got_the_file_keeps_it(bdfs):
 
 @pytest.mark.physical
 def test_a_reset_by_others_is_not_caught_up_by_a_file(log):
-    """The function is not the driver's any more when a file is all that is left."""
+    """When only a file is left, the function is no longer the driver's."""
     bdf = find_resettable()
     if not modules.is_loaded():
         modules.load()
@@ -202,7 +202,7 @@ def test_a_reset_by_others_is_not_caught_up_by_a_file(log):
 
 
 def test_the_state_of_a_new_binding_is_shown(bdfs):
-    """A file of the binding before does not keep its place in debugfs."""
+    """A file of an earlier binding does not keep its directory in debugfs."""
     path = f"/sys/kernel/debug/{modules.DRIVER}/{bdfs[0]}/migration"
     if not os.path.exists("/sys/kernel/debug/bdi"):
         modules.run("mount", "-t", "debugfs", "none", "/sys/kernel/debug")
@@ -213,4 +213,4 @@ def test_the_state_of_a_new_binding_is_shown(bdfs):
         with open(path, encoding="ascii") as shown:
             lines = shown.read().splitlines()
         assert "state: RUNNING" in lines
-        assert "bytes_saved: 0" in lines, "it counts from the binding on"
+        assert "bytes_saved: 0" in lines, "the counters begin at the binding"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""States of v2: all pairs, and reset from each."""
+"""The states of v2: all pairs, and a reset from each."""
 
 import errno
 import struct
@@ -15,14 +15,14 @@ from lib.protocols import v2
 from lib.vfio import FEATURE_SET
 
 SETTABLE = tuple(state for state in v2.STATES if state != v2.ERROR)
-# The guest's register writes reach the device in these.
+# The states in which the guest's register writes reach the device.
 WRITABLE = (v2.RUNNING, v2.PRE_COPY)
 
 
 @pytest.mark.parametrize("before", SETTABLE)
 @pytest.mark.parametrize("whole", [True, False])
 def test_every_pair(guest, blank, before, whole):
-    """`whole` says that an image that is being loaded is complete."""
+    """`whole` says whether the image that is loaded is complete."""
     for after in v2.STATES:
         guest.device.reset()
         guest.edu.write32(edu.LIVENESS, 0x1234)
@@ -76,7 +76,7 @@ def test_states_that_there_are_not(guest, blank, before):
 
 
 def test_what_comes_in_with_a_state_does_not_matter(guest):
-    """data_fd is output only, and -1 where there is none."""
+    """data_fd is output only; it is -1 if there is no file."""
     for fd in (-1, 0, 1, 1 << 30, -(1 << 31)):
         for state in (v2.STOP, v2.RUNNING_P2P, v2.RUNNING):
             data = struct.pack("Ii", state, fd)
@@ -118,7 +118,7 @@ def test_a_reset_is_as_good_as_an_abort_of_a_load(guest, blank, rng):
 
 @pytest.mark.physical
 def test_a_stop_that_times_out_begins_no_session(bdfs):
-    """The device computes for longer than a stop waits: it goes on running, with no file."""
+    """The device computes for longer than a stop waits: it goes on running, without a file."""
     modules.reload(bdfs, quiesce_timeout_ms=200)
     try:
         with Client(bdfs[0]) as guest:
@@ -127,7 +127,7 @@ def test_a_stop_that_times_out_begins_no_session(bdfs):
                 with refused(errno.ETIMEDOUT):
                     guest.v2.set(state)
                 assert guest.v2.state == v2.RUNNING
-            # Pre-copy stops nothing, and goes back.
+            # Pre-copy does not stop the device, which can return to RUNNING.
             with guest.v2.set(v2.PRE_COPY) as file:
                 with refused(errno.ETIMEDOUT):
                     guest.v2.set(v2.STOP_COPY)
@@ -143,7 +143,7 @@ def test_a_stop_that_times_out_begins_no_session(bdfs):
 
 
 def test_stopping_an_idle_device_waits_for_nothing(guest, rng):
-    """After pre-copy, what is left has no 100 ms transfer in it."""
+    """After pre-copy, the rest takes no transfer of 100 ms."""
     guest.furnish(rng)
     with guest.v2.set(v2.PRE_COPY) as file:
         image = file.drain()
@@ -156,7 +156,7 @@ def test_stopping_an_idle_device_waits_for_nothing(guest, rng):
 
 
 def test_a_whole_round_trip_of_states(guest, rng):
-    """Everything a source may do before it is migrated in the end."""
+    """A source goes through all states before it is migrated."""
     guest.furnish(rng)
     expected = guest.edu.state()
     image = b""

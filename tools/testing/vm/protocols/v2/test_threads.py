@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Threads that change the state, read, write, reset and close at once.
 
-What comes of it is chance; that it ends, with errors that the uAPI names, and
-that the device is as good as new after a reset, is not.
+The results depend on chance. All calls must end, with errors that the uAPI names,
+and the device must be fresh after a reset.
 """
 
 import collections
@@ -25,12 +25,12 @@ from lib.protocols import v2
 from lib.userfault import lazy_memory
 
 SECONDS = 4
-# Wrong in this state, another protocol's, session over, nothing now.
+# Wrong in this state, owned by another protocol, session over, nothing now.
 ALLOWED = {errno.EINVAL, errno.EBUSY, errno.ENODEV, errno.ENOMSG}
 
 
 class Files:
-    """The last data file, for every thread to use."""
+    """The last data file, which every thread uses."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -43,13 +43,13 @@ class Files:
             file.close()
 
     def get(self):
-        """Returns a descriptor of its own, or None."""
+        """Returns a copy of the descriptor, or None."""
         with self.lock:
             return v2.DataFile(os.dup(self.file.fd)) if self.file else None
 
 
 class Chaos:
-    """Threads that do random things until the time is over."""
+    """Threads that act at random until the time is over."""
 
     def __init__(self, seconds=SECONDS, allowed=frozenset(ALLOWED)):
         self.end = time.monotonic() + seconds
@@ -87,7 +87,7 @@ class Chaos:
 
 
 class Player:
-    """What a thread may do with a device and the last of its files."""
+    """What a thread can do with a device and its last data file."""
 
     def __init__(self, guest, image):
         self.guest = guest
@@ -103,7 +103,7 @@ class Player:
             self.files.put(file)
 
     def save(self, rng):
-        """A sequence that gets somewhere."""
+        """A sequence of calls that leads somewhere."""
         file = self.guest.v2.set(v2.PRE_COPY)
         if file:
             self.files.put(file)
@@ -178,7 +178,7 @@ class Player:
             call(rng.choice((libc.read, libc.write)), file.fd, 8, 5000)
 
 
-# /dev/null stands in where there is no file; the wrong direction is EBADF.
+# /dev/null stands in for a missing file; the wrong direction is EBADF.
 FILE_ERRORS = ALLOWED | {errno.EBADF, errno.ENOTTY}
 
 
@@ -195,7 +195,7 @@ def test_one_file_and_many_threads(guest, blank, rng):
 
 def test_everything_at_once(guest, blank, rng):
     player = Player(guest, blank)
-    # A command may find registers that a reset has cleared.
+    # A reset may clear the registers before the command.
     guest.device.map(guest.memory, 0)
     Chaos(allowed=FILE_ERRORS | {errno.EFAULT}).run(
         player.change, player.save, player.load, player.read, player.write, player.info,
@@ -208,7 +208,7 @@ def test_everything_at_once(guest, blank, rng):
 
 
 def test_readers_of_one_stream_share_it(guest, rng):
-    """Each byte goes to one of them, and none is lost."""
+    """Each byte goes to exactly one of them."""
     content = guest.furnish(rng)
     assert content
     with guest.v2.set(v2.STOP_COPY) as file:
@@ -231,7 +231,7 @@ def test_readers_of_one_stream_share_it(guest, rng):
 
 @pytest.mark.parametrize("state", [*v2.SAVING, v2.RESUMING])
 def test_close_while_others_use_the_file(bdfs, state):
-    """The device is closed under readers, writers and waiters: they all end with ENODEV."""
+    """Readers, writers and waiters all end with ENODEV when the device is closed."""
     for number in range(6):
         guest = Client(bdfs[0])
         file = guest.v2.set(state)
@@ -267,7 +267,7 @@ def test_close_while_others_use_the_file(bdfs, state):
         for thread in threads:
             thread.join(60)
             assert not thread.is_alive(), "hangs"
-        # A damaged image was refused, perhaps, before the device was closed.
+        # The image may have been refused before the device was closed.
         assert set(found) <= {errno.ENODEV, errno.EINVAL}
         assert errno.ENODEV in found
         file.is_dead()
@@ -278,7 +278,7 @@ def test_close_while_others_use_the_file(bdfs, state):
 
 @pytest.mark.parametrize("state", v2.STATES[1:])
 def test_reset_against_a_change_of_state(guest, blank, state):
-    """Whichever comes first: the state is whole, and a file that was returned fits it."""
+    """Whichever comes first, the state is consistent, and a file that was returned fits it."""
     for number in range(8):
         begun = threading.Barrier(2)
         found = []
@@ -314,7 +314,7 @@ def test_reset_against_a_change_of_state(guest, blank, state):
 
 
 def test_two_devices_at_once(pair, rng):
-    """What one device does is nothing to the other."""
+    """The devices do not affect each other."""
     ends = []
 
     def migrate(guest, seed):
@@ -343,7 +343,7 @@ def test_two_devices_at_once(pair, rng):
 
 
 def ends_when_killed(work):
-    """Runs `work` in a process that is killed while it waits; asserts that it does and ends soon."""
+    """Runs `work` in a process, which must wait, and must end soon after it is killed."""
     pid = os.fork()
     if not pid:
         try:
@@ -359,13 +359,13 @@ def ends_when_killed(work):
             break
         time.sleep(0.02)
     else:
-        raise AssertionError("it waits on although it was killed")
-    assert waited, "it did not wait"
+        raise AssertionError("the process waits on although it was killed")
+    assert waited, "the process did not wait"
 
 
 @pytest.mark.parametrize("state", [v2.STOP_COPY, v2.RESUMING])
 def test_who_waits_for_another_user_of_the_file_can_be_killed(bdfs, rng, state):
-    """A call waits for memory that never comes; those behind it must not wait for ever."""
+    """A call waits for memory that never comes; calls behind it can be killed."""
     with Client(bdfs[0]) as guest:
         guest.furnish(rng)
         memory, fault = lazy_memory(4096)
@@ -377,7 +377,7 @@ def test_who_waits_for_another_user_of_the_file_can_be_killed(bdfs, rng, state):
             first.start()
 
             def wait():
-                # It would keep the memory away beyond this test's end.
+                # Otherwise the memory would stay away after this test.
                 os.close(fault)
                 if is_read:
                     os.read(file.fd, 100)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Boots the Linux guest until it waits for a device, and leaves its state in a file.
+"""Boots the Linux guest until it waits for a device, and saves its state to a file.
 
-In a virtual machine that is itself emulated the boot would take minutes.
+In a virtual machine that is itself emulated, the boot would take minutes.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ PATIENCE = 300
 
 
 def boot(directory):
-    """Leaves the file 'state' in the directory."""
+    """Writes the file 'state' in the directory."""
     console, state = directory / "console", directory / "state.new"
     console.write_bytes(b"")
     with subprocess.Popen(
@@ -34,9 +34,9 @@ def boot(directory):
             end = time.monotonic() + PATIENCE
             while linux_guest.WAITS not in console.read_text(errors="replace"):
                 if qemu.poll() is not None or time.monotonic() > end:
-                    raise TimeoutError("the guest does not come to wait for a device")
+                    raise TimeoutError("the guest does not get as far as waiting for a device")
                 time.sleep(0.1)
-            # That it is stopped is part of the state.
+            # The state includes that the guest is stopped.
             output, _ = qemu.communicate(
                 f"stop\nmigrate file:{state}\ninfo migrate\nquit\n", timeout=PATIENCE
             )

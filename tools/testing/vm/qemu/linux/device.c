@@ -21,16 +21,16 @@
 
 #define ID		"1234 11e8"
 #define DRIVER		"/sys/bus/pci/drivers/uio_pci_generic"
-/* The driver has no IDs of its own, and the guest no other device. */
+/* The driver has no IDs of its own, and the guest has no other device. */
 #define PATTERN		DRIVER "/0000:*"
 #define UIO		"/dev/uio0"
 #define EVENT		"/sys/class/uio/uio0/event"
 #define BAR_SIZE	(1 << 20)
 
-/* Long enough for a guest on a machine that has much else to do. */
+/* Long enough for a guest on a busy machine. */
 #define PATIENCE_MS	60000
 
-/* What an edu with the default of QEMU reaches. */
+/* The addresses that an edu with QEMU's default reaches. */
 #define DMA_MASK	((1ULL << 28) - 1)
 
 static int open_in(const char *directory, const char *name, int flags)
@@ -45,7 +45,7 @@ static int open_in(const char *directory, const char *name, int flags)
 	return fd;
 }
 
-/* Returns how many interrupts the driver has counted. */
+/* Returns the number of interrupts that the driver has counted. */
 static uint32_t read_count(void)
 {
 	FILE *event = fopen(EVENT, "r");
@@ -57,7 +57,7 @@ static uint32_t read_count(void)
 	return count;
 }
 
-/* Says what there is to see when an interrupt does not come. */
+/* Prints the registers when an interrupt does not come. */
 static void report_lost(const struct device *device, uint32_t cause)
 {
 	uint32_t command = 0;
@@ -70,7 +70,7 @@ static void report_lost(const struct device *device, uint32_t cause)
 	       device_read(device, EDU_INTERRUPT_STATUS), device_read(device, EDU_DMA_COMMAND));
 }
 
-/* Changes bits of the command register, as the kernel leaves others there. */
+/* Changes bits of the command register, and keeps the kernel's other bits. */
 static void change_command(struct device *device, uint16_t set, uint16_t clear)
 {
 	uint16_t command;
@@ -147,16 +147,16 @@ bool device_wait_interrupt(struct device *device, uint32_t cause)
 		report_lost(device, cause);
 	}
 	/*
-	 * The first access has to be this one. By any access QEMU takes the interrupt to
-	 * be served; if the device still raised it then, it would come again, and might
-	 * come late: when it has no cause any more, and the driver does not take it.
+	 * This must be the first access. At any access QEMU takes the interrupt for
+	 * served. If the device still asserted it then, it would come again, perhaps when
+	 * it has no cause any more and the driver does not take it.
 	 */
 	device_write(device, EDU_INTERRUPT_ACKNOWLEDGE, cause);
 	others = device_read(device, EDU_INTERRUPT_STATUS);
-	/* None but this may be there; clear them, for the sake of the next. */
+	/* There must be no other cause; clear any, so that the next wait is right. */
 	if (others)
 		device_write(device, EDU_INTERRUPT_ACKNOWLEDGE, others);
-	/* The driver's handler has switched INTx off, since it is level triggered. */
+	/* The driver's handler has disabled INTx, since it is level triggered. */
 	change_command(device, 0, PCI_COMMAND_INTX_DISABLE);
 	return events && !others;
 }
@@ -189,7 +189,7 @@ uint8_t *device_memory(size_t size, uint64_t *address)
 {
 	uint8_t *memory;
 
-	/* A huge page is in one piece and is not moved. */
+	/* A huge page is contiguous and is not moved. */
 	if (!write_file("/proc/sys/vm/nr_hugepages", "1"))
 		die("asking for a huge page");
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,

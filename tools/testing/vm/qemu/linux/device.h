@@ -31,7 +31,7 @@ enum { CAUSE_FACTORIAL = 1, CAUSE_DMA = 0x100 };
 struct device {
 	volatile uint8_t *registers;
 	int config;		/* PCI configuration space, a file of sysfs */
-	int uio;		/* gives the number of interrupts so far */
+	int uio;		/* reads as the number of interrupts so far */
 	uint32_t last;		/* that number when it was read last */
 	uint64_t expected;	/* interrupts that were waited for */
 	uint64_t seen;		/* interrupts that the kernel has counted */

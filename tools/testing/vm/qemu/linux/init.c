@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The only program of a Linux guest, and its first process: works with an edu
- * device, checks each answer, and tells of it once in a while, for as long as the
- * guest runs.
+ * The only program of a Linux guest, and its first process: it uses an edu device,
+ * checks each answer, and prints a heartbeat, for as long as the guest runs.
  *
  * A round: a factorial; an interrupt that the program has the device raise; a page
  * to the device, and the same page back to another place in memory. Each ends with
@@ -24,7 +23,7 @@
 
 #define PAGE		EDU_BUFFER_SIZE
 #define MEMORY_SIZE	(2 << 20)
-/* Pages that are kept. */
+/* The number of pages that are kept. */
 #define KEPT		128
 #define ROUNDS_PER_BEAT	4
 /* The factorial of an operand above 33 is 0 in 32 bits. */
@@ -32,7 +31,7 @@
 
 struct work {
 	struct device device;
-	uint8_t *memory;	/* a page to send, then KEPT pages */
+	uint8_t *memory;	/* the page to send, then KEPT pages */
 	uint64_t address;	/* the device's address of it */
 	uint64_t rounds;
 	uint64_t factorials;
@@ -64,7 +63,7 @@ static void load_modules(void)
 	fclose(order);
 }
 
-/* A check: counts what is wrong, and says what it was. */
+/* Counts a wrong answer, and prints what it was. */
 static void check(struct work *work, bool good, const char *what)
 {
 	if (good)
@@ -97,7 +96,7 @@ static void check_raise(struct work *work)
 	check(work, !device_read(&work->device, EDU_INTERRUPT_STATUS), "the interrupt status");
 }
 
-/* Words that no other round has; from a round's number by splitmix64. */
+/* A word that no other round has: splitmix64 of the round's number. */
 static uint64_t word(uint64_t round, size_t i)
 {
 	uint64_t z = (round * (PAGE / 8) + i + 1) * 0x9e3779b97f4a7c15;
@@ -162,7 +161,7 @@ static void beat(const struct work *work, const char *boot)
 	       work->device.lost, work->wrong);
 }
 
-/* The number of this boot: another after each. */
+/* Reads the identifier of this boot. */
 static void read_boot(char boot[9])
 {
 	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
