@@ -37,7 +37,7 @@ def shown(bdf):
 
 
 def write(guest, pages=PAGES, count=4096):
-    """Has the device write to pages of the guest's memory."""
+    """Makes the device write to pages of the guest's memory."""
     for page in pages:
         guest.edu.to_memory(guest.IOVA + page * PAGE, count)
 

@@ -19,7 +19,7 @@ def wait_msi(machine):
 
 
 def raise_msi(machine, edu):
-    """Has the device raise an interrupt, which the guest takes but does not acknowledge."""
+    """Makes the device raise an interrupt, which the guest takes but does not acknowledge."""
     edu.function.enable_msi(MSI_PAGE, MSI_DATA)
     edu.write32(INTERRUPT_RAISE, CAUSE)
     wait_msi(machine)
