@@ -16,8 +16,7 @@ from client import png
 from client.watching import INSTANCES, run
 from lib import modules
 from lib.guest import GuestProcess
-from lib.protocols import region_2018, region_v1
-from lib.protocols import v2 as migration_v2
+from lib.protocols import region_2018, region_v1, v2
 from lib.protocols.region_2018 import PAGE
 
 DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
@@ -124,10 +123,10 @@ def pre_copy_v1(device):
 
 @contextlib.contextmanager
 def pre_copy_v2(device):
-    migration = migration_v2.MigrationV2(device)
-    with migration.set(migration_v2.PRE_COPY):
+    migration = v2.MigrationV2(device)
+    with migration.set(v2.PRE_COPY):
         yield
-    migration.set(migration_v2.RUNNING)
+    migration.set(v2.RUNNING)
 
 
 @pytest.mark.parametrize("pre_copy", [pre_copy_v1, pre_copy_v2])
