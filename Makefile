@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Targets for people. How the modules are built stands in Kbuild; each target
-# that does more than call one tool is a script.
+# Targets for people. Kbuild says how the modules are built. A target that does
+# more than call one tool is a script.
 
 .DEFAULT_GOAL := modules
 MAKEFLAGS += --no-print-directory
 Q := $(if $(filter 1,$(V)),,@)
 
-# With KDIR the modules are built against that tree, by the compilers of this
-# machine. Without it the set-up brings both.
+# With KDIR, the compilers of this machine build the modules against that tree.
+# Without it the set-up brings both.
 ifdef KDIR
 override KDIR := $(abspath $(KDIR))
 kbuild = scripts/check-kdir $(KDIR) && $(MAKE) -C $(KDIR) M=$(CURDIR)
@@ -37,11 +37,11 @@ tools:				## vfio-migrate, in tools/target/release
 	$(Q)scripts/cargo build --release --locked -p vfio-migrate
 
 .PHONY: setup
-setup:				## only the set-up: toolchain, kernel tree, virtual machine
+setup:				## only set up: toolchain, kernel tree, virtual machine
 	$(Q)scripts/setup
 
 .PHONY: clean
-clean:				## delete all that builds and tests have made here
+clean:				## delete what builds and tests have made in this tree
 	$(Q)scripts/clean
 
 ##@ Running
@@ -55,11 +55,11 @@ demo-qemu7:			## migrate a guest of QEMU 7.2 in a virtual machine
 	$(Q)scripts/demo qemu7
 
 .PHONY: demo-mdev
-demo-mdev:			## migrate a virtual device (mdev) to another in a virtual machine
+demo-mdev:			## migrate a mediated device to another in a virtual machine
 	$(Q)scripts/demo mdev
 
 .PHONY: demo-security
-demo-security:			## attack the host through a device, with stock vfio-pci and with ours
+demo-security:			## attack the host through a device, with stock vfio-pci and with rvfio
 	$(Q)scripts/demo-security
 
 .PHONY: bench
@@ -91,7 +91,7 @@ fuzz-vm:			## attack devices in a virtual machine (SECONDS=600 for each, SEED=..
 	$(Q)RVFIO_FUZZ_SECONDS=$(or $(SECONDS),600) RVFIO_SEED=$(SEED) scripts/check vm-fuzz
 
 .PHONY: coverage
-coverage:			## lines of the migration core that host tests and fuzz corpus run
+coverage:			## share of the migration core's lines that host tests and fuzz corpus run
 	$(Q)scripts/setup -q toolchain
 	$(Q)scripts/coverage
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * C functions for what Rust cannot call: inline functions, macros, locks that
- * the kernel crate does not wrap. Implemented in rust/vfio/helpers.c where
- * nothing else is said and, for trace events, in rust/vfio/trace.c.
+ * the kernel crate does not wrap. rust/vfio/helpers.c implements them unless a
+ * comment names another file; rust/vfio/trace.c implements the trace events.
  */
 #ifndef RVFIO_HELPERS_H
 #define RVFIO_HELPERS_H
@@ -62,7 +62,7 @@ void rvfio_leaks_unwatch(void);
 int rvfio_at_return(void (*func)(void));
 void rvfio_at_return_synchronize(void);
 
-/* rust/vfio/pins.rs */
+/* rust/vfio/pci/pins.rs */
 void rvfio_pins_init(void);
 
 /* rust/vfio/sleep.c */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Trace events of the migration of a device: what the driver did and refused.
+ * Trace events of a device's migration: what the driver did, and what it refused.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM rvfio
@@ -12,7 +12,7 @@
 #include <linux/tracepoint.h>
 #include <linux/vfio.h>
 
-/* The numbers are those of Protocol in rust/vfio/device/trace.rs, 0 for none. */
+/* The numbers of Protocol in rust/vfio/device/trace.rs; 0 is none. */
 #define rvfio_show_protocol(protocol)					\
 	__print_symbolic(protocol,					\
 			 { 0, "none" },					\
@@ -31,7 +31,7 @@
 			 { VFIO_DEVICE_STATE_PRE_COPY, "PRE_COPY" },	\
 			 { VFIO_DEVICE_STATE_PRE_COPY_P2P, "PRE_COPY_P2P" })
 
-/* The device is in another state; protocol owns, or owned, it. */
+/* The device has changed its state; protocol owns it, or owned it. */
 TRACE_EVENT(rvfio_state,
 	TP_PROTO(struct device *dev, u32 protocol, u32 from, u32 to),
 	TP_ARGS(dev, protocol, from, to),
@@ -53,7 +53,7 @@ TRACE_EVENT(rvfio_state,
 		  rvfio_show_state(__entry->to))
 );
 
-/* Bytes of an image were handed out, or taken (load). */
+/* The driver has handed out bytes of an image, or taken them (load). */
 TRACE_EVENT(rvfio_buffer,
 	TP_PROTO(struct device *dev, bool load, u64 bytes),
 	TP_ARGS(dev, load, bytes),
@@ -71,7 +71,7 @@ TRACE_EVENT(rvfio_buffer,
 		  __entry->load ? "load" : "save", __entry->bytes)
 );
 
-/* The device is told to write guest memory, whoever tracks the pages. */
+/* The driver is about to tell the device to write guest memory, whoever tracks the pages. */
 TRACE_EVENT(rvfio_dirty,
 	TP_PROTO(struct device *dev, u64 iova, u64 bytes),
 	TP_ARGS(dev, iova, bytes),
@@ -89,7 +89,7 @@ TRACE_EVENT(rvfio_dirty,
 		  __entry->bytes)
 );
 
-/* A query has reported dirty pages of 4096 bytes. */
+/* A query has reported dirty pages, of 4096 bytes each. */
 TRACE_EVENT(rvfio_dirty_query,
 	TP_PROTO(struct device *dev, u64 pages),
 	TP_ARGS(dev, pages),
@@ -104,7 +104,7 @@ TRACE_EVENT(rvfio_dirty_query,
 	TP_printk("%s pages=%llu", __get_str(dev), __entry->pages)
 );
 
-/* The device was made to read or write memory of the driver's own. */
+/* The device has read or written memory of the driver's. */
 TRACE_EVENT(rvfio_private_dma,
 	TP_PROTO(struct device *dev, s64 microseconds, int error),
 	TP_ARGS(dev, microseconds, error),
@@ -123,9 +123,9 @@ TRACE_EVENT(rvfio_private_dma,
 );
 
 /*
- * Pages of a mapping that the user undoes were pinned for the device: the
- * container asks the driver to unpin them, and looks again. Of its calls in one
- * system call of the user this is number round.
+ * The user undoes a mapping with pages that were pinned for the device. The
+ * container asks the driver to unpin them, and looks again. round counts these
+ * calls in one system call of the user.
  */
 TRACE_EVENT(rvfio_unmap,
 	TP_PROTO(struct device *dev, u64 iova, u64 bytes, u32 round,
