@@ -2,12 +2,7 @@
 
 //! The edu's sections in a migration image, state version 1.0.
 //!
-//! | type | name | flags | payload |
-//! |---|---|---|---|
-//! | 1 | registers | mandatory | see [`RegisterState`], 56 bytes |
-//! | 2 | buffer | mandatory | the internal buffer, 4096 bytes; the last one in the image counts |
-//!
-//! Both have object offset 0. The registers come once, after the last buffer.
+//! `Documentation/image-format.rst` has their layout.
 
 use kernel::prelude::*;
 use migration::image::{
@@ -32,22 +27,7 @@ pub(crate) const REGISTERS: u16 = 1;
 /// Section type of the internal buffer.
 pub(crate) const BUFFER: u16 = 2;
 
-/// The registers of a stopped device.
-///
-/// The payload of the registers section, little-endian:
-///
-/// | offset | type | field |
-/// |---|---|---|
-/// | 0 | u32 | status: bit 7, interrupt after factorial; other bits 0 |
-/// | 4 | u32 | liveness check as it reads |
-/// | 8 | u32 | operand of the last factorial |
-/// | 12 | u32 | its result |
-/// | 16 | u32 | interrupt status |
-/// | 20 | u32 | 0 |
-/// | 24 | u64 | DMA source address |
-/// | 32 | u64 | DMA destination address |
-/// | 40 | u64 | DMA transfer size |
-/// | 48 | u64 | last DMA command, run bit 0 |
+/// The registers of a stopped device, in the order in which the registers section has them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct RegisterState {
     /// Status, only bit 7.

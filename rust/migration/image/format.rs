@@ -1,66 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The image format, major version 1, minor version 0.
+//! The image format, major version 1, minor version 0: numbers, sizes and headers.
 //!
-//! This text is the source of truth. All numbers are little-endian, checksums are CRC-32C
-//! ([`crate::crc32c`]). An image is a header, any number of sections, and an end section.
-//!
-//! # Header
-//!
-//! | offset | type | field |
-//! |---|---|---|
-//! | 0 | 8 bytes | magic, `RVFIOIMG` |
-//! | 8 | u16 | format major version, 1 |
-//! | 10 | u16 | format minor version, 0 |
-//! | 12 | u32 | header length in bytes, checksum included: 64; a later minor version may have more, up to 4096 |
-//! | 16 | u16 | PCI vendor id |
-//! | 18 | u16 | PCI device id |
-//! | 20 | u16 | PCI subsystem vendor id |
-//! | 22 | u16 | PCI subsystem device id |
-//! | 24 | u8 | PCI revision id |
-//! | 25 | u8 | 0 |
-//! | 26 | u16 | device state major version |
-//! | 28 | u16 | device state minor version |
-//! | 30 | u16 | 0 |
-//! | 32 | u64 | length of the whole image in bytes, or 0 where the writer does not know it |
-//! | 40 | 20 bytes | 0 |
-//! | 60 | u32 | checksum of all header bytes before it; always the header's last four |
-//!
-//! # Section
-//!
-//! | offset | type | field |
-//! |---|---|---|
-//! | 0 | u16 | type: 1 to 0x7fff belong to the device's driver, 0xffff is the end, others are reserved |
-//! | 2 | u16 | flags: bit 0 mandatory; others 0, a reader ignores them |
-//! | 4 | u32 | sequence number, counting from 0 |
-//! | 8 | u64 | object offset: where in the object of that type the payload belongs |
-//! | 16 | u32 | payload length in bytes, at most 65536 |
-//! | 20 | u32 | checksum of the head, the 20 bytes before |
-//! | 24 | | payload |
-//! | 24 + length | u32 | checksum of the payload |
-//!
-//! A reader that does not know a section's type refuses the image where the section is mandatory,
-//! and skips the section otherwise.
-//!
-//! # End section
-//!
-//! A section of type 0xffff, mandatory, object offset 0, with this payload of 16 bytes:
-//!
-//! | offset | type | field |
-//! |---|---|---|
-//! | 0 | u64 | length of the whole image in bytes, end section included |
-//! | 8 | u32 | number of sections before the end section |
-//! | 12 | u32 | checksum of checksums: of the header's, and of each section's two, in order |
-//!
-//! Nothing may follow it. The last checksum covers the others and not the bytes because a CRC-32C
-//! does not depend on bytes that are followed by their own CRC-32C.
-//!
-//! # Which image a device takes
-//!
-//! Format: same major version, any minor version; what a later minor version adds are header bytes
-//! and optional sections. Device: vendor, device and both subsystem ids the same; the revision may
-//! differ, the driver's own sections say where it matters. State: same major version, and a minor
-//! version that is not newer than the reader's.
+//! An image is a header, any number of sections, and an end section. All numbers are little-endian,
+//! checksums are CRC-32C ([`crate::crc32c`]). `Documentation/image-format.rst` has the layout, what a
+//! reader refuses, and which image a device takes.
 
 use crate::crc32c::crc32c;
 
