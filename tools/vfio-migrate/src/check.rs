@@ -8,33 +8,20 @@
 //! and each runs in a process of its own, where [`alone`] runs it; a [`Runner`] looks after that.
 
 mod alone;
-mod dma_log;
 mod dma_logging;
-mod dma_report;
 mod kept;
 mod lifetime;
 mod list;
 mod pci;
-mod pci_config;
 mod region;
-mod region2018;
+mod region_2018;
 mod region_v1;
-mod region_v1_client;
-mod region_v1_mmap;
 mod report;
 mod runner;
 mod second;
 mod subject;
 mod sum;
 mod v2;
-mod v2_arguments;
-mod v2_calls;
-mod v2_damage;
-mod v2_file;
-mod v2_precopy;
-mod v2_session;
-mod v2_states;
-mod v2_stream;
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -172,19 +159,11 @@ impl Check {
 pub fn all() -> Vec<Check> {
     let mut checks = Vec::new();
     for area in [
-        v2_arguments::checks,
-        v2_states::checks,
-        v2_stream::checks,
-        v2_precopy::checks,
-        v2_damage::checks,
-        v2_session::checks,
-        v2_calls::checks,
+        v2::checks,
         pci::checks,
         dma_logging::checks,
-        dma_report::checks,
         region_v1::checks,
-        region_v1_mmap::checks,
-        region2018::checks,
+        region_2018::checks,
         lifetime::checks,
         second::checks,
     ] {

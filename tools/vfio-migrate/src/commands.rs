@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The commands, one a file.
+//! The commands, one a file, and what several of them share: [`progress`], [`setup`] and [`size`].
 
 pub mod check;
 pub mod dirty;
@@ -13,3 +13,7 @@ pub mod run;
 pub mod save;
 pub mod send;
 pub mod watch;
+
+mod progress;
+mod setup;
+mod size;

@@ -4,22 +4,19 @@
 //!
 //! QEMU's `docs/specs/edu.rst` specifies the device.
 
+pub mod guest;
 mod register;
+mod session;
+mod workload;
 
 use std::time::{Duration, Instant};
 
-use crate::dirty::PAGE;
 use crate::error::{Error, Result};
-use crate::pci::Identity;
-use crate::sys::Mapping;
+use crate::migrate::memory::DmaPage;
 
 pub use register::{Assignment, Register, Snapshot, Width};
-
-/// Vendor and device number of the edu.
-pub const IDENTITY: Identity = Identity {
-    vendor: 0x1234,
-    device: 0x11e8,
-};
+pub use session::registers;
+pub use workload::{Done, Workload};
 
 /// Bytes of the internal buffer.
 pub const BUFFER_SIZE: usize = 4096;
@@ -71,6 +68,19 @@ pub struct Transfer {
     pub count: u64,
     /// Interrupt when done.
     pub interrupt: bool,
+}
+
+impl Transfer {
+    /// All of the internal buffer, from or to a page.
+    fn of_buffer(direction: Direction, page: &DmaPage) -> Self {
+        Self {
+            direction,
+            iova: page.iova,
+            buffer: 0,
+            count: BUFFER_SIZE as u64,
+            interrupt: false,
+        }
+    }
 }
 
 /// An edu device.
@@ -154,14 +164,14 @@ impl<'a> Edu<'a> {
     /// Fills the internal buffer through a page that is mapped for the device.
     pub fn fill_buffer(&self, page: &DmaPage, bytes: &[u8; BUFFER_SIZE]) -> Result<()> {
         page.memory.write(0, bytes);
-        self.transfer(page.whole(Direction::ToDevice))
+        self.transfer(Transfer::of_buffer(Direction::ToDevice, page))
     }
 
     /// Reads the internal buffer through a page that is mapped for the device.
     pub fn dump_buffer(&self, page: &DmaPage) -> Result<Box<[u8; BUFFER_SIZE]>> {
         // A transfer that goes nowhere must not look like one that brought zeroes.
         page.memory.write(0, &[0xa5; BUFFER_SIZE]);
-        self.transfer(page.whole(Direction::ToMemory))?;
+        self.transfer(Transfer::of_buffer(Direction::ToMemory, page))?;
         let mut bytes = Box::new([0; BUFFER_SIZE]);
         page.memory.read(0, &mut *bytes);
         Ok(bytes)
@@ -186,40 +196,6 @@ impl<'a> Edu<'a> {
 pub fn factorial(operand: u32) -> u32 {
     // From 34 on every factorial has 32 factors of two.
     (1..=operand.min(34)).fold(1, u32::wrapping_mul)
-}
-
-/// A page of memory at an I/O virtual address, for the internal buffer to pass through.
-#[derive(Debug)]
-pub struct DmaPage {
-    /// The page.
-    pub memory: Mapping,
-    /// Where the device finds it.
-    pub iova: u64,
-}
-
-impl DmaPage {
-    /// Where the page is mapped: below the 2^28 that the device reaches by default, above all
-    /// memory that `run`, `send` and `recv` map.
-    pub const IOVA: u64 = 0x0f00_0000;
-
-    /// A page, not mapped for the device yet.
-    pub fn new() -> Result<Self> {
-        let memory = Mapping::anonymous(PAGE).map_err(Error::step("allocating a page"))?;
-        Ok(Self {
-            memory,
-            iova: Self::IOVA,
-        })
-    }
-
-    fn whole(&self, direction: Direction) -> Transfer {
-        Transfer {
-            direction,
-            iova: self.iova,
-            buffer: 0,
-            count: BUFFER_SIZE as u64,
-            interrupt: false,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use serde_json::{json, Value};
 
-use crate::address::Address;
-use crate::pci::Identity;
+use crate::pci::{Address, Identity};
 
 /// Result of an operation of this program.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

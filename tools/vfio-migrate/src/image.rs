@@ -10,7 +10,7 @@ use migration::image::{Header, Identity as ImageIdentity, Reader, Section, Sink}
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::input::{Input, PIECE};
+use crate::files::input::{Input, PIECE};
 use crate::pci::Identity;
 
 pub use edu::Registers;
@@ -225,9 +225,9 @@ impl Sink for Parts<'_> {
     }
 
     fn section(&mut self, section: &Section<'_>) -> KernelResult {
-        let known = self.header.is_some_and(|header| {
-            header.identity == crate::edu::IDENTITY && header.state_major == 1
-        });
+        let known = self
+            .header
+            .is_some_and(|header| header.identity == Identity::EDU && header.state_major == 1);
         let kind = section.head.kind;
         let info = SectionInfo {
             kind,

@@ -2,51 +2,30 @@
 
 //! vfio-migrate: saves, restores and migrates VFIO devices.
 //!
-//! From the bottom to the top: [`sys`] makes the system calls, [`vfio`] opens devices, a
-//! [`migration::Migration`] speaks one migration protocol ([`region2018`]), [`live`] is the source's
-//! side of every migration and a [`target::Target`] the other one, and [`commands`] puts them
-//! together; [`watch`] looks at a device from outside,
-//! and [`heat`] makes pictures of that; [`check`] holds a device to the rules.
-//! What a command knows about the edu device stands in [`edu`].
+//! From the bottom to the top: [`sys`] makes the system calls, [`pci`] finds devices and [`vfio`]
+//! opens them, [`migrate`] moves what they hold, [`check`] holds them to the rules, [`watch`] looks
+//! at them from outside, and [`heat`] makes pictures of that. [`edu`] knows the edu device,
+//! [`image`] what a saved state holds, [`files`] the files that a user names. [`commands`] puts them
+//! together, as [`cli`] reads them from the command line.
 
 #![deny(unsafe_code)]
 
-mod address;
 mod check;
 mod cli;
 mod commands;
-mod digest;
-mod dirty;
 mod edu;
 mod error;
-#[cfg(test)]
-mod fake;
-mod guest;
+mod files;
 mod heat;
 mod image;
-mod input;
-mod live;
-mod memory;
-mod migration;
-mod new_file;
+mod migrate;
 mod output;
 mod pci;
-mod place;
-mod progress;
-mod region;
-mod region2018;
-mod session;
-mod setup;
-mod size;
 mod sys;
-mod target;
-mod tcp;
 #[cfg(test)]
 mod tests;
 mod vfio;
 mod watch;
-mod wire;
-mod workload;
 
 use std::process::ExitCode;
 

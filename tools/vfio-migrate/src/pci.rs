@@ -2,13 +2,15 @@
 
 //! PCI functions, physical and mediated, as sysfs shows them.
 
+mod address;
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::address::Address;
+pub use address::Address;
 
 /// Vendor and device number of a PCI function.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -17,6 +19,14 @@ pub struct Identity {
     pub vendor: u16,
     /// Device.
     pub device: u16,
+}
+
+impl Identity {
+    /// QEMU's edu, the device that this project has drivers for.
+    pub const EDU: Self = Self {
+        vendor: 0x1234,
+        device: 0x11e8,
+    };
 }
 
 impl fmt::Display for Identity {

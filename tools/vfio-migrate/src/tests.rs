@@ -2,23 +2,24 @@
 
 //! Whole migrations, against the migration core that the kernel module has.
 
+mod fake;
+
 use std::io::{BufReader, BufWriter};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::dirty::{Bitmap, PAGE};
-use crate::edu::{Direction, Edu, Register, Registers, Transfer, Width, BUFFER_SIZE};
+use crate::edu::{Direction, Edu, Register, Registers, Transfer, Width, Workload, BUFFER_SIZE};
 use crate::error::{Error, Result};
-use crate::fake::FakeEdu;
 use crate::image::{EndInfo, Image, SectionInfo, Show, Unseen};
-use crate::live::{self, Event, Observer, Options, Statistics};
-use crate::memory::GuestMemory;
-use crate::migration::{Migration, Phase};
+use crate::migrate::dirty::{Bitmap, PAGE};
+use crate::migrate::live::{self, Event, Observer, Options, Statistics};
+use crate::migrate::memory::GuestMemory;
+use crate::migrate::protocol::{Migration, Phase};
+use crate::migrate::target::{Resuming, Target};
+use crate::migrate::tcp::{self, Remote};
+use crate::migrate::wire::{Hello, STREAM_IMAGE};
 use crate::pci::Identity;
-use crate::target::{Resuming, Target};
-use crate::tcp::{self, Remote};
-use crate::wire::{Hello, STREAM_IMAGE};
-use crate::workload::Workload;
+use crate::tests::fake::FakeEdu;
 
 const OPTIONS: Options = Options {
     rounds: 3,
@@ -171,7 +172,7 @@ fn the_image_is_shown_in_words_and_checked() {
         assert_eq!(parts.end.unwrap().total, bytes.len() as u64);
     }
 
-    check(&bytes, Some(crate::edu::IDENTITY)).unwrap();
+    check(&bytes, Some(Identity::EDU)).unwrap();
     let other = Identity {
         vendor: 0x8086,
         device: 0x10ca,
@@ -347,7 +348,7 @@ fn over_tcp(
         let receiver = scope.spawn(|| {
             let (stream, _) = listener.accept().unwrap();
             let (mut input, mut output) = tcp::prepare(stream).unwrap();
-            crate::wire::Frame::read_hello(&mut input).unwrap();
+            crate::migrate::wire::Frame::read_hello(&mut input).unwrap();
             let mut migration = target.migration();
             let mut owner = target.clone();
             let copy = memory.map(|(_, copy)| copy.clone());
@@ -355,7 +356,7 @@ fn over_tcp(
             tcp::receive(&mut input, &mut output, &mut resuming)
         });
         let hello = Hello {
-            identity: crate::edu::IDENTITY,
+            identity: Identity::EDU,
             stream: STREAM_IMAGE,
             memory: 0,
         };
@@ -424,9 +425,11 @@ fn a_target_that_vanishes_leaves_the_source_running() {
     set_up(&Edu::new(&source));
     // An answer to the greeting, and then nothing more.
     let mut answers = Vec::new();
-    crate::wire::Frame::Accept.write(&mut answers).unwrap();
+    crate::migrate::wire::Frame::Accept
+        .write(&mut answers)
+        .unwrap();
     let hello = Hello {
-        identity: crate::edu::IDENTITY,
+        identity: Identity::EDU,
         stream: STREAM_IMAGE,
         memory: 0,
     };
@@ -436,7 +439,9 @@ fn a_target_that_vanishes_leaves_the_source_running() {
     assert!(matches!(error.unwrap_err(), Error::Network { .. }));
     assert_eq!(from.phase().unwrap(), Phase::Running);
     // Where it vanishes after the source has given the device up, the source stays stopped.
-    crate::wire::Frame::Ready.write(&mut answers).unwrap();
+    crate::migrate::wire::Frame::Ready
+        .write(&mut answers)
+        .unwrap();
     let mut remote = Remote::offer(answers.as_slice(), Vec::new(), hello).unwrap();
     let error = live::migrate(&mut from, None, &mut remote, &mut Host::default(), OPTIONS);
     assert!(matches!(error.unwrap_err(), Error::TargetUnknown));

@@ -8,7 +8,6 @@ mod info;
 mod iommufd;
 mod irq;
 mod raw;
-mod region;
 
 use std::sync::OnceLock;
 
@@ -18,13 +17,11 @@ use rustix::io::Errno;
 pub use device::{Bar0, Device};
 pub use info::{Area, IrqInfo, RegionInfo};
 pub use irq::{Interrupt, IrqKind};
-pub use region::MappedRegion;
 
 use self::container::Container;
 use self::iommufd::Iommufd;
-use crate::address::Address;
 use crate::error::{Error, Result};
-use crate::pci::{Bus, Function};
+use crate::pci::{Address, Bus, Function};
 use crate::sys::{self, Mapping};
 
 /// The way by which this process opens devices.

@@ -4,13 +4,16 @@
 
 use rustix::io::Errno;
 
-use super::dma_log::{
-    answers, running, Log, IOVA, LENGTH, LOGGED, PAGE, RANGE, REPORT_ARGSZ, START, START_ARGSZ,
-    STOP,
-};
+mod client;
+mod report;
+
 use super::v2::{GET, PROBE, SET};
 use super::{ensure, fails, fails_with, not_applicable, succeeds, Check, Subject, Verdict};
 use crate::sys::page_size;
+use client::{
+    answers, running, Log, IOVA, LENGTH, LOGGED, PAGE, RANGE, REPORT_ARGSZ, START, START_ARGSZ,
+    STOP,
+};
 
 const CLAIM: &str = "vfio.h, VFIO_DEVICE_FEATURE_DMA_LOGGING_*: PROBE detects support; a device \
     that answers it must START, REPORT and STOP";
@@ -32,7 +35,7 @@ const OPERATIONS: &str = "vfio.h, VFIO_DEVICE_FEATURE_DMA_LOGGING_*: START and S
 
 /// The checks of this area.
 pub fn checks() -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         Check::new("dma-logging.claim", CLAIM, claim),
         Check::new("dma-logging.probe-together", TOGETHER, together),
         Check::new("dma-logging.operations", OPERATIONS, operations),
@@ -53,7 +56,9 @@ pub fn checks() -> Vec<Check> {
         Check::new("dma-logging.ranges", RANGES, ranges),
         Check::new("dma-logging.too-many-ranges", MOST, too_many_ranges),
         Check::new("dma-logging.report-arguments", REPORT, report_arguments),
-    ]
+    ];
+    checks.extend(report::checks());
+    checks
 }
 
 fn claim(subject: &Subject) -> Verdict {

@@ -55,7 +55,7 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn migrates(subject: &Subject, v2: &V2) -> Verdict {
-    v2.load(subject.stream()?, 1 << 20)?;
+    v2.load(V2::stream_of(subject)?, 1 << 20)?;
     v2.save(1 << 20).map(drop)
 }
 
@@ -107,7 +107,7 @@ fn wander(v2: &V2, stream: &[u8], until: Instant, seed: u64) {
 }
 
 fn race_reset(subject: &Subject) -> Verdict {
-    let stream = subject.stream()?;
+    let stream = V2::stream_of(subject)?;
     let v2 = V2::open(subject)?;
     let until = Instant::now() + RACING;
     thread::scope(|scope| {
@@ -122,7 +122,7 @@ fn race_reset(subject: &Subject) -> Verdict {
 }
 
 fn race_set(subject: &Subject) -> Verdict {
-    let stream = subject.stream()?;
+    let stream = V2::stream_of(subject)?;
     let v2 = V2::open(subject)?;
     let until = Instant::now() + RACING;
     thread::scope(|scope| {
@@ -137,7 +137,7 @@ fn race_set(subject: &Subject) -> Verdict {
 }
 
 fn race_stream(subject: &Subject) -> Verdict {
-    let stream = subject.stream()?;
+    let stream = V2::stream_of(subject)?;
     let v2 = V2::open(subject)?;
     for _ in 0..5 {
         let session = v2.begin(State::Resuming)?;

@@ -4,11 +4,13 @@
 
 use vfio_bindings::bindings::vfio as uapi;
 
-use super::pci_config::{flr, COMMAND, SIZE};
+mod config;
+
 use super::subject::Subject;
 use super::v2::{State, Stream, V2};
 use super::{ensure, not_applicable, succeeds, Check, Verdict};
 use crate::vfio::{Device, Interrupt, RegionInfo};
+use config::{flr, COMMAND, SIZE};
 
 const STOPPED: &str =
     "vfio.h, enum vfio_device_mig_state: in the STOP state the device must accept \
@@ -156,7 +158,7 @@ fn touched(subject: &Subject, state: State) -> Verdict {
     }
     drop(session);
     v2.reset()?;
-    v2.load(subject.stream()?, 1 << 20)?;
+    v2.load(V2::stream_of(subject)?, 1 << 20)?;
     if any {
         return v2.save(1 << 20).map(drop);
     }
@@ -174,7 +176,7 @@ fn load(subject: &Subject) -> Verdict {
     let index = kinds(device)?.pop().expect("one kind at least");
     let session = v2.begin(State::Resuming)?;
     let what = "writing the device's own stream";
-    succeeds(session.fill(subject.stream()?, 1 << 20), what)?;
+    succeeds(session.fill(V2::stream_of(subject)?, 1 << 20), what)?;
     let what = "writing PCI_COMMAND";
     succeeds(device.write(&config, COMMAND, &command), what)?;
     let interrupt = Interrupt::of_index(device, index)?;
@@ -210,7 +212,7 @@ fn reset_by_config(subject: &Subject, state: State) -> Verdict {
         session_is_over(session, state)?;
     }
     v2.reset()?;
-    v2.load(subject.stream()?, 1 << 20)?;
+    v2.load(V2::stream_of(subject)?, 1 << 20)?;
     v2.save(1 << 20).map(drop)
 }
 

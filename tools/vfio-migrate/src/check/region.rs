@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::subject::{Open, Subject};
 use super::{ensure, fail, fails, fails_with, not_applicable, succeeds, Verdict};
 use crate::error::explain;
-use crate::migration::Protocol;
+use crate::migrate::protocol::Protocol;
 use crate::sys::{page_size, How};
 use crate::vfio::{Area, RegionInfo};
 

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use super::region::Raw;
 use super::v2::V2;
 use super::{ensure, fails_with, held, succeeds, Check, Subject, Verdict, HELD};
-use crate::migration::Protocol;
-use crate::region2018::HEADER;
+use crate::migrate::protocol::Protocol;
+use crate::migrate::region_2018::HEADER;
 use crate::sys::page_size;
 
 const INFO: &str = "uapi.rst, Discovery: READ, WRITE, MMAP, one sparse area, the data section, \

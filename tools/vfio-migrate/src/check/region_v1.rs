@@ -5,15 +5,18 @@
 //! The fields of the data section are read where the text has a client read them: in the saving
 //! states after `pending_bytes`, and in `_RESUMING`.
 
+mod client;
+mod mmap;
+
 use super::region::Raw;
-use super::region_v1_client::{
-    iterate, load, open, open_fresh, put, recover, room, save, save_and, DATA_OFFSET, DATA_SIZE,
-    HEADER, PENDING_BYTES,
-};
 use super::{
     ensure, fail, fails, not_applicable, succeeds, Check, Finding, Subject, Verdict, HELD,
 };
 use crate::sys::page_size;
+use client::{
+    iterate, load, open, open_fresh, put, recover, room, save, save_and, DATA_OFFSET, DATA_SIZE,
+    HEADER, PENDING_BYTES,
+};
 
 const INFO: &str = "vfio.h of Linux 5.8 to 5.17, struct vfio_device_migration_info: at offset 0 \
     of a region of type 3, subtype 1; the data section follows it, so data_offset is never 0; it \
@@ -101,6 +104,7 @@ pub fn checks() -> Vec<Check> {
             move |subject| reset_in(subject, state),
         ));
     }
+    checks.extend(mmap::checks());
     checks
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Check, Finding, Verdict};
-use crate::address::Address;
+use crate::pci::Address;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

@@ -3,8 +3,7 @@
 //! From one device to a second, as a VMM does it: both are open, and nothing is held between them.
 
 use super::sum::Sum;
-use super::v2::{State, Stream, V2};
-use super::v2_precopy::hand_on_now;
+use super::v2::{hand_on_now, State, Stream, V2};
 use super::{ensure, succeeds, Check, Finding, Subject, Verdict};
 
 const STREAM: &str = "vfio.h, STOP -> RESUMING: the data stream fed into the data_fd should be \

@@ -7,12 +7,10 @@ use std::cell::OnceCell;
 use vfio_bindings::bindings::vfio as uapi;
 
 use super::kept::Kept;
-use super::v2::V2;
 use super::{not_applicable, Verdict};
-use crate::address::Address;
 use crate::error::{Error, Result};
-use crate::pci::Bus;
-use crate::session;
+use crate::migrate::session;
+use crate::pci::{Address, Bus};
 use crate::sys::Mapping;
 use crate::vfio::{AddressSpace, Device};
 
@@ -99,24 +97,21 @@ impl Subject {
         }
     }
 
-    /// A whole stream of v2 that the device gave when it ran.
-    pub fn stream(&self) -> Verdict<&[u8]> {
-        match self.stream.get_or_init(|| self.take_stream()) {
+    /// The device's own stream, which `take` takes only if no check has taken it before.
+    pub fn stream(&self, take: impl FnOnce() -> Verdict<Vec<u8>>) -> Verdict<&[u8]> {
+        let take_and_keep = || {
+            if let Some(stream) = self.kept.as_ref().and_then(Kept::load) {
+                return Ok(stream);
+            }
+            let stream = take()?;
+            if let Some(kept) = &self.kept {
+                kept.store(&stream);
+            }
+            Ok(stream)
+        };
+        match self.stream.get_or_init(take_and_keep) {
             Ok(stream) => Ok(stream),
             Err(finding) => Err(finding.clone()),
         }
-    }
-
-    fn take_stream(&self) -> Verdict<Vec<u8>> {
-        if let Some(stream) = self.kept.as_ref().and_then(Kept::load) {
-            return Ok(stream);
-        }
-        let v2 = V2::open_fresh(self)?;
-        v2.recover()?;
-        let stream = v2.save(1 << 20)?;
-        if let Some(kept) = &self.kept {
-            kept.store(&stream);
-        }
-        Ok(stream)
     }
 }

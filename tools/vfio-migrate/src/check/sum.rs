@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::digest::Digest;
+use crate::migrate::digest::Digest;
 
 /// Length and digest of bytes that come in pieces of any size.
 #[derive(Clone, Debug, Default)]

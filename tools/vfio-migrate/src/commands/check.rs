@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::address::Address;
 use crate::check::{self, List, Report, Runner, Subject};
 use crate::error::{Error, Result};
 use crate::output::Output;
+use crate::pci::Address;
 use crate::sys;
 use crate::vfio::Way;
 

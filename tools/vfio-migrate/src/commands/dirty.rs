@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use migration::dirty::table::DirtyTable;
 
-use crate::address::Address;
 use crate::error::Result;
+use crate::files::place;
 use crate::heat::history::History;
 use crate::heat::picture::Picture;
 use crate::heat::report::{rate, Range, Summary};
@@ -18,7 +18,7 @@ use crate::heat::target::Name;
 use crate::heat::view::{Pages, View};
 use crate::heat::write;
 use crate::output::{seen_enough, Output};
-use crate::place;
+use crate::pci::Address;
 use crate::watch::clock::Time;
 use crate::watch::event::Line;
 use crate::watch::interval;

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::error::{Error, Result};
+use crate::files::input::Input;
 use crate::image::{Image, Show};
-use crate::input::Input;
 use crate::output::{seen_enough, Output};
 
 use json::Json;

@@ -7,13 +7,12 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 
-use crate::address::Address;
 use crate::error::Result;
-use crate::migration::{Pending, Phase, Protocol};
+use crate::migrate::protocol::{Pending, Phase, Protocol};
+use crate::migrate::region::Layout;
+use crate::migrate::session::{self, Session};
 use crate::output::Output;
-use crate::pci::Identity;
-use crate::region::Layout;
-use crate::session::{self, Session};
+use crate::pci::{Address, Identity};
 use crate::vfio::{IrqInfo, RegionInfo};
 
 /// Show a device's regions, capabilities, interrupts and migration state.

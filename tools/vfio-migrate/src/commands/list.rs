@@ -7,15 +7,15 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 
-use crate::address::Address;
-use crate::edu;
 use crate::error::{Error, Result};
-use crate::migration::{Phase, Protocol};
+use crate::migrate::mapped_region::MappedRegion;
+use crate::migrate::protocol::{Migration, Phase, Protocol};
+use crate::migrate::region::REGION_2018;
+use crate::migrate::region_2018::{Region2018, HEADER};
+use crate::migrate::session;
 use crate::output::Output;
-use crate::pci::{Bus, Function, Identity};
-use crate::region2018::{self, Region2018};
-use crate::session;
-use crate::vfio::{AddressSpace, MappedRegion};
+use crate::pci::{Address, Bus, Function, Identity};
+use crate::vfio::AddressSpace;
 
 /// List VFIO devices, the migration protocols each offers, and its state.
 ///
@@ -71,7 +71,7 @@ impl List {
         let (devices, others): (Vec<_>, Vec<_>) =
             bus.functions().into_iter().partition(Function::is_vfio);
         let mut others = others.iter();
-        let could_be = others.find(|function| function.identity() == Some(edu::IDENTITY));
+        let could_be = others.find(|function| function.identity() == Some(Identity::EDU));
         output.result(&Devices {
             devices: devices
                 .iter()
@@ -105,10 +105,9 @@ impl List {
 
 fn ask(bus: &Bus, address: Address) -> Result<Answer> {
     let (_memory, device) = AddressSpace::open(bus, address)?;
-    let state = match device.region_of(region2018::REGION) {
+    let state = match device.region_of(REGION_2018) {
         Some(info) => {
-            let region = MappedRegion::new(&device, info, region2018::HEADER, false)?;
-            use crate::migration::Migration;
+            let region = MappedRegion::new(&device, info, HEADER, false)?;
             Some(Region2018::new(Box::new(region)).phase()?)
         }
         None => None,

@@ -4,7 +4,7 @@
 
 use indicatif::ProgressBar;
 
-use crate::live::{Event, Observer};
+use crate::migrate::live::{Event, Observer};
 use crate::output::{Output, Unit};
 
 /// Draws bars on a terminal and prints a line a round.

@@ -8,20 +8,20 @@ use std::net::{SocketAddr, TcpListener};
 use clap::Args;
 use serde::Serialize;
 
-use crate::address::Address;
-use crate::digest::Digest;
-use crate::edu::{Snapshot, BUFFER_SIZE};
+use crate::commands::setup::{Setup, Values};
+use crate::edu::guest::IRQ_PATIENCE;
+use crate::edu::{Edu, Snapshot, BUFFER_SIZE};
 use crate::error::{Error, Result};
-use crate::guest::IRQ_PATIENCE;
-use crate::memory::GuestMemory;
-use crate::migration::Protocol;
+use crate::migrate::digest::Digest;
+use crate::migrate::memory::GuestMemory;
+use crate::migrate::protocol::Protocol;
+use crate::migrate::session::Session;
+use crate::migrate::target::Resuming;
+use crate::migrate::tcp::{self, Source};
+use crate::migrate::wire::{Hello, STREAM_IMAGE};
 use crate::output::Output;
-use crate::session::Session;
-use crate::setup::{Setup, Values};
-use crate::target::Resuming;
-use crate::tcp::{self, Source};
+use crate::pci::Address;
 use crate::vfio::IrqKind;
-use crate::wire::{Hello, STREAM_IMAGE};
 
 /// Take a device from another host that runs 'send'.
 ///
@@ -192,7 +192,7 @@ impl Recv {
 impl AtStart {
     /// Looks at a guest's device and memory.
     fn of(session: &Session, memory: &GuestMemory) -> Result<Self> {
-        let edu = session.edu()?;
+        let edu = Edu::of(session)?;
         edu.finish()?;
         edu.computed()?;
         let memory_digest = memory.digest().to_string();

@@ -9,19 +9,18 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use crate::address::Address;
+use crate::commands::setup::{Setup, Values};
+use crate::edu::guest::IRQ_PATIENCE;
 use crate::error::Result;
-use crate::guest::IRQ_PATIENCE;
+use crate::files::input::{Input, PIECE};
+use crate::files::place;
 use crate::image::{Image, Unseen};
-use crate::input::{Input, PIECE};
-use crate::migration::Protocol;
+use crate::migrate::protocol::Protocol;
+use crate::migrate::region::Layout;
+use crate::migrate::session::Session;
+use crate::migrate::target::{Resuming, Target};
 use crate::output::{Output, Unit};
-use crate::pci::Identity;
-use crate::place;
-use crate::region::Layout;
-use crate::session::Session;
-use crate::setup::{Setup, Values};
-use crate::target::{Resuming, Target};
+use crate::pci::{Address, Identity};
 use crate::vfio::IrqKind;
 
 /// Most bytes of an image that are in memory at once.
@@ -59,7 +58,7 @@ pub struct Restore {
     no_mmap: bool,
 
     /// Hand over buffers of at most this size; the default is the data section's
-    #[arg(long, value_name = "SIZE", value_parser = crate::size::buffer)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::size::buffer)]
     chunk: Option<u64>,
 }
 

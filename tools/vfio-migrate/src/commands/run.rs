@@ -6,17 +6,18 @@ mod summary;
 
 use clap::Args;
 
-use crate::address::Address;
+use crate::commands::progress::Progress;
+use crate::edu;
+use crate::edu::guest::{self, Comparison, Guest, Known, IRQ_PATIENCE};
 use crate::error::{Error, Result};
-use crate::guest::{self, Comparison, Guest, Known, IRQ_PATIENCE};
-use crate::live::{self, Event, Observer, Options, Statistics};
-use crate::memory::GuestMemory;
-use crate::migration::Phase;
+use crate::migrate::live::{self, Event, Observer, Options, Statistics};
+use crate::migrate::memory::GuestMemory;
+use crate::migrate::protocol::Phase;
+use crate::migrate::session::Session;
+use crate::migrate::target::Resuming;
 use crate::output::Output;
-use crate::progress::Progress;
-use crate::session::Session;
+use crate::pci::Address;
 use crate::sys;
-use crate::target::Resuming;
 use crate::vfio::IrqKind;
 
 use summary::{Side, Summary};
@@ -40,7 +41,7 @@ pub struct Run {
     to: Address,
 
     /// Guest memory: whole pages, at most 224M
-    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = crate::size::memory)]
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = crate::commands::size::memory)]
     memory: u64,
 
     /// Rounds of pre-copy
@@ -68,7 +69,7 @@ pub struct Run {
     no_mmap: bool,
 
     /// Take buffers of at most this size; the default is the data section's
-    #[arg(long, value_name = "SIZE", value_parser = crate::size::buffer)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::size::buffer)]
     chunk: Option<u64>,
 }
 
@@ -87,7 +88,7 @@ impl Run {
         let target = Session::open(self.to)?;
         let mut from = source.migration(!self.no_mmap)?;
         let mut to = target.migration(!self.no_mmap)?;
-        target.edu()?;
+        edu::registers(&target)?;
         let guest = Guest::boot(&source, self.memory, seed, self.irq)?;
         let source_memory = guest.memory.clone();
         let memory = GuestMemory::new(self.memory)?;

@@ -8,19 +8,19 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::address::Address;
-use crate::dirty::PAGE;
+use crate::commands::progress::Progress;
+use crate::commands::setup::{Setup, Values};
 use crate::error::Result;
-use crate::live::{self, Options, Statistics};
-use crate::migration::{Phase, Protocol};
-use crate::new_file::NewFile;
+use crate::files::new_file::NewFile;
+use crate::files::place;
+use crate::migrate::dirty::PAGE;
+use crate::migrate::live::{self, Options, Statistics};
+use crate::migrate::protocol::{Phase, Protocol};
+use crate::migrate::region::Layout;
+use crate::migrate::session::Session;
+use crate::migrate::target::Target;
 use crate::output::Output;
-use crate::place;
-use crate::progress::Progress;
-use crate::region::Layout;
-use crate::session::Session;
-use crate::setup::{Setup, Values};
-use crate::target::Target;
+use crate::pci::Address;
 
 /// Save a device's state to a file; the device runs on.
 ///
@@ -46,7 +46,7 @@ pub struct Save {
     no_mmap: bool,
 
     /// Take buffers of at most this size; the default is the data section's
-    #[arg(long, value_name = "SIZE", value_parser = crate::size::buffer)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::size::buffer)]
     chunk: Option<u64>,
 }
 

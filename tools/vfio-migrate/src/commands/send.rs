@@ -8,19 +8,19 @@ use std::net::TcpStream;
 use clap::Args;
 use serde::Serialize;
 
-use crate::address::Address;
-use crate::digest::Digest;
+use crate::commands::progress::Progress;
+use crate::commands::setup::{Setup, Values};
+use crate::edu::guest::Guest;
 use crate::error::{Error, Result};
-use crate::guest::Guest;
-use crate::live::{self, Event, Observer, Options, Statistics};
-use crate::migration::Protocol;
+use crate::migrate::digest::Digest;
+use crate::migrate::live::{self, Event, Observer, Options, Statistics};
+use crate::migrate::protocol::Protocol;
+use crate::migrate::session::Session;
+use crate::migrate::tcp::{self, Remote};
+use crate::migrate::wire::{Hello, STREAM_IMAGE};
 use crate::output::Output;
-use crate::progress::Progress;
-use crate::session::Session;
-use crate::setup::{Setup, Values};
-use crate::tcp::{self, Remote};
+use crate::pci::Address;
 use crate::vfio::IrqKind;
-use crate::wire::{Hello, STREAM_IMAGE};
 
 /// Migrate a device to another host that runs 'recv'.
 ///
@@ -45,7 +45,7 @@ pub struct Send {
     setup: Setup,
 
     /// Migrate a guest with this much memory that uses the edu meanwhile, as 'run' does
-    #[arg(long, value_name = "SIZE", value_parser = crate::size::memory)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::size::memory)]
     memory: Option<u64>,
 
     /// Rounds of pre-copy
@@ -65,7 +65,7 @@ pub struct Send {
     no_mmap: bool,
 
     /// Take buffers of at most this size; the default is the data section's
-    #[arg(long, value_name = "SIZE", value_parser = crate::size::buffer)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::size::buffer)]
     chunk: Option<u64>,
 }
 

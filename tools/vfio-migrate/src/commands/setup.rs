@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use crate::edu::{Assignment, Register, BUFFER_SIZE};
+use crate::edu::{Assignment, Edu, Register, BUFFER_SIZE};
 use crate::error::{Error, Result};
-use crate::input::Input;
-use crate::new_file::NewFile;
-use crate::place;
-use crate::session::Session;
+use crate::files::input::Input;
+use crate::files::new_file::NewFile;
+use crate::files::place;
+use crate::migrate::session::Session;
 
 /// Options for the device's registers and internal buffer.
 #[derive(Args, Clone, Debug, Default)]
@@ -101,7 +101,7 @@ impl Setup {
         {
             return Ok(values);
         }
-        let edu = session.edu()?;
+        let edu = Edu::of(session)?;
         for Assignment { register, value } in &self.write {
             edu.write(*register, *value)?;
             if *register == Register::FACTORIAL {

@@ -23,8 +23,8 @@ pub fn parse(text: &str) -> Result<u64, String> {
 /// Reads the size of a guest's memory.
 pub fn memory(text: &str) -> Result<u64, String> {
     let bytes = parse(text)?;
-    let most = crate::memory::GuestMemory::MAX;
-    if bytes == 0 || bytes > most || bytes % crate::dirty::PAGE as u64 != 0 {
+    let most = crate::migrate::memory::GuestMemory::MAX;
+    if bytes == 0 || bytes > most || bytes % crate::migrate::dirty::PAGE as u64 != 0 {
         return Err(format!(
             "memory is whole pages of 4 KiB, at most {} MiB",
             most >> 20

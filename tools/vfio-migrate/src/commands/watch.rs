@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::address::Address;
 use crate::error::Result;
 use crate::output::{seen_enough, Output};
+use crate::pci::Address;
 use crate::watch::interval;
 use crate::watch::sample::Sample;
 use crate::watch::source::Source;

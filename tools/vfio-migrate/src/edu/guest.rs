@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::edu::{Direction, DmaPage, Register, Snapshot, BUFFER_SIZE, STATUS_IRQ};
+use super::workload::random_write;
+use super::{
+    registers, Direction, Done, Edu, Register, Snapshot, Workload, BUFFER_SIZE, STATUS_IRQ,
+};
 use crate::error::{Error, Result};
-use crate::memory::GuestMemory;
-use crate::session::Session;
+use crate::migrate::memory::{DmaPage, GuestMemory};
+use crate::migrate::session::Session;
 use crate::vfio::{Interrupt, IrqKind};
-use crate::workload::{random_write, Done, Workload};
 
 /// How long an interrupt may take.
 pub const IRQ_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,7 +62,7 @@ impl<'a> Guest<'a> {
         let page = session.page()?;
         let interrupt = Interrupt::new(session.device(), irq)?;
 
-        let edu = session.edu()?;
+        let edu = Edu::of(session)?;
         let mut content = [0; BUFFER_SIZE];
         random.fill(&mut content);
         edu.fill_buffer(page, &content)?;
@@ -87,7 +89,7 @@ impl<'a> Guest<'a> {
 
     /// Lets the guest use its device from here on.
     pub fn work(&mut self) -> Result<()> {
-        let registers = Box::new(self.session.registers()?.clone());
+        let registers = Box::new(registers(self.session)?.clone());
         let seed = self.random.u64(..);
         self.workload = Some(Workload::start(registers, self.memory.pages(), seed));
         Ok(())
@@ -108,7 +110,7 @@ impl<'a> Guest<'a> {
             .workload
             .take()
             .map_or(Ok(Done::default()), |mut it| it.halt())?;
-        let edu = self.session.edu()?;
+        let edu = Edu::of(self.session)?;
         let buffer = edu.dump_buffer(self.page)?;
         done.interrupts = self.interrupt.wait(Duration::ZERO)?;
         if in_flight {
@@ -132,7 +134,7 @@ impl<'a> Guest<'a> {
 
 /// Compares a device with what a guest knows of it.
 pub fn compare(session: &Session, known: &Known) -> Result<Comparison> {
-    let edu = session.edu()?;
+    let edu = Edu::of(session)?;
     edu.finish()?;
     edu.computed()?;
     let registers = known.registers.differences(&edu.snapshot()?);

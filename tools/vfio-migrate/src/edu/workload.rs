@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::dirty::PAGE;
-use crate::edu::{factorial, Direction, Edu, Registers, Transfer, BUFFER_SIZE};
+use super::{factorial, Direction, Edu, Registers, Transfer, BUFFER_SIZE};
 use crate::error::{Error, Result};
-use crate::memory::GuestMemory;
+use crate::migrate::dirty::PAGE;
+use crate::migrate::memory::GuestMemory;
 
 /// What a workload did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

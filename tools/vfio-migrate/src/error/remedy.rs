@@ -8,8 +8,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::Error;
-use crate::address::Address;
-use crate::pci::Identity;
+use crate::pci::{Address, Identity};
 
 impl Error {
     /// What the user can do about it.
@@ -105,7 +104,7 @@ impl Error {
 
 /// Whether a driver of this project takes a device.
 fn has_driver(address: Address, identity: Option<Identity>) -> bool {
-    matches!(address, Address::Pci { .. }) && identity == Some(crate::edu::IDENTITY)
+    matches!(address, Address::Pci { .. }) && identity == Some(Identity::EDU)
 }
 
 /// What to do about a file that cannot be written.
@@ -195,7 +194,7 @@ mod tests {
         let error = Error::NotBound {
             address,
             driver: Some("edu".into()),
-            identity: Some(crate::edu::IDENTITY),
+            identity: Some(Identity::EDU),
         };
         assert_eq!(error.exit_code(), 3);
         assert_eq!(
@@ -216,10 +215,10 @@ mod tests {
         };
         let uuid = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
         for (address, identity, bind) in [
-            ("00:04.0", Some(crate::edu::IDENTITY), true),
+            ("00:04.0", Some(Identity::EDU), true),
             ("00:04.0", Some(root_port), false),
             ("00:04.0", None, false),
-            (uuid, Some(crate::edu::IDENTITY), false),
+            (uuid, Some(Identity::EDU), false),
         ] {
             let address: Address = address.parse().unwrap();
             let not_bound = Error::NotBound {

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::place;
+use crate::files::place;
 
 /// Bytes that are read at a time where nothing else is said.
 pub const PIECE: usize = 64 << 10;

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::place::{self, Place};
+use crate::files::place::{self, Place};
 use crate::sys;
 
 use draft::Draft;

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::history::History;
 use super::snapshot::Snapshot;
-use crate::address::Address;
+use crate::pci::Address;
 use crate::watch::clock::Time;
 
 /// What is known at one time.

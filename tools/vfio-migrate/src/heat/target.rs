@@ -8,8 +8,8 @@ use super::picture::{Picture, HEIGHT, WIDTH};
 use super::png::Png;
 use super::svg::Svg;
 use crate::error::Result;
-use crate::new_file::NewFile;
-use crate::place;
+use crate::files::new_file::NewFile;
+use crate::files::place;
 
 /// A format of pictures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::dirty::{Bitmap, PAGE};
 use crate::error::{Error, Result};
-use crate::memory::GuestMemory;
-use crate::migration::{Migration, Pending, Phase};
-use crate::target::Target;
+use crate::migrate::dirty::{Bitmap, PAGE};
+use crate::migrate::memory::GuestMemory;
+use crate::migrate::protocol::{Migration, Pending, Phase};
+use crate::migrate::target::Target;
 
 /// How long a device may have nothing to hand out in pre-copy while it says that some must go.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -4,10 +4,10 @@
 
 use rustix::io::Errno;
 
-use super::{Area, Device, RegionInfo};
 use crate::error::{Error, Result};
-use crate::region::{Layout, Region};
+use crate::migrate::region::{Layout, Region};
 use crate::sys::{page_size, Mapping};
+use crate::vfio::{Area, Device, RegionInfo};
 
 /// A migration region of an open device.
 #[derive(Debug)]
@@ -32,7 +32,8 @@ impl MappedRegion {
                 let size = usize::try_from(area.size).map_err(|_| {
                     Error::Protocol("the region's data section is larger than memory".into())
                 })?;
-                let mapping = Mapping::of(device.fd(), info.offset + area.offset, size)
+                let mapping = device
+                    .map(info.offset + area.offset, size)
                     .map_err(Error::step("mapping the region's data section"))?;
                 Some((area, mapping))
             }

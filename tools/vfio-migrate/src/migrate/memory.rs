@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::digest::Digest;
-use crate::dirty::PAGE;
 use crate::error::{Error, Result};
+use crate::migrate::digest::Digest;
+use crate::migrate::dirty::PAGE;
 use crate::sys::Mapping;
 
 /// Memory that a device reaches by DMA. Clones share it.
@@ -18,8 +18,8 @@ pub struct GuestMemory {
 impl GuestMemory {
     /// I/O virtual address of the first page.
     pub const IOVA: u64 = 0x0100_0000;
-    /// Most bytes: all of it lies below the 2^28 that an edu reaches by default.
-    pub const MAX: u64 = crate::edu::DmaPage::IOVA - Self::IOVA;
+    /// Most bytes: all of it, and a [`DmaPage`], lie below the 2^28 that an edu reaches by default.
+    pub const MAX: u64 = 0x0e00_0000;
 
     /// Memory of that many bytes, a number of whole pages, all zero.
     pub fn new(bytes: u64) -> Result<Self> {
@@ -89,6 +89,29 @@ impl GuestMemory {
             digest.update(&bytes);
         }
         digest
+    }
+}
+
+/// A page of memory at an I/O virtual address, through which a device copies what it holds.
+#[derive(Debug)]
+pub struct DmaPage {
+    /// The page.
+    pub memory: Mapping,
+    /// Where the device finds it.
+    pub iova: u64,
+}
+
+impl DmaPage {
+    /// Where the page is mapped: above all guest memory.
+    pub const IOVA: u64 = GuestMemory::IOVA + GuestMemory::MAX;
+
+    /// A page, not mapped for the device yet.
+    pub fn new() -> Result<Self> {
+        let memory = Mapping::anonymous(PAGE).map_err(Error::step("allocating a page"))?;
+        Ok(Self {
+            memory,
+            iova: Self::IOVA,
+        })
     }
 }
 

@@ -7,10 +7,9 @@ use std::fmt;
 use serde::Serialize;
 use vfio_bindings::bindings::vfio as uapi;
 
-use crate::dirty::Bitmap;
 use crate::error::Result;
-use crate::region::Layout;
-use crate::region2018;
+use crate::migrate::dirty::Bitmap;
+use crate::migrate::region::{Layout, REGION_2018};
 
 /// A way to migrate a VFIO device.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -30,7 +29,7 @@ impl Protocol {
     /// Type and subtype of the protocol's region, if it is one.
     pub fn region(self) -> Option<(u32, u32)> {
         match self {
-            Self::Region2018 => Some(region2018::REGION),
+            Self::Region2018 => Some(REGION_2018),
             Self::RegionV1 => Some((
                 uapi::VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
                 uapi::VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,

@@ -7,6 +7,9 @@ use std::fmt;
 use rustix::io::Errno;
 use serde::Serialize;
 
+/// Type and subtype of the migration region of November 2018.
+pub const REGION_2018: (u32, u32) = (1 << 30, 1);
+
 /// Where the parts of a migration region lie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct Layout {

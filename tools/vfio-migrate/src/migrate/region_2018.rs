@@ -6,13 +6,10 @@
 
 use rustix::io::Errno;
 
-use crate::dirty::{Bitmap, PAGE};
 use crate::error::{Error, Result};
-use crate::migration::{Migration, Pending, Phase, Protocol};
-use crate::region::{Layout, Region};
-
-/// Type and subtype of the region.
-pub const REGION: (u32, u32) = (1 << 30, 1);
+use crate::migrate::dirty::{Bitmap, PAGE};
+use crate::migrate::protocol::{Migration, Pending, Phase, Protocol};
+use crate::migrate::region::{Layout, Region};
 
 /// Bytes of `struct vfio_device_migration_info`.
 pub const HEADER: u64 = 76;
@@ -52,7 +49,7 @@ pub struct Region2018 {
 }
 
 impl Region2018 {
-    /// Takes a region of the type [`REGION`].
+    /// Takes a region of the type [`REGION_2018`](super::region::REGION_2018).
     pub fn new(region: Box<dyn Region>) -> Self {
         Self {
             region,

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A device that this process has open, with its address space, registers and migration.
+//! A device that this process has open, with its address space and its migration.
 
 use std::cell::OnceCell;
 
 use vfio_bindings::bindings::vfio as uapi;
 
-use crate::address::Address;
-use crate::edu::{self, DmaPage, Edu};
 use crate::error::{Error, Result};
-use crate::memory::GuestMemory;
-use crate::migration::{Migration, Protocol};
-use crate::pci::{Bus, Identity};
-use crate::region2018::{self, Region2018};
-use crate::target::Owner;
-use crate::vfio::{AddressSpace, Bar0, Device, Interrupt, IrqKind, MappedRegion};
+use crate::migrate::mapped_region::MappedRegion;
+use crate::migrate::memory::{DmaPage, GuestMemory};
+use crate::migrate::protocol::{Migration, Protocol};
+use crate::migrate::region::REGION_2018;
+use crate::migrate::region_2018::{Region2018, HEADER};
+use crate::migrate::target::Owner;
+use crate::pci::{Address, Bus, Identity};
+use crate::vfio::{AddressSpace, Bar0, Device, Interrupt, IrqKind};
 
 /// An open device.
 ///
@@ -22,7 +22,7 @@ use crate::vfio::{AddressSpace, Bar0, Device, Interrupt, IrqKind, MappedRegion};
 /// both ends.
 pub struct Session {
     device: Device,
-    registers: Option<Bar0>,
+    bar0: Option<Bar0>,
     memory: AddressSpace,
     identity: Option<Identity>,
     page: OnceCell<DmaPage>,
@@ -38,7 +38,7 @@ impl Session {
         let (memory, device) = AddressSpace::open(&bus, address)?;
         device.enable()?;
         Ok(Self {
-            registers: device.bar0().ok(),
+            bar0: device.bar0().ok(),
             device,
             memory,
             identity,
@@ -61,32 +61,18 @@ impl Session {
         &self.device
     }
 
-    /// The device's registers, for a thread of its own; [`Error::WrongDevice`] where the device is
-    /// no edu.
-    pub fn registers(&self) -> Result<&Bar0> {
-        match (self.identity, &self.registers) {
-            (Some(edu::IDENTITY), Some(registers)) => Ok(registers),
-            (identity, _) => Err(Error::WrongDevice(format!(
-                "{} is {}, and this command knows the registers of an edu ({}) only",
-                self.address(),
-                identity.map_or_else(|| "of unknown kind".into(), |id| id.to_string()),
-                edu::IDENTITY
-            ))),
-        }
-    }
-
-    /// The device as an edu; [`Error::WrongDevice`] where it is none.
-    pub fn edu(&self) -> Result<Edu<'_>> {
-        Ok(Edu::new(self.registers()?))
+    /// The device's BAR 0, if it has one.
+    pub fn bar0(&self) -> Option<&Bar0> {
+        self.bar0.as_ref()
     }
 
     /// The device's migration, by the first protocol of this program that it offers.
     pub fn migration(&self, mmap: bool) -> Result<Box<dyn Migration>> {
         let info = self
             .device
-            .region_of(region2018::REGION)
+            .region_of(REGION_2018)
             .ok_or(Error::NoMigration(self.address()))?;
-        let region = MappedRegion::new(&self.device, info, region2018::HEADER, mmap)?;
+        let region = MappedRegion::new(&self.device, info, HEADER, mmap)?;
         Ok(Box::new(Region2018::new(Box::new(region))))
     }
 
@@ -95,7 +81,7 @@ impl Session {
         self.memory.map(memory.mapping(), GuestMemory::IOVA)
     }
 
-    /// A page that the device reaches and through which its internal buffer can pass.
+    /// A page that the device reaches.
     pub fn page(&self) -> Result<&DmaPage> {
         if let Some(page) = self.page.get() {
             return Ok(page);

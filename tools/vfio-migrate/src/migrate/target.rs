@@ -2,10 +2,10 @@
 
 //! Where a migration goes: a device of this machine, a file, or another machine.
 
-use crate::dirty::PAGE;
 use crate::error::{Error, Result};
-use crate::memory::GuestMemory;
-use crate::migration::{Migration, Phase};
+use crate::migrate::dirty::PAGE;
+use crate::migrate::memory::GuestMemory;
+use crate::migrate::protocol::{Migration, Phase};
 
 /// The receiving side of a migration.
 pub trait Target {

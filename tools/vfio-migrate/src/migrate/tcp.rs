@@ -8,10 +8,10 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::dirty::PAGE;
 use crate::error::{Error, Result};
-use crate::target::Target;
-use crate::wire::{self, Frame, Hello, MAX_DATA};
+use crate::migrate::dirty::PAGE;
+use crate::migrate::target::Target;
+use crate::migrate::wire::{self, Frame, Hello, MAX_DATA};
 
 pub use door::{open, Source};
 

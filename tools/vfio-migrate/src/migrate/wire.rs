@@ -20,8 +20,8 @@
 
 use std::io::{self, Read, Write};
 
-use crate::dirty::PAGE;
 use crate::error::{Error, Result};
+use crate::migrate::dirty::PAGE;
 use crate::pci::Identity;
 
 /// Version of this protocol.

@@ -14,13 +14,14 @@ use migration::protocols::window::{DataWindow, Progress};
 use migration::protocols::MigrationRegion as Header;
 use rustix::io::Errno;
 
-use crate::edu::{self, factorial, DmaPage, Registers, Width, BUFFER_SIZE};
+use crate::edu::{factorial, Registers, Width, BUFFER_SIZE};
 use crate::error::{Error, Result};
-use crate::memory::GuestMemory;
-use crate::region::{Layout, Region};
-use crate::region2018::{Region2018, HEADER};
+use crate::migrate::memory::{DmaPage, GuestMemory};
+use crate::migrate::region::{Layout, Region};
+use crate::migrate::region_2018::{Region2018, HEADER};
+use crate::migrate::target::Owner;
+use crate::pci;
 use crate::sys::Mapping;
-use crate::target::Owner;
 
 const DATA_OFFSET: u64 = 0x1000;
 
@@ -277,8 +278,8 @@ impl Device for Model {
 
     fn identity(&self) -> Identity {
         Identity {
-            vendor: edu::IDENTITY.vendor,
-            device: edu::IDENTITY.device,
+            vendor: pci::Identity::EDU.vendor,
+            device: pci::Identity::EDU.device,
             state_major: 1,
             ..Identity::default()
         }

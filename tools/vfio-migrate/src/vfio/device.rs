@@ -9,9 +9,8 @@ use rustix::io::Errno;
 use vfio_bindings::bindings::vfio as uapi;
 
 use super::info::{self, IrqInfo, RegionInfo};
-use crate::address::Address;
-use crate::edu::{Registers, Width};
 use crate::error::{Error, Result};
+use crate::pci::Address;
 use crate::sys::{self, Request};
 
 /// Offset of the command register in a PCI function's configuration space.
@@ -117,7 +116,7 @@ impl Device {
             .map_err(Error::step("writing PCI_COMMAND"))
     }
 
-    /// The device's registers.
+    /// The device's BAR 0.
     pub fn bar0(&self) -> Result<Bar0> {
         let region = self.region(uapi::VFIO_PCI_BAR0_REGION_INDEX)?.clone();
         Ok(Bar0 {
@@ -153,18 +152,18 @@ pub struct Bar0 {
     region: RegionInfo,
 }
 
-impl Registers for Bar0 {
-    fn read(&self, offset: u64, width: Width) -> Result<u64> {
-        let mut bytes = [0; 8];
+impl Bar0 {
+    /// Reads the register at an offset, in one call.
+    pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         self.device
-            .read(&self.region, offset, &mut bytes[..width.bytes()])
-            .map_err(Error::step(format!("reading register {offset:#x}")))?;
-        Ok(u64::from_le_bytes(bytes))
+            .read(&self.region, offset, bytes)
+            .map_err(Error::step(format!("reading register {offset:#x}")))
     }
 
-    fn write(&self, offset: u64, width: Width, value: u64) -> Result<()> {
+    /// Writes the register at an offset, in one call.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.device
-            .write(&self.region, offset, &value.to_le_bytes()[..width.bytes()])
+            .write(&self.region, offset, bytes)
             .map_err(Error::step(format!("writing register {offset:#x}")))
     }
 }

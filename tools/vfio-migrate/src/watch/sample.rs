@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::clock::Time;
 use super::source::Reading;
 use super::status::Status;
-use crate::address::Address;
+use crate::pci::Address;
 
 /// A reading, with what comes from comparing it with the one before.
 #[derive(Clone, Debug, Serialize)]

@@ -11,10 +11,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::status::Status;
-use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::heat::snapshot::Snapshot;
-use crate::pci::Bus;
+use crate::pci::{Address, Bus};
 use crate::sys;
 
 /// Times that a device is looked at again whose driver shows nothing, and the pause before each.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::event::Line;
 use super::source::{failed, is_mounted};
-use crate::address::Address;
 use crate::error::{Error, Result};
+use crate::pci::Address;
 use crate::sys;
 
 const TRACEFS: &str = "/sys/kernel/tracing";

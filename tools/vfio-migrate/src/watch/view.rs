@@ -12,9 +12,9 @@ use super::clock::{Clock, Time};
 use super::event::Line;
 use super::sample::Sample;
 use super::status::Status;
-use crate::address::Address;
 use crate::error::Result;
 use crate::output::Output;
+use crate::pci::Address;
 
 /// Shows what is seen of a device.
 #[derive(Debug)]

@@ -4,9 +4,9 @@
 
 use rustix::io::Errno;
 
-use super::subject::{Open, Subject};
-use super::v2::{GET, PROBE, SET, V2};
-use super::{not_applicable, succeeds, Finding, Verdict};
+use crate::check::subject::{Open, Subject};
+use crate::check::v2::{GET, PROBE, SET, V2};
+use crate::check::{not_applicable, succeeds, Finding, Verdict};
 use crate::error::explain;
 use crate::sys::{DmaReport, Mapping};
 

@@ -2,9 +2,9 @@
 
 //! DMA logging: what START selects, what REPORT writes, and the states of migration.
 
-use super::dma_log::{running, Log, IOVA, LENGTH, LOGGED, PAGE, RANGE};
-use super::v2::{State, STATES, V2};
-use super::{ensure, succeeds, Check, Subject, Verdict};
+use super::client::{running, Log, IOVA, LENGTH, LOGGED, PAGE, RANGE};
+use crate::check::v2::{State, STATES, V2};
+use crate::check::{ensure, succeeds, Check, Subject, Verdict};
 use crate::sys::page_size;
 
 const STATE: &str = "vfio.h, VFIO_DEVICE_FEATURE_DMA_LOGGING_*: this API is not connected to \

@@ -4,9 +4,9 @@
 
 use rustix::io::Errno;
 
-use super::region::Raw;
-use super::{ensure, fail, held, not_applicable, succeeds, Subject, Verdict, HELD};
-use crate::migration::Protocol;
+use crate::check::region::Raw;
+use crate::check::{ensure, fail, held, not_applicable, succeeds, Subject, Verdict, HELD};
+use crate::migrate::protocol::Protocol;
 use crate::sys::Mapping;
 use crate::vfio::Area;
 

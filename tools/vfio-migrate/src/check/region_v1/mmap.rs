@@ -2,9 +2,9 @@
 
 //! What of region v1 can be mapped.
 
-use super::region::lies_in;
-use super::region_v1_client::{open, put_by, save, save_and, Mapped, HEADER};
-use super::{ensure, fails, not_applicable, succeeds, Check, Subject, Verdict};
+use super::client::{open, put_by, save, save_and, Mapped, HEADER};
+use crate::check::region::lies_in;
+use crate::check::{ensure, fails, not_applicable, succeeds, Check, Subject, Verdict};
 use crate::sys::{page_size, How};
 
 const MMAP: &str = "vfio.h of Linux 5.8 to 5.17: the header is trapped, the data section may be \

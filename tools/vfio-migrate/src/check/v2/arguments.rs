@@ -4,11 +4,11 @@
 
 use rustix::io::Errno;
 
-use super::v2::{
+use super::client::{
     is_length, State, ARGSZ, GET, MIGRATION, MIG_DATA_SIZE, MIG_DEVICE_STATE, MIG_PRECOPY_INFO_V2,
     PROBE, SET, V2,
 };
-use super::{ensure, fails, fails_with, succeeds, Check, Subject, Verdict};
+use crate::check::{ensure, fails, fails_with, succeeds, Check, Subject, Verdict};
 
 const FLAGS: &str = "vfio.h, VFIO_DEVICE_FEATURE_MIGRATION: STOP_COPY alone, or with P2P, \
     PRE_COPY or both; other combinations have no meaning yet";
@@ -195,8 +195,8 @@ fn precopy_info_v2(subject: &Subject) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Finding;
     use super::*;
+    use crate::check::Finding;
 
     #[test]
     fn a_negative_errno_is_no_length() {

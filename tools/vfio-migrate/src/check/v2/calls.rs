@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::v2::{State, Stream, V2};
-use super::v2_precopy::PATIENCE;
-use super::{ensure, fail, succeeds, Check, Finding, Subject, Verdict, HELD};
+use super::client::{State, Stream, V2};
+use super::precopy::PATIENCE;
+use crate::check::{ensure, fail, succeeds, Check, Finding, Subject, Verdict, HELD};
 use crate::error::explain;
 use crate::sys::{self, page_size, Torn};
 
@@ -77,7 +77,7 @@ fn taken(result: Result<usize, Errno>, there: usize, what: &str) -> Verdict<usiz
 }
 
 fn fault_reading(subject: &Subject) -> Verdict {
-    let expected = subject.stream()?.len();
+    let expected = V2::stream_of(subject)?.len();
     let v2 = V2::open(subject)?;
     let session = v2.begin(State::StopCopy)?;
     let torn = succeeds(Torn::new(), "allocating memory")?;
@@ -105,7 +105,7 @@ fn fault_reading(subject: &Subject) -> Verdict {
 }
 
 fn fault_writing(subject: &Subject) -> Verdict {
-    let stream = subject.stream()?;
+    let stream = V2::stream_of(subject)?;
     let v2 = V2::open(subject)?;
     let session = v2.begin(State::Resuming)?;
     let torn = succeeds(Torn::new(), "allocating memory")?;
@@ -184,7 +184,7 @@ fn write_nonblocking(subject: &Subject) -> Verdict {
     let session = v2.begin(State::Resuming)?;
     let flag = sys::do_not_block(session.fd().as_fd());
     succeeds(flag, "setting O_NONBLOCK")?;
-    let mut left = subject.stream()?;
+    let mut left = V2::stream_of(subject)?;
     let mut tries = 0;
     while !left.is_empty() {
         match session.write(&left[..left.len().min(4096)]) {

@@ -7,9 +7,9 @@ use std::fmt;
 use rustix::io::Errno;
 use vfio_bindings::bindings::vfio as uapi;
 
-use super::subject::{Open, Subject};
-pub use super::v2_file::Stream;
-use super::{ensure, fail, held, not_applicable, succeeds, Verdict};
+pub use super::file::Stream;
+use crate::check::subject::{Open, Subject};
+use crate::check::{ensure, fail, held, not_applicable, succeeds, Verdict};
 use crate::error::explain;
 use crate::sys::{FeatureData, Moved};
 
@@ -106,11 +106,20 @@ pub struct V2 {
 }
 
 impl V2 {
+    /// A whole stream of the running device, which is taken once for all checks.
+    pub fn stream_of(subject: &Subject) -> Verdict<&[u8]> {
+        subject.stream(|| {
+            let v2 = Self::open_fresh(subject)?;
+            v2.recover()?;
+            v2.save(1 << 20)
+        })
+    }
+
     /// Opens the device, of which the subject has taken a stream before.
     pub fn open(subject: &Subject) -> Verdict<Self> {
         // A check may need the stream while it has the device open; if there is none, that check
         // says so.
-        let _ = subject.stream();
+        let _ = Self::stream_of(subject);
         let v2 = Self::open_fresh(subject)?;
         // What a close has left behind is for the checks of the lifetime alone.
         v2.recover()?;
@@ -263,7 +272,7 @@ impl V2 {
         }
         let stream = self.set(state)?;
         if let (State::Resuming, Some(stream)) = (state, &stream) {
-            let result = stream.fill(subject.stream()?, 1 << 20);
+            let result = stream.fill(Self::stream_of(subject)?, 1 << 20);
             succeeds(result, "writing the device's own stream")?;
         }
         Ok(stream)

@@ -6,8 +6,8 @@ use std::fmt;
 
 use rustix::io::Errno;
 
-use super::v2::{State, V2};
-use super::{ensure, fail, not_applicable, Check, Finding, Subject, Verdict};
+use super::client::{State, V2};
+use crate::check::{ensure, fail, not_applicable, Check, Finding, Subject, Verdict};
 use crate::error::explain;
 
 const FOUND: &str = "vfio.h, RESUMING -> STOP: data found to be incomplete, inconsistent or \
@@ -48,7 +48,7 @@ pub fn checks() -> Vec<Check> {
         .into_iter()
         .map(|(name, damage)| {
             Check::new(format!("v2-damage.{name}"), FOUND, move |subject| {
-                load(subject, damage(subject.stream()?))?.verdict()
+                load(subject, damage(V2::stream_of(subject)?))?.verdict()
             })
         })
         .collect();
@@ -122,7 +122,7 @@ impl fmt::Display for Outcome {
 
 /// Loads a stream; whatever happens, a reset must recover.
 fn load(subject: &Subject, damaged: Vec<u8>) -> Verdict<Outcome> {
-    let stream = subject.stream()?;
+    let stream = V2::stream_of(subject)?;
     if damaged == stream {
         return not_applicable("the damage leaves the stream as it is");
     }
@@ -159,7 +159,7 @@ fn load(subject: &Subject, damaged: Vec<u8>) -> Verdict<Outcome> {
 }
 
 fn bit_flips(subject: &Subject) -> Verdict {
-    let stream = subject.stream()?;
+    let stream = V2::stream_of(subject)?;
     let mut accepted = Vec::new();
     let places = 16.min(stream.len());
     for n in 0..places {
@@ -185,7 +185,7 @@ fn bit_flips(subject: &Subject) -> Verdict {
 }
 
 fn random(subject: &Subject) -> Verdict {
-    let mut bytes = vec![0; subject.stream()?.len()];
+    let mut bytes = vec![0; V2::stream_of(subject)?.len()];
     fastrand::Rng::with_seed(1).fill(&mut bytes);
     load(subject, bytes)?.verdict()
 }

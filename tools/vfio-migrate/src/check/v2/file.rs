@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::sum::Sum;
-use super::{ensure, succeeds, Verdict, HELD};
+use crate::check::sum::Sum;
+use crate::check::{ensure, succeeds, Verdict, HELD};
 use crate::sys::{self, Polled};
 
 /// Bytes that are cut into small pieces, so that a large stream does not take hours.

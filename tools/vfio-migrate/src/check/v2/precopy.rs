@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::v2::{State, Stream, V2};
-use super::{
-    ensure, fail, fails_with, not_applicable, succeeds, Check, Finding, Subject, Verdict, HELD,
+use super::client::{State, Stream, V2};
+use crate::check::{
+    ensure, fail, fails, fails_with, not_applicable, succeeds, Check, Finding, Subject, Verdict,
+    HELD,
 };
 use crate::error::explain;
 
@@ -218,7 +219,7 @@ fn info_states(subject: &Subject) -> Verdict {
             succeeds(session.precopy_info(24), &what)?;
         } else if state == State::Resuming {
             // The file of a resuming session need not know the request at all.
-            super::fails(session.precopy_info(24), &what)?;
+            fails(session.precopy_info(24), &what)?;
         } else {
             fails_with(session.precopy_info(24), Errno::INVAL, &what)?;
         }

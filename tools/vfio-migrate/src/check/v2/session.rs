@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::sum::Sum;
-use super::v2::{is_length, State, Stream, MIG_DATA_SIZE, STATES, V2};
-use super::v2_precopy::{drain_now, MEANWHILE, PATIENCE};
-use super::{
+use super::client::{is_length, State, Stream, MIG_DATA_SIZE, STATES, V2};
+use super::precopy::{drain_now, MEANWHILE, PATIENCE};
+use crate::check::sum::Sum;
+use crate::check::{
     ensure, fails, fails_with, not_applicable, succeeds, Check, Finding, Subject, Verdict,
 };
 
@@ -117,7 +117,7 @@ fn survives(subject: &Subject, state: State) -> Verdict {
 }
 
 fn survives_loading(subject: &Subject, v2: &V2) -> Verdict {
-    let stream = subject.stream()?;
+    let stream = V2::stream_of(subject)?;
     let session = v2.begin(State::Resuming)?;
     let (first, second) = stream.split_at(stream.len() / 2);
     for part in [first, second] {

@@ -4,8 +4,10 @@
 
 use rustix::io::Errno;
 
-use super::v2::{State, Stream, STATES, V2};
-use super::{ensure, fail, fails, not_applicable, succeeds, Check, Finding, Subject, Verdict};
+use super::client::{State, Stream, STATES, V2};
+use crate::check::{
+    ensure, fail, fails, not_applicable, succeeds, Check, Finding, Subject, Verdict,
+};
 
 const PAIR: &str = "vfio.h, enum vfio_device_mig_state: the arcs and combination transitions; a \
     data_fd is returned on entering RESUMING or the saving group, and only then; leaving either \

@@ -5,8 +5,8 @@
 use std::os::fd::AsFd;
 use std::thread;
 
-use super::v2::{State, V2};
-use super::{ensure, fail, succeeds, Check, Finding, Subject, Verdict};
+use super::client::{State, Stream, V2};
+use crate::check::{ensure, fail, fails, succeeds, Check, Finding, Subject, Verdict};
 use crate::sys;
 
 const END: &str = "vfio.h, struct vfio_precopy_info: in STOP_COPY the end of the stream is read() \
@@ -54,7 +54,7 @@ pub fn checks() -> Vec<Check> {
         checks.push(Check::new(
             format!("v2-stream.written-by-{size}"),
             SEGMENTS,
-            move |subject| V2::open(subject)?.load(subject.stream()?, size),
+            move |subject| V2::open(subject)?.load(V2::stream_of(subject)?, size),
         ));
         checks.push(Check::new(
             format!("v2-stream.read-by-{size}"),
@@ -104,10 +104,10 @@ fn no_position(subject: &Subject) -> Verdict {
 fn direction(subject: &Subject) -> Verdict {
     let v2 = V2::open(subject)?;
     let saving = v2.begin(State::StopCopy)?;
-    super::fails(saving.write(&[0]), "writing to a saving session")?;
+    fails(saving.write(&[0]), "writing to a saving session")?;
     v2.reset()?;
     let resuming = v2.begin(State::Resuming)?;
-    super::fails(resuming.read(&mut [0]), "reading from a resuming session").map(drop)
+    fails(resuming.read(&mut [0]), "reading from a resuming session").map(drop)
 }
 
 fn empty_calls(subject: &Subject) -> Verdict {
@@ -133,7 +133,7 @@ fn empty_calls(subject: &Subject) -> Verdict {
 }
 
 fn readers(subject: &Subject) -> Verdict {
-    let expected = subject.stream()?.len();
+    let expected = V2::stream_of(subject)?.len();
     let v2 = V2::open(subject)?;
     let session = v2.begin(State::StopCopy)?;
     let total = thread::scope(|scope| {
@@ -151,7 +151,7 @@ fn readers(subject: &Subject) -> Verdict {
 }
 
 fn writers(subject: &Subject) -> Verdict {
-    let stream = subject.stream()?;
+    let stream = V2::stream_of(subject)?;
     let v2 = V2::open(subject)?;
     let session = v2.begin(State::Resuming)?;
     thread::scope(|scope| {
@@ -189,7 +189,7 @@ fn resuming_ends_by_reset(subject: &Subject) -> Verdict {
     let session = v2.begin(State::Resuming)?;
     v2.reset()?;
     let what = "writing to a session that was reset";
-    super::fails(session.write(&[0]), what).map(drop)
+    fails(session.write(&[0]), what).map(drop)
 }
 
 fn after_close(subject: &Subject) -> Verdict {
@@ -206,7 +206,7 @@ fn after_close(subject: &Subject) -> Verdict {
     Ok(())
 }
 
-fn look_at_stale(session: &super::v2::Stream, state: State, when: &str) -> Verdict {
+fn look_at_stale(session: &Stream, state: State, when: &str) -> Verdict {
     if state.is_saving() {
         return ensure(!matches!(session.read(&mut [0; 8]), Ok(1..)), || {
             format!("the data_fd of a saving session returns data {when}")

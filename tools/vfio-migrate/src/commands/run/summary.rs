@@ -7,12 +7,10 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{IrqKind, Phase, Session, Statistics};
-use crate::address::Address;
-use crate::edu::Snapshot;
-use crate::migration::Protocol;
-use crate::pci::Identity;
-use crate::region::Layout;
-use crate::workload::Done;
+use crate::edu::{Done, Snapshot};
+use crate::migrate::protocol::Protocol;
+use crate::migrate::region::Layout;
+use crate::pci::{Address, Identity};
 
 /// One of the two devices.
 #[derive(Clone, Debug, Serialize)]

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-use crate::place;
+use crate::files::place;
 use crate::sys;
 
 /// A file beside the place that it will have.
@@ -184,7 +184,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let mut child = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "--nocapture"])
-                .arg("new_file::draft::tests::a_signal_leaves_no_name")
+                .arg("files::new_file::draft::tests::a_signal_leaves_no_name")
                 .env(DIRECTORY, directory.path())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{prepare, refuse, Connection};
 use crate::error::{Error, Result};
-use crate::wire::{Frame, Hello};
+use crate::migrate::wire::{Frame, Hello};
 
 /// How long whoever connects may take to make an offer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -109,11 +109,12 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::wire::STREAM_IMAGE;
+    use crate::migrate::wire::STREAM_IMAGE;
+    use crate::pci::Identity;
 
     fn offer() -> Frame {
         Frame::Hello(Hello {
-            identity: crate::edu::IDENTITY,
+            identity: Identity::EDU,
             stream: STREAM_IMAGE,
             memory: 0,
         })
