@@ -2,13 +2,14 @@
 
 //! Looks at a device that another process uses, through what the driver shows to root.
 //!
-//! [`status`] and [`event`] read what the driver writes, [`source`] and [`tracefs`] say where it is,
-//! [`sample`] is what becomes of it, and [`view`] shows that; [`ticker`] says when.
+//! [`source`] and [`tracefs`] find what the driver writes; [`status`], [`snapshot`] and [`event`] read
+//! it. A [`sample`] is made of it when [`ticker`] says so, and [`view`] shows the samples.
 
 pub mod clock;
 pub mod event;
 pub mod interval;
 pub mod sample;
+pub mod snapshot;
 pub mod source;
 pub mod status;
 pub mod ticker;

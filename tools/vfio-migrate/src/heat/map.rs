@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::axis::{join, Axis};
 use super::history::History;
-use super::snapshot::Snapshot;
+use crate::watch::snapshot::Snapshot;
 
 /// A heat map.
 #[derive(Clone, Debug)]

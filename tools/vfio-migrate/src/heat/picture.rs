@@ -10,7 +10,7 @@ use super::colour::{level, ramp, Rgb};
 use super::history::History;
 use super::map::Map;
 use super::report::{amount, Summary};
-use super::snapshot::Snapshot;
+use crate::watch::snapshot::Snapshot;
 
 /// Width in pixels.
 pub const WIDTH: u32 = 1200;

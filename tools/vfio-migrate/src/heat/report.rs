@@ -10,9 +10,9 @@ use migration::iova::PageRange;
 use serde::{Serialize, Serializer};
 
 use super::history::History;
-use super::snapshot::Snapshot;
 use crate::pci::Address;
 use crate::watch::clock::Time;
+use crate::watch::snapshot::Snapshot;
 
 /// What is known at one time.
 #[derive(Clone, Debug, Serialize)]

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::heat::history::History;
     use crate::heat::map::tests::sample;
-    use crate::heat::snapshot::Snapshot;
+    use crate::watch::snapshot::Snapshot;
 
     fn map() -> Map {
         let (history, snapshot) = sample();

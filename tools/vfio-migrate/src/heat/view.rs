@@ -11,11 +11,11 @@ use serde::Serialize;
 use super::history::History;
 use super::map::Map;
 use super::report::{Dirty, Range, Summary};
-use super::snapshot::Snapshot;
 use super::text::{self, Style};
 use crate::error::Result;
 use crate::files::place;
 use crate::output::Output;
+use crate::watch::snapshot::Snapshot;
 
 /// Lines and columns of a map that goes to no terminal.
 const PLAIN: (usize, usize) = (32, 100);

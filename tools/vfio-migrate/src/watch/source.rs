@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::snapshot::Snapshot;
 use super::status::Status;
 use crate::error::{Error, Result};
-use crate::heat::snapshot::Snapshot;
 use crate::pci::{Address, Bus};
 use crate::sys;
 
