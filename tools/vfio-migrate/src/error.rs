@@ -2,6 +2,7 @@
 
 //! What can go wrong, what to do about it, and the exit code that says so.
 
+mod errno;
 mod remedy;
 
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use rustix::io::Errno;
 use serde_json::{json, Value};
 
 use crate::pci::{Address, Identity};
+
+use errno::errno_name;
+pub use errno::explain;
 
 /// Result of an operation of this program.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -329,50 +333,6 @@ fn group_in_words(others: &[(Address, String)]) -> String {
 
 fn reason(because: Option<&str>) -> String {
     because.map_or_else(String::new, |reason| format!("; {reason}"))
-}
-
-/// An errno by name and in words.
-pub fn explain(errno: Errno) -> String {
-    let words = std::io::Error::from(errno).to_string();
-    let words = words.split(" (os error").next().unwrap_or_default();
-    format!("{} ({words})", errno_name(errno))
-}
-
-/// The C name of an errno.
-pub fn errno_name(errno: Errno) -> String {
-    let name = match errno {
-        Errno::PERM => "EPERM",
-        Errno::NOENT => "ENOENT",
-        Errno::INTR => "EINTR",
-        Errno::IO => "EIO",
-        Errno::NXIO => "ENXIO",
-        Errno::BADF => "EBADF",
-        Errno::AGAIN => "EAGAIN",
-        Errno::NOMEM => "ENOMEM",
-        Errno::ACCESS => "EACCES",
-        Errno::FAULT => "EFAULT",
-        Errno::BUSY => "EBUSY",
-        Errno::EXIST => "EEXIST",
-        Errno::NODEV => "ENODEV",
-        Errno::INVAL => "EINVAL",
-        Errno::NOTTY => "ENOTTY",
-        Errno::FBIG => "EFBIG",
-        Errno::NOSPC => "ENOSPC",
-        Errno::SPIPE => "ESPIPE",
-        Errno::RANGE => "ERANGE",
-        Errno::NOSYS => "ENOSYS",
-        Errno::NOMSG => "ENOMSG",
-        Errno::NODATA => "ENODATA",
-        Errno::PROTO => "EPROTO",
-        Errno::BADMSG => "EBADMSG",
-        Errno::OVERFLOW => "EOVERFLOW",
-        Errno::OPNOTSUPP => "EOPNOTSUPP",
-        Errno::TIMEDOUT => "ETIMEDOUT",
-        Errno::CANCELED => "ECANCELED",
-        Errno::MSGSIZE => "EMSGSIZE",
-        other => return format!("errno {}", other.raw_os_error()),
-    };
-    name.into()
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use rustix::ioctl;
 use vfio_bindings::bindings::vfio as uapi;
 
-use super::{Call, Mapping, Request};
+use super::ioctl::{Call, Request};
+use super::Mapping;
 
 /// Bytes for the data of a feature; no feature of those asked for has more.
 pub type FeatureData = [u8; 64];

@@ -51,3 +51,9 @@ pub fn name_file(file: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
     let open = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)
 }
+
+/// What the kernel calls a file system: `f_type` of statfs(2).
+pub fn file_system(path: &Path) -> Result<u64, Errno> {
+    // CAST: the numbers have 32 bits, and the type is the machine's.
+    Ok(rustix::fs::statfs(path)?.f_type as u64)
+}
