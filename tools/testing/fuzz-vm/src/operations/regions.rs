@@ -5,7 +5,7 @@
 use crate::client::Client;
 use crate::device::Region;
 use crate::kind::Kind;
-use crate::operations::guest;
+use crate::operations::{guest, streams};
 use crate::uapi::{header, v1, DATA};
 
 /// Any region, or none.
@@ -133,7 +133,7 @@ pub fn read_data(client: &mut Client<'_>) {
 pub fn write_data(client: &mut Client<'_>) {
     let (region, offset, len) = part(client);
     let bytes = match client.dice.one_in(2) {
-        true => super::sequences::image(client).unwrap_or_default(),
+        true => streams::image(client).unwrap_or_default(),
         false => client.dice.bytes(len),
     };
     guest::write(client, Kind::DataWrite, region, offset, &bytes);

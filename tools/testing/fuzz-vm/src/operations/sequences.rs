@@ -18,25 +18,6 @@ const IMAGES: usize = 4;
 /// More buffers than any image has.
 const MOST_BUFFERS: usize = 20_000;
 
-/// Returns a copy of a saved image, as it is or damaged.
-pub fn image(client: &mut Client<'_>) -> Option<Vec<u8>> {
-    let images = client.shared.images.lock();
-    let images = images.unwrap_or_else(|poisoned| poisoned.into_inner());
-    let mut image = images.get(client.dice.below(images.len().max(1)))?.clone();
-    drop(images);
-    let dice = &mut client.dice;
-    match dice.below(10) {
-        0 => image.truncate(dice.below(image.len())),
-        1 => {
-            let at = dice.below(image.len());
-            image[at] ^= 1 << dice.below(8);
-        }
-        2 => image.push(dice.number() as u8),
-        _ => {}
-    }
-    Some(image)
-}
-
 /// Keeps an image, unless others have taken all of it.
 fn keep(client: &mut Client<'_>, image: Vec<u8>, event: &'static str) {
     if image.is_empty() {
@@ -190,7 +171,7 @@ fn query(client: &mut Client<'_>) -> Result<()> {
 }
 
 pub fn load_2018(client: &mut Client<'_>) {
-    let Some(image) = image(client) else {
+    let Some(image) = streams::image(client) else {
         return;
     };
     let this = REGION_2018;
@@ -259,7 +240,7 @@ fn try_save_v1(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<()> {
 }
 
 pub fn load_v1(client: &mut Client<'_>) {
-    let Some(image) = image(client) else {
+    let Some(image) = streams::image(client) else {
         return;
     };
     let this = REGION_V1;
@@ -337,7 +318,7 @@ pub fn save_v2(client: &mut Client<'_>) {
 }
 
 pub fn load_v2(client: &mut Client<'_>) {
-    let Some(image) = image(client) else {
+    let Some(image) = streams::image(client) else {
         return;
     };
     let Ok(Some(file)) = streams::enter(client, V2_RESUMING, true) else {

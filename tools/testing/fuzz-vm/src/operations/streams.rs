@@ -10,6 +10,25 @@ use crate::kind::Kind;
 use crate::sys::{self, Result};
 use crate::uapi::*;
 
+/// Returns a copy of a saved image, as it is or damaged.
+pub fn image(client: &mut Client<'_>) -> Option<Vec<u8>> {
+    let images = client.shared.images.lock();
+    let images = images.unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut image = images.get(client.dice.below(images.len().max(1)))?.clone();
+    drop(images);
+    let dice = &mut client.dice;
+    match dice.below(10) {
+        0 => image.truncate(dice.below(image.len())),
+        1 => {
+            let at = dice.below(image.len());
+            image[at] ^= 1 << dice.below(8);
+        }
+        2 => image.push(dice.number() as u8),
+        _ => {}
+    }
+    Some(image)
+}
+
 /// Changes the state; a data file that comes with it takes some place, and is returned too.
 pub fn enter(client: &mut Client<'_>, state: u32, good: bool) -> Result<Option<Arc<OwnedFd>>> {
     let Some(device) = client.device() else {
@@ -69,7 +88,7 @@ pub fn read(client: &mut Client<'_>) {
 pub fn write(client: &mut Client<'_>) {
     with(client, |client, file| {
         let len = client.dice.length(20_000);
-        let mut bytes = super::sequences::image(client).unwrap_or_default();
+        let mut bytes = image(client).unwrap_or_default();
         if bytes.is_empty() || client.dice.one_in(3) {
             bytes = client.dice.bytes(len);
         }
