@@ -86,8 +86,8 @@ fn is_fresh_and_works(client: &mut Client<'_>) -> Verdict {
     }
     let layout = &shared.layout;
     for (region, kind) in [
-        (layout.region_2018, Kind::HeaderRead),
-        (layout.v1, Kind::V1Read),
+        (layout.region_2018, Kind::Region2018Read),
+        (layout.region_v1, Kind::RegionV1Read),
     ] {
         let state = must("reading device_state", client.read(kind, region, 0, 4))?;
         expect("device_state", crate::client::word(&state, 0), 1)?;

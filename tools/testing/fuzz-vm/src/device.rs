@@ -24,10 +24,10 @@ pub struct Region {
 pub struct Layout {
     /// All regions by index, of size 0 where there is none.
     pub regions: Vec<Region>,
-    /// The migration region of 2018.
+    /// The migration region of November 2018.
     pub region_2018: Region,
     /// The migration region of Linux 5.8.
-    pub v1: Region,
+    pub region_v1: Region,
 }
 
 /// A place for a file that any thread may take, replace or close.
@@ -162,7 +162,7 @@ impl Shared {
                 if word(at) & 0xffff == 2 {
                     match (word(at + 8), word(at + 12)) {
                         (0x4000_0000, 1) => layout.region_2018 = region,
-                        (3, 1) => layout.v1 = region,
+                        (3, 1) => layout.region_v1 = region,
                         _ => {}
                     }
                 }

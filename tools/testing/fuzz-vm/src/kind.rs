@@ -43,12 +43,12 @@ kinds! {
     OtherRead, "other region read", [EINVAL, EFAULT, EIO, ENOMEM, ENODEV];
     OtherWrite, "other region write", [EINVAL, EFAULT, EIO, ENOMEM, ENODEV, EBUSY, ETIMEDOUT, EINTR];
     // Migration regions.
-    HeaderRead, "2018 header read", [EINVAL, EIO, EFAULT, ENOMEM, ENODEV];
-    HeaderWrite, "2018 header write", [EINVAL, EIO, EFAULT, ENOMEM, ENODEV, EBUSY, ETIMEDOUT, EINTR];
+    Region2018Read, "region-2018 header read", [EINVAL, EIO, EFAULT, ENOMEM, ENODEV];
+    Region2018Write, "region-2018 header write", [EINVAL, EIO, EFAULT, ENOMEM, ENODEV, EBUSY, ETIMEDOUT, EINTR];
     DataRead, "data section read", [EINVAL, EFAULT, ENOMEM];
     DataWrite, "data section write", [EINVAL, EFAULT, ENOMEM];
-    V1Read, "v1 header read", [EINVAL, EIO, EFAULT, ENOMEM, ENODEV];
-    V1Write, "v1 header write", [EINVAL, EIO, EFAULT, ENOMEM, ENODEV, EBUSY, ETIMEDOUT, EINTR];
+    RegionV1Read, "region-v1 header read", [EINVAL, EIO, EFAULT, ENOMEM, ENODEV];
+    RegionV1Write, "region-v1 header write", [EINVAL, EIO, EFAULT, ENOMEM, ENODEV, EBUSY, ETIMEDOUT, EINTR];
     // Ioctls of the device.
     Info, "GET_INFO", [EINVAL, EFAULT];
     RegionInfo, "GET_REGION_INFO", [EINVAL, EFAULT];

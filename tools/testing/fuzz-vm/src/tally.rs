@@ -14,9 +14,9 @@ pub struct Protocol {
     states: &'static [(u32, &'static str)],
 }
 
-/// The region of 2018.
+/// The migration region of November 2018.
 pub const REGION_2018: Protocol = Protocol {
-    name: "2018",
+    name: "region-2018",
     states: &[
         (0, "NONE"),
         (1, "RUNNING"),
@@ -29,9 +29,9 @@ pub const REGION_2018: Protocol = Protocol {
     ],
 };
 
-/// The region of Linux 5.8.
-pub const V1: Protocol = Protocol {
-    name: "v1",
+/// The migration region of Linux 5.8 to 5.17.
+pub const REGION_V1: Protocol = Protocol {
+    name: "region-v1",
     states: &[
         (0, "STOP"),
         (1, "RUNNING"),
@@ -144,7 +144,7 @@ impl fmt::Display for Tally {
                 .collect();
             writeln!(f, "{:<26} {:>9}  {}", kind.name(), of(0), errors.join(", "))?;
         }
-        for protocol in [REGION_2018, V1, V2] {
+        for protocol in [REGION_2018, REGION_V1, V2] {
             let (seen, all) = self.reached(&protocol);
             let states: Vec<String> = protocol
                 .states

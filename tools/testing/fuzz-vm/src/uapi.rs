@@ -59,8 +59,8 @@ pub const CONFIG: usize = 7;
 pub const COMMAND: u64 = 4;
 pub const COMMAND_BITS: u16 = 6;
 
-/// Offsets in the header of 2018.
-pub mod header {
+/// Offsets in the header of region 2018.
+pub mod region_2018 {
     pub const STATE: u64 = 0;
     pub const PENDING: u64 = 4;
     pub const THRESHOLD: u64 = 28;
@@ -87,8 +87,8 @@ pub mod header {
     ];
 }
 
-/// Offsets in the header of v1.
-pub mod v1 {
+/// Offsets in the header of region v1.
+pub mod region_v1 {
     pub const STATE: u64 = 0;
     pub const PENDING: u64 = 8;
     pub const OFFSET: u64 = 16;

@@ -33,7 +33,7 @@ pub fn map(client: &mut Client<'_>) {
     let dice = &mut client.dice;
     let region = match dice.below(4) {
         0 => layout.regions[dice.below(layout.regions.len())],
-        _ => *dice.pick(&[layout.region_2018, layout.v1]),
+        _ => *dice.pick(&[layout.region_2018, layout.region_v1]),
     };
     let page = match dice.below(4) {
         0 => dice.number() % (region.size / 4096 + 2),

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::device::Region;
 use crate::kind::Kind;
 use crate::operations::{guest, streams};
-use crate::uapi::{header, v1, DATA};
+use crate::uapi::{region_2018, region_v1, DATA};
 
 /// Any region, or none.
 fn any(client: &mut Client<'_>) -> (Region, u64) {
@@ -70,52 +70,54 @@ fn value(client: &mut Client<'_>, offset: u64, len: usize) -> Vec<u8> {
     let dice = &mut client.dice;
     let value = match offset {
         0 => dice.number() % 11,
-        header::OFFSET => DATA,
-        header::SIZE | header::THRESHOLD | v1::SIZE => *dice.pick(&[0, 1, 64, 4096, 4400, 1 << 20]),
-        header::START => (dice.number() % 1024) << 12,
-        header::TOTAL => *dice.pick(&[1, 256, 65_536, 1 << 36]),
+        region_2018::OFFSET => DATA,
+        region_2018::SIZE | region_2018::THRESHOLD | region_v1::SIZE => {
+            *dice.pick(&[0, 1, 64, 4096, 4400, 1 << 20])
+        }
+        region_2018::START => (dice.number() % 1024) << 12,
+        region_2018::TOTAL => *dice.pick(&[1, 256, 65_536, 1 << 36]),
         _ => dice.value(),
     };
     let known = len.min(8);
     bytes[..known].copy_from_slice(&value.to_le_bytes()[..known]);
-    if offset == header::START && len == 16 {
+    if offset == region_2018::START && len == 16 {
         bytes[8..].copy_from_slice(&(1 + dice.number() % 70_000).to_le_bytes());
     }
     dice.spoil(&mut bytes);
     bytes
 }
 
-pub fn read_header(client: &mut Client<'_>) {
-    let (offset, len) = field(client, header::FIELDS);
+pub fn read_region_2018(client: &mut Client<'_>) {
+    let (offset, len) = field(client, region_2018::FIELDS);
     let region = client.shared.layout.region_2018;
-    guest::read(client, Kind::HeaderRead, region, offset, len);
+    guest::read(client, Kind::Region2018Read, region, offset, len);
 }
 
-pub fn write_header(client: &mut Client<'_>) {
-    let (offset, len) = field(client, header::FIELDS);
+pub fn write_region_2018(client: &mut Client<'_>) {
+    let (offset, len) = field(client, region_2018::FIELDS);
     let bytes = value(client, offset, len);
     let region = client.shared.layout.region_2018;
-    guest::write(client, Kind::HeaderWrite, region, offset, &bytes);
+    guest::write(client, Kind::Region2018Write, region, offset, &bytes);
 }
 
-pub fn read_v1(client: &mut Client<'_>) {
-    let (offset, len) = field(client, v1::FIELDS);
-    let region = client.shared.layout.v1;
-    guest::read(client, Kind::V1Read, region, offset, len);
+pub fn read_region_v1(client: &mut Client<'_>) {
+    let (offset, len) = field(client, region_v1::FIELDS);
+    let region = client.shared.layout.region_v1;
+    guest::read(client, Kind::RegionV1Read, region, offset, len);
 }
 
-pub fn write_v1(client: &mut Client<'_>) {
-    let (offset, len) = field(client, v1::FIELDS);
+pub fn write_region_v1(client: &mut Client<'_>) {
+    let (offset, len) = field(client, region_v1::FIELDS);
     let bytes = value(client, offset, len);
-    let region = client.shared.layout.v1;
-    guest::write(client, Kind::V1Write, region, offset, &bytes);
+    let region = client.shared.layout.region_v1;
+    guest::write(client, Kind::RegionV1Write, region, offset, &bytes);
 }
 
 /// A part of the data section, by one of its two regions.
 fn part(client: &mut Client<'_>) -> (Region, u64, usize) {
     let layout = &client.shared.layout;
     let dice = &mut client.dice;
-    let region = *dice.pick(&[layout.region_2018, layout.v1]);
+    let region = *dice.pick(&[layout.region_2018, layout.region_v1]);
     let offset = match dice.below(3) {
         0 => DATA,
         1 => DATA + dice.number() % region.size,

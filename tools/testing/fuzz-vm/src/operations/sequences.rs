@@ -9,8 +9,8 @@ use crate::client::{long, words, Client};
 use crate::device::Region;
 use crate::kind::Kind;
 use crate::sys::{self, Errno, Result};
-use crate::tally::{REGION_2018, V1, V2};
-use crate::uapi::{self, *};
+use crate::tally::{self, V2};
+use crate::uapi::*;
 
 /// Images that are kept.
 const IMAGES: usize = 4;
@@ -56,25 +56,25 @@ fn meanwhile(client: &mut Client<'_>) {
 struct Protocol {
     read: Kind,
     write: Kind,
-    tally: &'static crate::tally::Protocol,
+    tally: &'static tally::Protocol,
 }
 
 const REGION_2018: Protocol = Protocol {
-    read: Kind::HeaderRead,
-    write: Kind::HeaderWrite,
-    tally: &REGION_2018,
+    read: Kind::Region2018Read,
+    write: Kind::Region2018Write,
+    tally: &tally::REGION_2018,
 };
 
 const REGION_V1: Protocol = Protocol {
-    read: Kind::V1Read,
-    write: Kind::V1Write,
-    tally: &V1,
+    read: Kind::RegionV1Read,
+    write: Kind::RegionV1Write,
+    tally: &tally::REGION_V1,
 };
 
 impl Protocol {
     fn region(self, client: &Client<'_>) -> Region {
         match self.read {
-            Kind::V1Read => client.shared.layout.v1,
+            Kind::RegionV1Read => client.shared.layout.region_v1,
             _ => client.shared.layout.region_2018,
         }
     }
@@ -111,20 +111,20 @@ impl Protocol {
     }
 }
 
-pub fn save_2018(client: &mut Client<'_>) {
+pub fn save_region_2018(client: &mut Client<'_>) {
     let mut image = Vec::new();
-    if try_save_2018(client, &mut image).is_ok() {
-        keep(client, image, "images saved by 2018");
+    if try_save_region_2018(client, &mut image).is_ok() {
+        keep(client, image, "images saved by region-2018");
     }
     let end = *client.dice.pick(&[1, 1, 8, 9, 0]);
     let _ = REGION_2018.enter(client, end);
 }
 
-fn try_save_2018(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<()> {
+fn try_save_region_2018(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<()> {
     let this = REGION_2018;
     if client.dice.one_in(3) {
         let threshold = *client.dice.pick(&[0, 1, 100, 4096]);
-        this.put(client, header::THRESHOLD, &u64::to_le_bytes(threshold))?;
+        this.put(client, region_2018::THRESHOLD, &u64::to_le_bytes(threshold))?;
     }
     if !client.dice.one_in(3) {
         this.enter(client, 2)?;
@@ -133,22 +133,22 @@ fn try_save_2018(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<()> {
         for _ in 0..client.dice.below(4) {
             meanwhile(client);
             query(client)?;
-            this.get(client, header::PENDING, 24)?;
-            let size = long(&this.get(client, header::OFFSET, 16)?, 8);
+            this.get(client, region_2018::PENDING, 24)?;
+            let size = long(&this.get(client, region_2018::OFFSET, 16)?, 8);
             this.take(client, size, image)?;
         }
-        this.get(client, header::PENDING, 24)?;
+        this.get(client, region_2018::PENDING, 24)?;
     }
     this.enter(client, 4)?;
     if client.dice.one_in(2) {
         // Refused where no pages are recorded.
         let _ = query(client);
-        this.get(client, header::PENDING, 24)?;
+        this.get(client, region_2018::PENDING, 24)?;
     }
     for _ in 0..MOST_BUFFERS {
-        let size = long(&this.get(client, header::OFFSET, 16)?, 8);
+        let size = long(&this.get(client, region_2018::OFFSET, 16)?, 8);
         this.take(client, size, image)?;
-        let pending = this.get(client, header::PENDING, 24)?;
+        let pending = this.get(client, region_2018::PENDING, 24)?;
         if size == 0 && (0..3).all(|at| long(&pending, at * 8) == 0) {
             return this.enter(client, 5);
         }
@@ -159,8 +159,8 @@ fn try_save_2018(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<()> {
 /// A query of dirty pages.
 fn query(client: &mut Client<'_>) -> Result<()> {
     let range = [0_u64.to_le_bytes(), (1_u64 << 20).to_le_bytes()].concat();
-    REGION_2018.put(client, header::START, &range)?;
-    let copied = long(&REGION_2018.get(client, header::COPIED, 8)?, 0);
+    REGION_2018.put(client, region_2018::START, &range)?;
+    let copied = long(&REGION_2018.get(client, region_2018::COPIED, 8)?, 0);
     let event = if copied == 0 {
         "clean queries"
     } else {
@@ -170,7 +170,7 @@ fn query(client: &mut Client<'_>) -> Result<()> {
     Ok(())
 }
 
-pub fn load_2018(client: &mut Client<'_>) {
+pub fn load_region_2018(client: &mut Client<'_>) {
     let Some(image) = streams::image(client) else {
         return;
     };
@@ -179,11 +179,11 @@ pub fn load_2018(client: &mut Client<'_>) {
         return;
     }
     let loaded = feed(client, this, &image, |client, size| {
-        this.put(client, header::OFFSET, &DATA.to_le_bytes())?;
-        this.put(client, header::SIZE, &size.to_le_bytes())
+        this.put(client, region_2018::OFFSET, &DATA.to_le_bytes())?;
+        this.put(client, region_2018::SIZE, &size.to_le_bytes())
     });
     if loaded.is_ok() && this.enter(client, 7).is_ok() {
-        client.tally.event("images loaded by 2018", 1);
+        client.tally.event("images loaded by region-2018", 1);
         let _ = client.enable();
     }
     let end = *client.dice.pick(&[1, 1, 9]);
@@ -206,40 +206,40 @@ fn feed(
     Ok(())
 }
 
-pub fn save_v1(client: &mut Client<'_>) {
+pub fn save_region_v1(client: &mut Client<'_>) {
     let mut image = Vec::new();
-    if try_save_v1(client, &mut image).is_ok() {
-        keep(client, image, "images saved by v1");
+    if try_save_region_v1(client, &mut image).is_ok() {
+        keep(client, image, "images saved by region-v1");
     }
     let end = *client.dice.pick(&[1, 1, 0]);
     let _ = REGION_V1.enter(client, end);
 }
 
-fn try_save_v1(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<()> {
+fn try_save_region_v1(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<()> {
     let this = REGION_V1;
     if client.dice.one_in(2) {
         this.enter(client, 3)?;
         for _ in 0..client.dice.below(4) {
             meanwhile(client);
-            this.get(client, uapi::v1::PENDING, 8)?;
-            this.get(client, uapi::v1::OFFSET, 8)?;
-            let size = long(&this.get(client, uapi::v1::SIZE, 8)?, 0);
+            this.get(client, region_v1::PENDING, 8)?;
+            this.get(client, region_v1::OFFSET, 8)?;
+            let size = long(&this.get(client, region_v1::SIZE, 8)?, 0);
             this.take(client, size, image)?;
         }
     }
     this.enter(client, 2)?;
     for _ in 0..MOST_BUFFERS {
-        if long(&this.get(client, uapi::v1::PENDING, 8)?, 0) == 0 {
+        if long(&this.get(client, region_v1::PENDING, 8)?, 0) == 0 {
             return this.enter(client, 0);
         }
-        this.get(client, uapi::v1::OFFSET, 8)?;
-        let size = long(&this.get(client, uapi::v1::SIZE, 8)?, 0);
+        this.get(client, region_v1::OFFSET, 8)?;
+        let size = long(&this.get(client, region_v1::SIZE, 8)?, 0);
         this.take(client, size, image)?;
     }
     Err(Errno(0))
 }
 
-pub fn load_v1(client: &mut Client<'_>) {
+pub fn load_region_v1(client: &mut Client<'_>) {
     let Some(image) = streams::image(client) else {
         return;
     };
@@ -248,12 +248,12 @@ pub fn load_v1(client: &mut Client<'_>) {
         return;
     }
     let loaded = feed(client, this, &image, |client, size| {
-        this.get(client, uapi::v1::OFFSET, 8)?;
-        this.put(client, uapi::v1::SIZE, &size.to_le_bytes())
+        this.get(client, region_v1::OFFSET, 8)?;
+        this.put(client, region_v1::SIZE, &size.to_le_bytes())
     });
     let _ = client.enable();
     if this.enter(client, 1).is_ok() && loaded.is_ok() {
-        client.tally.event("images loaded by v1", 1);
+        client.tally.event("images loaded by region-v1", 1);
     }
 }
 
