@@ -3,9 +3,9 @@
 //! A conformance suite for VFIO migration, through the uAPI alone.
 //!
 //! A [`Check`] is a name, the rule that it holds a device to, and a function over a [`Subject`].
-//! One file has checks of one area and lists them in its `checks`; [`all`] puts them together.
-//! No check knows a device. Each opens the device afresh and closes it, so none disturbs the next,
-//! and each runs in a process of its own, where [`alone`] runs it; a [`Runner`] looks after that.
+//! Each area has a file, whose `checks` lists its checks; [`all`] puts the lists together. No check
+//! knows a particular device. Each opens the device afresh and closes it, so none disturbs the
+//! next. A [`Runner`] starts a process for each check, in which [`alone`] runs it.
 
 mod alone;
 mod dma_logging;
@@ -34,14 +34,14 @@ pub use report::{Entry, Report};
 pub use runner::Runner;
 pub use subject::Subject;
 
-/// What a check found, where it is not a pass.
+/// What a check found if the device does not pass.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Finding {
     /// The device does not do what the rule demands.
     Fail(String),
     /// The rule leaves it open; this is what the device does.
     Info(String),
-    /// The rule does not speak of such a device.
+    /// The rule does not apply to such a device.
     NotApplicable(String),
 }
 
@@ -59,7 +59,7 @@ fn fail<T>(text: impl Into<String>) -> Verdict<T> {
     Err(Finding::Fail(text.into()))
 }
 
-/// Says that a check is not for this device.
+/// Makes the finding that a check does not apply to this device.
 fn not_applicable<T>(text: impl Into<String>) -> Verdict<T> {
     Err(Finding::NotApplicable(text.into()))
 }
@@ -78,7 +78,7 @@ fn succeeds<T>(result: Result<T, Errno>, what: &str) -> Verdict<T> {
     result.or_else(|errno| fail(format!("{what} fails: {}", explain(errno))))
 }
 
-/// Demands that a call fails, with whatever error.
+/// Demands that a call fails, with any error.
 fn fails<T>(result: Result<T, Errno>, what: &str) -> Verdict<Errno> {
     match result {
         Ok(_) => fail(format!("{what} succeeds")),
@@ -98,10 +98,11 @@ fn fails_with<T>(result: Result<T, Errno>, expected: Errno, what: &str) -> Verdi
     })
 }
 
-/// Most bytes of a state that are held, and that are read in case it never ends.
+/// Most bytes of device state that a check holds in memory, and most that it reads of a stream
+/// without end.
 const HELD: usize = 1 << 30;
 
-/// Leaves the check where the device tells of more state than is held.
+/// Ends the check as not applicable if the device reports more state than [`HELD`].
 fn held(bytes: u64) -> Verdict {
     // CAST: widening.
     if bytes <= HELD as u64 {

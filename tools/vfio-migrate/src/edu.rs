@@ -20,7 +20,7 @@ pub use workload::{Done, Workload};
 
 /// Bytes of the internal buffer.
 pub const BUFFER_SIZE: usize = 4096;
-/// Where the internal buffer lies for the device's DMA.
+/// Address of the internal buffer for the device's own DMA.
 const BUFFER: u64 = 0x40000;
 
 /// Status: computing a factorial.
@@ -144,7 +144,7 @@ impl<'a> Edu<'a> {
         self.finish()
     }
 
-    /// Lets the device compute a factorial, modulo 2^32.
+    /// Has the device compute a factorial, modulo 2^32.
     pub fn factorial(&self, operand: u32) -> Result<u32> {
         self.write(Register::FACTORIAL, operand.into())?;
         self.computed()?;

@@ -110,7 +110,7 @@ pub enum Error {
         /// The call's error.
         errno: Errno,
     },
-    /// More memory was to be made reachable for a device than the user may lock.
+    /// Mapping memory for a device exceeds the user's limit of locked memory.
     #[error("{step}: {}", explain(Errno::NOMEM))]
     Memlock {
         /// What was being done.
@@ -128,7 +128,7 @@ pub enum Error {
         /// The error.
         source: std::io::Error,
     },
-    /// A file of the user's could not be read.
+    /// A file that the user named could not be read.
     #[error("{}: {source}", path.display())]
     Input {
         /// File.
@@ -219,7 +219,7 @@ impl Error {
         move |source| Self::File { path, source }
     }
 
-    /// Makes the conversion of the error of a file of the user's that is read.
+    /// Makes the conversion of the error of a file that the user named.
     pub fn input(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Input { path, source }

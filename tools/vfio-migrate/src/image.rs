@@ -15,9 +15,9 @@ use crate::pci::Identity;
 
 pub use edu::Registers;
 
-/// Is shown the parts of an image, as far as it is right.
+/// Receives the parts of an image, as far as it is valid.
 ///
-/// On an error the image is read no further.
+/// An error ends the reading.
 pub trait Show {
     /// The header.
     fn header(&mut self, header: &HeaderInfo) -> Result<()> {
@@ -43,7 +43,7 @@ pub struct Unseen;
 
 impl Show for Unseen {}
 
-/// A saved state that comes in pieces, of which no more than a section is kept.
+/// A saved state that is read in pieces; at most one section is kept in memory.
 pub struct Image {
     reader: Reader,
     header: Option<HeaderInfo>,
@@ -68,7 +68,7 @@ pub struct HeaderInfo {
     pub state_major: u16,
     /// Minor version of the driver's sections.
     pub state_minor: u16,
-    /// Bytes of the whole image, where the writer knew them.
+    /// Bytes of the whole image, if the writer knew them.
     pub total: Option<u64>,
 }
 
@@ -86,7 +86,7 @@ pub struct SectionInfo {
     pub offset: u64,
     /// Bytes of the payload.
     pub length: usize,
-    /// Checksum of the payload (CRC-32C), which was found right.
+    /// Verified checksum of the payload (CRC-32C).
     pub crc32c: u32,
     /// The payload's registers, for a section of registers that is known.
     pub registers: Option<Registers>,
@@ -99,7 +99,7 @@ pub struct EndInfo {
     pub total: u64,
     /// Sections before the end.
     pub sections: u32,
-    /// Checksum of all before the end (CRC-32C), which was found right.
+    /// Verified checksum of all before the end (CRC-32C).
     pub crc32c: u32,
 }
 
@@ -114,7 +114,7 @@ impl Image {
         })
     }
 
-    /// Takes the next bytes, unless the image was refused before; fails only as `show` does.
+    /// Takes the next bytes, unless the image is already refused. Fails only if `show` fails.
     pub fn feed(&mut self, bytes: &[u8], show: &mut dyn Show) -> Result<()> {
         let mut parts = Parts {
             header: &mut self.header,
@@ -126,7 +126,7 @@ impl Image {
         parts.error.map_or(Ok(()), Err)
     }
 
-    /// Reads the rest of a file; nothing after what is wrong.
+    /// Reads the rest of a file, up to the first error in the image.
     pub fn read(&mut self, input: &mut Input, show: &mut dyn Show) -> Result<()> {
         let mut bytes = vec![0; PIECE];
         while self.reader.refusal().is_none() {
@@ -153,13 +153,13 @@ impl Image {
         self.reader.refusal().map(|refusal| refusal.to_string())
     }
 
-    /// Says what is wrong with the image when all bytes were there.
+    /// Says what is wrong with the image if no more bytes follow.
     pub fn final_refusal(&self) -> Option<String> {
         let result = self.reader.finish();
         result.err().map(|refusal| refusal.to_string())
     }
 
-    /// Says why the bytes so far do not begin a right image, or one of that device.
+    /// Refuses bytes that do not begin a valid image of that device.
     pub fn check_begin(&self, device: Option<Identity>) -> Result<()> {
         if let Some(refusal) = self.refusal() {
             return Err(Error::BadImage(format!("the image is refused: {refusal}")));
@@ -175,7 +175,7 @@ impl Image {
         }
     }
 
-    /// Says why the image is not right, or not that of a device; all of its bytes were there.
+    /// Refuses an image that is not complete and valid, or of another device.
     pub fn check(&self, device: Option<Identity>) -> Result<()> {
         if let Some(refusal) = self.final_refusal() {
             return Err(Error::BadImage(format!("the image is refused: {refusal}")));
@@ -184,16 +184,16 @@ impl Image {
     }
 }
 
-/// Makes information of what the reader hands out.
+/// Turns what the reader hands out into what [`Show`] takes.
 struct Parts<'a> {
     header: &'a mut Option<HeaderInfo>,
     show: &'a mut dyn Show,
-    /// Why no more is to be shown.
+    /// The error of [`Show`], after which nothing more is shown.
     error: Option<Error>,
 }
 
 impl Parts<'_> {
-    /// Has the reader stop when nothing more can be shown.
+    /// Makes the reader stop if showing failed.
     fn shown(&mut self, result: Result<()>) -> KernelResult {
         result.map_err(|error| {
             self.error = Some(error);

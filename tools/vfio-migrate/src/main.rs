@@ -5,8 +5,8 @@
 //! From the bottom to the top: [`sys`] makes the system calls, [`pci`] finds devices and [`vfio`]
 //! opens them, [`migrate`] moves what they hold, [`check`] holds them to the rules, [`watch`] looks
 //! at them from outside, and [`heat`] makes pictures of that. [`edu`] knows the edu device,
-//! [`image`] what a saved state holds, [`files`] the files that a user names. [`commands`] puts them
-//! together, as [`cli`] reads them from the command line.
+//! [`image`] what a saved state holds, [`files`] the files that a user names. [`commands`] puts
+//! them together, as [`cli`] reads them from the command line.
 
 #![deny(unsafe_code)]
 

@@ -5,8 +5,8 @@
 //! A [`protocol::Migration`] is a device as one migration protocol shows it; [`region_2018`]
 //! implements it over a [`region::Region`]. [`live`] is the source's side of every migration, and a
 //! [`target::Target`] the other one: a device of this machine, a file, or the peer that [`tcp`]
-//! reaches with the frames of [`wire`]. [`session`] holds an open device, [`memory`] what it reaches
-//! by DMA.
+//! reaches with the frames of [`wire`]. [`session`] holds an open device, [`memory`] what it
+//! reaches by DMA.
 
 pub mod digest;
 pub mod dirty;

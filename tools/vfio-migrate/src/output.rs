@@ -34,7 +34,7 @@ pub enum Report {
 }
 
 impl Report {
-    /// Whether a person reads it.
+    /// Whether a terminal shows it.
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Stdout => io::stdout().is_terminal(),
@@ -58,9 +58,9 @@ impl Report {
         }
     }
 
-    /// Writes text; [`Error::NoReader`] when nobody reads it any more.
+    /// Writes text; [`Error::NoReader`] if nobody reads it any more.
     ///
-    /// Not by `io::stdout`, which takes a file that cannot be written for success.
+    /// Does not use `io::stdout`, which treats a file that cannot be written as success.
     pub fn write(self, text: &str) -> Result<()> {
         match self {
             Self::Stdout if sys::stdout_was_closed() => Err(Error::file("standard output")(
@@ -97,7 +97,8 @@ impl Output {
         seen_enough(self.line(text.trim_end()))
     }
 
-    /// Prints one of many results, on a line of its own; [`Error::NoReader`] to print no more.
+    /// Prints one of many results, on a line of its own; [`Error::NoReader`] if nobody reads it any
+    /// more.
     pub fn line(&self, text: impl Display) -> Result<()> {
         self.report.write(&format!("{text}\n"))
     }
@@ -141,7 +142,7 @@ impl Output {
     }
 }
 
-/// Takes it for success that whoever reads a command's results has seen enough.
+/// Turns [`Error::NoReader`] into success: the reader of a command's results has seen enough.
 pub fn seen_enough(result: Result<()>) -> Result<()> {
     match result {
         Err(Error::NoReader) => Ok(()),

@@ -97,7 +97,7 @@ impl Bus {
 }
 
 impl Function {
-    /// Vendor and device number; of a mediated device those of the physical one, which it mimics.
+    /// Vendor and device number; for a mediated device, those of its parent, which it mimics.
     pub fn identity(&self) -> Option<Identity> {
         let path = match self.address {
             Address::Pci { .. } => self.path.clone(),
@@ -114,12 +114,12 @@ impl Function {
         link_name(&self.path.join("driver"))
     }
 
-    /// Whether the driver is one of VFIO's: those give the device a `vfio-dev` directory.
+    /// Whether a VFIO driver is bound: such a driver gives the device a `vfio-dev` directory.
     pub fn is_vfio(&self) -> bool {
         self.path.join("vfio-dev").is_dir()
     }
 
-    /// The name that VFIO has for the device, which is that of its own file in `/dev/vfio/devices`.
+    /// VFIO's name for the device, which its file in `/dev/vfio/devices` has, too.
     pub fn vfio_name(&self) -> Option<String> {
         let mut names = fs::read_dir(self.path.join("vfio-dev")).ok()?;
         names.next()?.ok()?.file_name().into_string().ok()
@@ -130,7 +130,8 @@ impl Function {
         link_name(&self.path.join("iommu_group"))?.parse().ok()
     }
 
-    /// The other devices of the IOMMU group that have a driver which is none of VFIO's.
+    /// The devices of the IOMMU group that are bound to a driver other than VFIO's, and these
+    /// drivers.
     pub fn strangers_in_group(&self) -> Vec<(Address, String)> {
         Bus::new(self.path.join("iommu_group/devices"))
             .functions()

@@ -2,7 +2,7 @@
 
 //! System calls: the only module with `unsafe`.
 //!
-//! Each function is one call and returns its errno; what to make of it is for the callers.
+//! Each function is one call and returns its errno, which the callers judge.
 
 #![expect(unsafe_code)]
 

@@ -53,7 +53,7 @@ impl Target for Bytes {
     }
 }
 
-/// Looks on, and stops a workload at the end.
+/// Records events, and stops a workload at the end.
 #[derive(Default)]
 struct Host {
     workload: Option<Workload>,

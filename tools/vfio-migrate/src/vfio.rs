@@ -37,8 +37,8 @@ pub enum Way {
 }
 
 impl Way {
-    /// Has this process open devices in this way from now on; without it, each in the way that the
-    /// kernel has for it, an iommufd first.
+    /// Makes this process open all devices in this way. Without it each device is opened through an
+    /// iommufd if the kernel has one for it, else through a container.
     ///
     /// Only the first call counts.
     pub fn choose(self) {
@@ -50,7 +50,7 @@ impl Way {
         WAY.get().copied()
     }
 
-    /// The way for a device.
+    /// Returns the way in which a device is opened.
     fn of(function: &Function) -> Self {
         Self::chosen().unwrap_or(match Iommufd::is_for(function) {
             true => Self::Iommufd,
@@ -59,7 +59,8 @@ impl Way {
     }
 }
 
-/// What a device reaches by DMA. The device stays open as long as it and this are there.
+/// What a device reaches by DMA. The device stays open until both its [`Device`] and this are
+/// dropped.
 #[derive(Debug)]
 pub struct AddressSpace(Backend);
 
@@ -89,7 +90,7 @@ impl AddressSpace {
         Ok((Self(backend), Device::new(fd, address)?))
     }
 
-    /// Makes memory reachable for the device from an I/O virtual address on.
+    /// Maps memory for the device, from an I/O virtual address on.
     pub fn map(&self, memory: &Mapping, iova: u64) -> Result<()> {
         let step = format!(
             "mapping {} KiB for the device at {iova:#x}",
@@ -110,7 +111,7 @@ impl AddressSpace {
     }
 }
 
-/// Finds a device that a VFIO driver has.
+/// Finds a device that is bound to a VFIO driver.
 fn find(bus: &Bus, address: Address) -> Result<Function> {
     let function = bus.function(address).ok_or(Error::NoDevice(address))?;
     if !function.is_vfio() {

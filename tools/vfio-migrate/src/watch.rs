@@ -2,8 +2,8 @@
 
 //! Looks at a device that another process uses, through what the driver shows to root.
 //!
-//! [`source`] and [`tracefs`] find what the driver writes; [`status`], [`snapshot`] and [`event`] read
-//! it. A [`sample`] is made of it when [`ticker`] says so, and [`view`] shows the samples.
+//! [`source`] and [`tracefs`] find what the driver writes; [`status`], [`snapshot`] and [`event`]
+//! read it. A [`sample`] is made of it when [`ticker`] says so, and [`view`] shows the samples.
 
 pub mod clock;
 pub mod event;

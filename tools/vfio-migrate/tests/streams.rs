@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the program does with its standard streams and with files of every kind; no device is needed.
+//! What the program does with its standard streams and with files of every kind; no device is
+//! needed.
 
 use std::fs::{self, File};
 use std::io::{BufRead, Read, Write};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use migration::crc32c::{crc32c, Crc32c};
 
-/// An address at which nothing is.
+/// An address without a device.
 const NOWHERE: &str = "ffff:ff:1f.7";
 
 fn program() -> Command {
@@ -71,7 +72,7 @@ fn write_image(file: &mut impl Write, sections: u32) -> std::io::Result<()> {
     file.write_all(&seal(end).0)
 }
 
-/// The bytes of a small one.
+/// The bytes of a small image.
 fn image() -> Vec<u8> {
     let mut bytes = Vec::new();
     write_image(&mut bytes, 2).unwrap();
@@ -124,7 +125,7 @@ fn what_cannot_be_printed_is_a_failure() {
     }
 }
 
-/// What a pipe is that nobody reads.
+/// The writing end of a pipe that nobody reads.
 fn broken_pipe() -> OwnedFd {
     let (reader, writer) = UnixStream::pair().unwrap();
     drop(reader);
@@ -142,7 +143,7 @@ fn a_closed_pipe_ends_quietly() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert_eq!(text(&output.stderr), "", "{arguments:?}");
     }
-    // What a command found stays what it is, whoever reads it.
+    // A command's result does not depend on who reads it.
     let output = program()
         .args(["dump", "/dev/zero", "--json"])
         .stdout(broken_pipe())
@@ -194,7 +195,7 @@ fn what_is_no_image_is_read_no_further() {
         assert_eq!(output.status.code(), Some(4), "{arguments:?}: {errors}");
         assert!(errors.contains("this is not an image"), "{errors}");
     }
-    // What is checked by the driver alone gets as far as the device.
+    // Without a check, the command gets as far as opening the device.
     let output = in_little_memory(&["restore", NOWHERE, "-i", "/dev/zero", "--no-check"]);
     let output = output.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(3));

@@ -14,13 +14,13 @@ use crate::uapi::*;
 /// Where memory for the check is mapped.
 const IOVA: u64 = 0x10_0000;
 
-/// How long a reset may be told that the device is still computing what the guest asked for.
+/// How long a reset may time out because the device still computes what the guest asked for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why the device is not what it should be.
 type Verdict<T = ()> = Result<T, String>;
 
-/// Fails with what was attempted.
+/// Turns an error into a verdict that names what was attempted.
 fn must<T>(what: &str, result: sys::Result<T>) -> Verdict<T> {
     result.map_err(|Errno(errno)| format!("{what}: {}", crate::kind::errno_name(errno)))
 }
@@ -46,7 +46,7 @@ pub fn after_reset(client: &mut Client<'_>) -> Verdict {
         }
     }
     let mut awake = words(&[8, FEATURE_SET | FEATURE_LOW_POWER_EXIT]);
-    // Refused where it is awake.
+    // The device refuses this if it is awake.
     let _ = client.good_ioctl(Kind::Feature, &device, DEVICE_FEATURE, &mut awake);
     client.close(Some(device));
     let mut all = words(&[24, UNMAP_ALL, 0, 0, 0, 0]);
@@ -118,7 +118,7 @@ fn works(client: &mut Client<'_>) -> Verdict {
     let mapped = client.good_ioctl(Kind::DmaMap, container, IOMMU_MAP_DMA, &mut map);
     must("mapping memory", mapped)?;
 
-    // The buffer is empty, whatever it was full of.
+    // The buffer is empty, whatever it held before.
     must("preparing", arena.store(at, &[0xee; PAGE]))?;
     move_page(client, edu::BUFFER, IOVA, edu::TO_MEMORY)?;
     let mut buffer = [1; PAGE];

@@ -90,7 +90,7 @@ impl<'a> Client<'a> {
         self.dice = dice;
     }
 
-    /// Makes a call: under the watchdog's eyes, and counted.
+    /// Makes a call that the watchdog watches and the tally counts.
     pub fn call<T>(&mut self, kind: Kind, call: impl FnOnce() -> Result<T>) -> Result<T> {
         let place = &self.places[self.number];
         place.enter(kind);
@@ -107,7 +107,7 @@ impl<'a> Client<'a> {
         result
     }
 
-    /// Gives files up; the last user's close is a call like others.
+    /// Drops a file; if this is its last user, the close is a counted call.
     pub fn close(&mut self, file: Option<Arc<OwnedFd>>) {
         if let Some(file) = file.and_then(Arc::into_inner) {
             let _ = self.call(Kind::Close, || {
@@ -124,9 +124,10 @@ impl<'a> Client<'a> {
         devices[first].get().or_else(|| devices[1 - first].get())
     }
 
-    /// An address for `len` bytes: that of good memory, most often.
+    /// Returns an address for `len` bytes, most often that of good memory.
     ///
-    /// The memory ends right before some that cannot be accessed, now and then after it.
+    /// Good memory ends right before pages that cannot be accessed; now and then the bytes reach
+    /// into these.
     pub fn address(&mut self, len: usize) -> Address {
         let end = WINDOW - len.min(WINDOW);
         if !self.dice.one_in(12) {
@@ -137,11 +138,11 @@ impl<'a> Client<'a> {
             0 => Address::NULL,
             1 => Address::KERNEL,
             2 => Address::NONE,
-            // A part of it.
+            // Only a part can be accessed.
             3 => self.window.at(end + len / 2),
             4 => self.window.at(READ_ONLY),
-            // Whatever is there: a mapping of the device's own data section, perhaps.
-            // Not so near its end that the kernel could go on with what lies behind.
+            // Anything in the arena, perhaps a mapping of the device's own data section. The bytes
+            // fit, so that the kernel does not reach what lies behind the arena.
             _ => {
                 let pages = (arena.len() - len.min(arena.len())) / PAGE;
                 arena.at(self.dice.below(pages + 1) * PAGE)
@@ -149,13 +150,13 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Puts bytes where [`Client::good`] is.
+    /// Stores bytes at [`Client::good`].
     pub fn store(&self, bytes: &[u8]) {
         let stored = self.window.store(WINDOW - bytes.len(), bytes);
         assert_eq!(stored, Ok(bytes.len()), "the window is this thread's own");
     }
 
-    /// Takes bytes from where [`Client::good`] is.
+    /// Loads bytes from [`Client::good`].
     pub fn load(&self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let loaded = self.window.load(WINDOW - len, &mut bytes);
@@ -168,7 +169,7 @@ impl<'a> Client<'a> {
         self.window.at(WINDOW - len)
     }
 
-    /// An ioctl with a structure, which is replaced by what the kernel has made of it.
+    /// Issues an ioctl with a structure, at any address, and takes back what the kernel wrote.
     pub fn ioctl(&mut self, kind: Kind, fd: &OwnedFd, request: u32, argument: &mut [u8]) -> Result {
         self.store(argument);
         let address = self.address(argument.len());
@@ -181,7 +182,7 @@ impl<'a> Client<'a> {
         result
     }
 
-    /// An ioctl with a structure, at a good address.
+    /// Issues an ioctl with a structure, at a good address, and takes back what the kernel wrote.
     pub fn good_ioctl(
         &mut self,
         kind: Kind,

@@ -22,7 +22,7 @@ pub struct Region {
 /// Where everything is.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// All regions by index, of size 0 where there is none.
+    /// All regions by index, of size 0 if there is none.
     pub regions: Vec<Region>,
     /// The migration region of November 2018.
     pub region_2018: Region,
@@ -41,7 +41,7 @@ impl Slot {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The file, to be used whatever becomes of the place.
+    /// Returns the file, which stays open even if another thread replaces it.
     pub fn get(&self) -> Option<Arc<OwnedFd>> {
         self.lock().clone()
     }
@@ -55,7 +55,7 @@ impl Slot {
 /// Guest memory at the start of the arena, in bytes.
 pub const RAM: usize = 4 << 20;
 
-/// Places for mappings of the device after that, and the bytes of each.
+/// Number of places for mappings of the device, after the guest memory.
 pub const SLOTS: usize = 16;
 /// Bytes of each.
 pub const SLOT: usize = 64 * PAGE;
@@ -66,7 +66,7 @@ pub struct Shared {
     pub name: String,
     /// Its group's file.
     pub group_path: PathBuf,
-    /// Is it a mediated device?
+    /// Whether it is a mediated device.
     pub is_virtual: bool,
     /// Files that show it in debugfs.
     pub debugfs: Vec<PathBuf>,
@@ -125,7 +125,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Opens the device, or opens it once more; memory for its name is the caller's own.
+    /// Opens the device, possibly once more; `memory` holds its name for the call.
     pub fn open_device(&self, memory: Reservation) -> Result<Arc<OwnedFd>> {
         let mut name = self.name.clone().into_bytes();
         name.push(0);

@@ -80,7 +80,7 @@ impl Dice {
         bytes
     }
 
-    /// Now and then puts a number that nobody expects into one of a structure's words.
+    /// Now and then puts an unexpected number into one of a structure's words.
     pub fn spoil(&mut self, structure: &mut [u8]) {
         if structure.len() < 4 || !self.one_in(5) {
             return;

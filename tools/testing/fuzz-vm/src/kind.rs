@@ -39,7 +39,7 @@ kinds! {
     RegisterWrite, "register write", [EINVAL, EIO, EFAULT, EBUSY, ENOMEM];
     ConfigRead, "config read", [EINVAL, EFAULT, EIO];
     ConfigWrite, "config write", [EINVAL, EFAULT, EIO];
-    // Those of the migration regions are among them.
+    // The migration regions are among them.
     OtherRead, "other region read", [EINVAL, EFAULT, EIO, ENOMEM, ENODEV];
     OtherWrite, "other region write", [EINVAL, EFAULT, EIO, ENOMEM, ENODEV, EBUSY, ETIMEDOUT, EINTR];
     // Migration regions.
@@ -53,7 +53,7 @@ kinds! {
     Info, "GET_INFO", [EINVAL, EFAULT];
     RegionInfo, "GET_REGION_INFO", [EINVAL, EFAULT];
     IrqInfo, "GET_IRQ_INFO", [EINVAL, EFAULT];
-    // ERANGE: of the PCI core, for MSI without vectors.
+    // ERANGE: from the PCI core, for MSI without vectors.
     SetIrqs, "SET_IRQS", [ERANGE, EINVAL, EFAULT, ENOTTY, EBADF, EBUSY, ENOSPC, EIO];
     Reset, "RESET", [ETIMEDOUT, EIO, ENODEV];
     HotResetInfo, "GET_PCI_HOT_RESET_INFO", [EINVAL, EFAULT, ENOSPC, ENODEV, ENOTTY];
@@ -64,7 +64,7 @@ kinds! {
     // eventfd of LOW_POWER_ENTRY_WITH_WAKEUP.
     Feature, "DEVICE_FEATURE", [E2BIG, EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EIO, ENODEV, EPERM, EOPNOTSUPP, EOVERFLOW];
     MigrationState, "MIG_DEVICE_STATE set", [EINVAL, EFAULT, EBUSY, EIO, ENODEV, ETIMEDOUT, EINTR, ENOMEM];
-    // Any of the two above, by what happens to be at an address.
+    // Either of the two above, depending on what is at the address.
     Elsewhere, "DEVICE_FEATURE elsewhere", [E2BIG, EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, ENOTTY, EOPNOTSUPP, EOVERFLOW, EPERM, ETIMEDOUT];
     // E2BIG: an argument of BIND_IOMMUFD that is longer than the kernel knows.
     OtherIoctl, "other ioctl", [E2BIG, EINVAL, EFAULT, ENOTTY];
@@ -88,7 +88,7 @@ kinds! {
     DmaUnmap, "UNMAP_DMA", [EINVAL, EFAULT, ENOENT, EBUSY, ENOMEM, EOVERFLOW];
     Dirty, "DIRTY_PAGES", [EINVAL, EFAULT, ENOENT, ENOMEM, EOVERFLOW];
     ContainerOther, "container ioctl", [EINVAL, EFAULT, ENOTTY, EBUSY];
-    // EBADF: a container's descriptor, of what happens to be at an address.
+    // EBADF: the container's descriptor is whatever is at an address.
     Group, "group ioctl", [EBADF, EINVAL, EFAULT, ENOTTY, EBUSY, EPERM];
     GroupOpen, "second open of the group", [EBUSY];
     Open, "open", [ENOMEM, EIO, ETIMEDOUT];
@@ -100,9 +100,9 @@ kinds! {
 }
 
 impl Kind {
-    /// What an ioctl of this kind is when its structure is not the one that was made for it.
+    /// The kind of an ioctl whose structure is at another address than the one that was filled in.
     ///
-    /// The number of a feature is in the structure, so it may be any other.
+    /// The number of a feature is in the structure, so it may be any.
     pub fn elsewhere(self) -> Self {
         match self {
             Self::Feature | Self::MigrationState => Self::Elsewhere,

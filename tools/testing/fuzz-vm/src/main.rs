@@ -2,10 +2,10 @@
 
 //! fuzz-vm: a random client of a VFIO device that migrates, with a seed.
 //!
-//! In rounds. A round opens the device, has several threads make calls of all kinds on the same
-//! files, checks that the device is fresh after a reset and works, closes it, opens it and checks
-//! again. What a thread does follows from the seed, the round and the thread's number; what the
-//! threads do to each other also from the scheduler, which no seed repeats.
+//! It works in rounds. A round opens the device, lets several threads make calls of all kinds on
+//! the same files, checks that the device is fresh after a reset and works, closes it, opens it and
+//! checks again. What a thread does follows from the seed, the round and the thread's number. How
+//! the threads meet depends on the scheduler, too, which no seed repeats.
 //!
 //! Exit status: 1 an undocumented errno, 2 usage, 3 a call that does not return, 4 the kernel
 //! complains, 5 the device is not what it should be.
@@ -213,7 +213,7 @@ fn play(
     verify(&shared, check::after_open, "opened again")
 }
 
-/// Looks whether the device is as it must be.
+/// Checks that the device is as it must be.
 type Check = fn(&mut Client<'_>) -> Result<(), String>;
 
 /// Runs a check in a thread of its own, so that it is watched too.

@@ -65,18 +65,18 @@ const OPERATIONS: &[(usize, Operation)] = &[
     (2, sequences::load_v2),
 ];
 
-/// The weights of one round: what is common in one is rare or left out in another, so that no
-/// operation is always in the way of others.
+/// The weights of one round: an operation that is common in one round is rare or left out in
+/// another, so that none is always in the way of others.
 pub struct Mood(Vec<usize>);
 
 impl Mood {
-    /// Draws those of a round.
+    /// Draws the weights of a round.
     pub fn new(dice: &mut Dice) -> Self {
         let weights = OPERATIONS
             .iter()
             .map(|(weight, _)| weight * [0, 1, 1, 4][dice.below(4)]);
         let mut weights: Vec<_> = weights.collect();
-        // Something is done in any case.
+        // At least one operation stays possible.
         weights[0] = weights[0].max(1);
         Self(weights)
     }

@@ -26,7 +26,7 @@ pub struct Address(usize);
 impl Address {
     /// The null pointer.
     pub const NULL: Self = Self(0);
-    /// A kernel's address.
+    /// An address of the kernel.
     pub const KERNEL: Self = Self(0xffff_8880_0000_1000);
     /// An address that the processor cannot have.
     pub const NONE: Self = Self(0x8000_0000_0000_0000);
@@ -37,7 +37,7 @@ impl Address {
     }
 }
 
-/// Address space of the kernel's alone, which stays reserved until the process ends.
+/// Address space that only the kernel accesses, reserved until the process ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Reservation {
     start: usize,
@@ -47,7 +47,7 @@ pub struct Reservation {
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
 
-/// What a page of a reservation is given.
+/// What is mapped in a reservation.
 #[derive(Clone, Copy, Debug)]
 pub struct MapHow {
     /// `PROT_*`
@@ -105,17 +105,18 @@ impl Reservation {
         }
     }
 
-    /// Maps something there, in place of what is; on an error nothing is there.
+    /// Maps something there and replaces what was there; on an error nothing is mapped.
     pub fn map(&self, offset: usize, len: usize, how: MapHow) -> Result {
         let result = self.replace(offset, len, how);
         if result.is_err() {
-            // The kernel may have taken away what was there already: nobody else may come there.
+            // The kernel may already have unmapped what was there; nothing else may be mapped
+            // there.
             self.unmap(offset, len)?;
         }
         result
     }
 
-    /// Takes away what is mapped there; the address space stays reserved.
+    /// Unmaps what is there; the address space stays reserved.
     pub fn unmap(&self, offset: usize, len: usize) -> Result {
         let nothing = MapHow {
             protection: libc::PROT_NONE,
@@ -152,9 +153,9 @@ impl Reservation {
         done(unsafe { libc::madvise(at, len, advice) }.into())
     }
 
-    /// Has the kernel copy bytes out of it: into a pipe, and from there.
+    /// Makes the kernel copy bytes out of the reservation, through a pipe.
     ///
-    /// Returns how many there were until the first that cannot be read.
+    /// Returns how many bytes precede the first that cannot be read.
     pub fn load(&self, offset: usize, bytes: &mut [u8]) -> Result {
         self.range(offset, bytes.len())?;
         COPIER.with(|(output, input)| {
@@ -176,7 +177,7 @@ impl Reservation {
         })
     }
 
-    /// Has the kernel copy bytes into it, likewise.
+    /// Makes the kernel copy bytes into the reservation, likewise.
     pub fn store(&self, offset: usize, bytes: &[u8]) -> Result {
         self.range(offset, bytes.len())?;
         COPIER.with(|(output, input)| {
@@ -201,11 +202,11 @@ impl Reservation {
         })
     }
 
-    /// Has the kernel put references to its pages into a pipe.
+    /// Makes the kernel put references to its pages into a pipe.
     pub fn splice(&self, offset: usize, len: usize, pipe: &OwnedFd) -> Result {
         let part = self.part(offset, len)?;
         let flags = libc::SPLICE_F_NONBLOCK;
-        // SAFETY: The call checks the range, and the kernel's is all of it.
+        // SAFETY: `part` lies in the reservation, which only the kernel accesses.
         done(unsafe { libc::vmsplice(pipe.as_raw_fd(), &part, 1, flags) } as c_long)
     }
 
@@ -264,13 +265,14 @@ pub fn adopt(fd: i32) -> Option<OwnedFd> {
 
 /// `ioctl()` with any argument.
 pub fn ioctl(fd: RawFd, request: u32, argument: Address) -> Result {
-    // SAFETY: Where the kernel follows the argument, it is to memory of its own, see the module.
+    // SAFETY: If the kernel follows the argument, it reaches only memory of its own; see the
+    // module.
     done(unsafe { libc::ioctl(fd, libc::c_ulong::from(request), argument.0) }.into())
 }
 
 /// `ioctl()` with a number.
 pub fn ioctl_number(fd: RawFd, request: u32, argument: i32) -> Result {
-    // SAFETY: To be used for requests that take numbers; a number is no address of this process's.
+    // SAFETY: For requests that take numbers; a number is no address of this process.
     done(unsafe { libc::ioctl(fd, libc::c_ulong::from(request), c_long::from(argument)) }.into())
 }
 
@@ -351,13 +353,13 @@ pub fn thread() -> i32 {
     unsafe { libc::gettid() }
 }
 
-/// Has a signal that does nothing end the wait of a thread.
+/// Interrupts the wait of a thread with a signal that does nothing.
 pub fn interrupt(thread: i32) -> Result {
     // SAFETY: Numbers only; the handler was installed by `catch_interrupts`.
     done(unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) })
 }
 
-/// Installs the handler of [`interrupt`]; calls that it ends are not begun again.
+/// Installs the handler of [`interrupt`]; calls that it interrupts are not restarted.
 pub fn catch_interrupts() {
     extern "C" fn nothing(_: c_int) {}
     // SAFETY: The structure is all zeroes but for the handler, which does nothing.

@@ -41,7 +41,7 @@ pub const REGION_V1: Protocol = Protocol {
     ],
 };
 
-/// The features of Linux 5.18. ERROR is for a device that is lost, which a healthy one never is.
+/// The features of Linux 5.18. A healthy device is never in ERROR.
 pub const V2: Protocol = Protocol {
     name: "v2",
     states: &[
@@ -72,7 +72,7 @@ pub struct Tally {
     events: BTreeMap<&'static str, u64>,
     /// Undocumented errors, the first of each.
     pub findings: BTreeMap<(Kind, i32), String>,
-    /// States that there are not.
+    /// States that do not exist.
     pub strange: BTreeSet<(&'static str, u32)>,
 }
 

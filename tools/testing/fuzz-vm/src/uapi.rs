@@ -35,7 +35,7 @@ pub const fn any(number: u32) -> u32 {
 
 pub const TYPE1V2: i32 = 3;
 pub const DMA_READ_WRITE: u32 = 3;
-/// `VFIO_DMA_MAP_FLAG_VADDR`, and the flag of the same number for `UNMAP_DMA` is `_VADDR` too.
+/// `VFIO_DMA_MAP_FLAG_VADDR`; `VFIO_DMA_UNMAP_FLAG_VADDR` has the same number.
 pub const DMA_VADDR: u32 = 4;
 pub const UNMAP_VADDR: u32 = 4;
 pub const UNMAP_GET_DIRTY: u32 = 1;

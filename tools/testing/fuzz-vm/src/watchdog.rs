@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Looks at threads from outside: calls that do not return, and what the kernel reports meanwhile.
+//! Watches threads: calls that do not return, and what the kernel reports meanwhile.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use crate::kind::Kind;
 use crate::sys;
 
-/// What a thread is at.
+/// What a thread is doing.
 pub struct Place {
     born: Instant,
-    /// Milliseconds from `born` to the call's begin, plus 1; 0 outside of calls.
+    /// Milliseconds from `born` to the beginning of the call, plus 1; 0 outside of calls.
     since: AtomicU64,
     kind: AtomicU64,
     step: AtomicU64,
-    /// The thread's number, for the system; 0 before it runs and when it has ended.
+    /// The thread's id in the system; 0 before it runs and after it has ended.
     pub thread: AtomicI32,
 }
 
 impl Place {
-    /// That of a thread which has not begun.
+    /// The place of a thread that has not begun.
     pub fn new() -> Self {
         Self {
             born: Instant::now(),
@@ -39,7 +39,7 @@ impl Place {
         self.step.store(step, Ordering::Relaxed);
     }
 
-    /// A call begins.
+    /// Notes that a call begins.
     pub fn enter(&self, kind: Kind) {
         // CAST: The enum is small, and the time too.
         self.kind.store(kind as u64, Ordering::Relaxed);
@@ -47,12 +47,12 @@ impl Place {
         self.since.store(now, Ordering::Release);
     }
 
-    /// The call has returned.
+    /// Notes that the call has returned.
     pub fn leave(&self) {
         self.since.store(0, Ordering::Release);
     }
 
-    /// Returns what the thread is at when that takes longer than `limit`.
+    /// Returns what the thread is doing if its call takes longer than `limit`.
     fn overdue(&self, limit: Duration) -> Option<String> {
         let since = self.since.load(Ordering::Acquire);
         let begun = Duration::from_millis(since.checked_sub(1)?);
@@ -70,7 +70,8 @@ impl Place {
     }
 }
 
-/// What the kernel prints when something is wrong; scripts/check-kernel-log looks closer afterwards.
+/// What the kernel prints when something is wrong; scripts/check-kernel-log looks closer
+/// afterwards.
 const TROUBLE: &[&str] = &[
     "WARNING: ",
     "BUG: ",
@@ -91,7 +92,7 @@ const TROUBLE: &[&str] = &[
     "cut here",
 ];
 
-/// The kernel's log from the moment of its creation on.
+/// The kernel's log since this value was made.
 pub struct KernelLog(File);
 
 impl KernelLog {
@@ -106,9 +107,9 @@ impl KernelLog {
         Ok(Self(file))
     }
 
-    /// Leaves a line there, which is kept when the machine dies.
+    /// Writes a line to the log, which survives if the machine dies.
     pub fn note(&mut self, line: &str) {
-        // What cannot be written there is on standard output all the same.
+        // If this fails, the line is still on standard output.
         let _ = self.0.write_all(format!("fuzz-vm: {line}\n").as_bytes());
     }
 
@@ -135,7 +136,7 @@ impl KernelLog {
     }
 }
 
-/// Watches until `is_done`; ends the process where a call hangs or the kernel complains.
+/// Watches until `is_done`; ends the process if a call hangs or the kernel complains.
 ///
 /// `title` tells which round of which seed it is.
 pub fn watch(
@@ -181,7 +182,7 @@ fn dump_stacks(places: &[Place]) {
         println!("kernel stack of thread {number}:\n{stack}");
     }
     for key in ["w", "t"] {
-        // Where that is not allowed, the stacks above are all there is.
+        // If that is not allowed, the stacks above are all there is.
         let _ = fs::write("/proc/sysrq-trigger", key);
     }
 }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! One check in this process, which exists for it alone.
+//! Runs one check in this process, which exists for it alone.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 
 use super::{fail, Check, Subject, Verdict};
 
-/// Runs a check; a panic is its failure.
+/// Runs a check and turns a panic into a failure.
 ///
-/// The hook of this process is taken for it: no other code is to panic afterwards.
+/// This replaces the process's panic hook, so no other code may panic afterwards.
 pub fn alone(check: &Check, subject: &Subject) -> Verdict {
     caught(|| check.run(subject))
 }
 
-/// Runs a function and turns a panic, of a thread that it has started too, into a failure.
+/// Runs a function and turns a panic, in a thread that it started as well, into a failure.
 fn caught(run: impl FnOnce() -> Verdict) -> Verdict {
     let first = Arc::new(Mutex::new(None));
     let told = Arc::clone(&first);
-    // Of several panics the first is the cause: who waits for a thread that panicked panics, too.
+    // The first of several panics is the cause: a thread that joins one that panicked panics, too.
     panic::set_hook(Box::new(move |info| {
         if let Ok(mut told) = told.lock() {
             told.get_or_insert_with(|| info.to_string().replace('\n', " "));

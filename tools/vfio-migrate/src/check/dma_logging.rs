@@ -103,7 +103,8 @@ fn second_start(subject: &Subject) -> Verdict {
     fails(log.start(PAGE, &[(IOVA, LOGGED)]), "a second START").map(drop)
 }
 
-/// Starts that are refused, between two that are not: it is the ranges that are wrong.
+/// Tries starts with wrong ranges between two correct ones, so that only the ranges can be the
+/// cause.
 fn ranges(subject: &Subject) -> Verdict {
     let open = running(subject)?;
     let log = Log::new(&open)?;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The device's own stream, which is taken once for all checks, though each is a process.
+//! Keeps the device's own stream, which is taken once for all checks although each is a process.
 //!
-//! It is in a file without a name that every check has as its standard input. Its length comes
-//! last, so that a check which is killed meanwhile leaves nothing for a stream.
+//! The stream is in an unnamed file, which every check has as its standard input. The length is
+//! written last, so a check that is killed meanwhile leaves nothing that looks like a stream.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::HELD;
 use crate::sys;
 
-/// Where the stream begins, behind its length.
+/// Offset of the stream, after its length.
 const START: u64 = 8;
 
 /// A place for a stream.
@@ -27,7 +27,7 @@ impl Kept {
         sys::memory_file().map(Self)
     }
 
-    /// Takes the one that the parent has handed over; without a parent nothing is kept in it.
+    /// Takes the place that the parent has handed over; without a parent it keeps nothing.
     pub fn inherited() -> io::Result<Self> {
         io::stdin().as_fd().try_clone_to_owned().map(Self)
     }
@@ -37,7 +37,7 @@ impl Kept {
         self.0.try_clone().map(Stdio::from)
     }
 
-    /// The stream, where there is one.
+    /// Returns the stream, if one is kept.
     pub fn load(&self) -> Option<Vec<u8>> {
         let mut length = [0; 8];
         sys::pread(self.0.as_fd(), 0, &mut length).ok()?;
@@ -50,7 +50,7 @@ impl Kept {
         Some(stream)
     }
 
-    /// Keeps a stream; without the room for it, the next check takes another.
+    /// Keeps a stream. If there is no room, the next check takes a stream of its own.
     pub fn store(&self, stream: &[u8]) {
         // CAST: widening.
         let length = (stream.len() as u64).to_ne_bytes();

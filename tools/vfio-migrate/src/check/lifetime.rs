@@ -21,7 +21,7 @@ const AGAIN: &str = "vfio.h: the transitions back to RUNNING lose nothing; a dev
 
 /// How long threads race.
 const RACING: Duration = Duration::from_millis(1500);
-/// After how many refusals in a row a thread that races resets the device.
+/// Number of refusals in a row after which a racing thread resets the device.
 const STUCK: u32 = 8;
 
 /// The checks of this area.
@@ -75,18 +75,18 @@ fn close_in(subject: &Subject, state: State) -> Verdict {
     let v2 = V2::open_fresh(subject)?;
     let found = v2.is_in(State::Running, "after close and open");
     drop(session);
-    // Nobody after this check may have to do with what the close has left.
+    // No later check may see what the close has left.
     v2.recover()?;
     found?;
     migrates(subject, &v2)
 }
 
-/// Walks through the states until the time is over; what is refused meanwhile is no failure.
+/// Sets random states until the time is over; a refusal is no failure.
 fn wander(v2: &V2, stream: &[u8], until: Instant, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut refused = 0;
     while Instant::now() < until {
-        // Dropping what comes closes the session.
+        // Dropping the result closes the session.
         match v2.try_set(random.u32(1..8)) {
             Ok(moved) => {
                 refused = 0;

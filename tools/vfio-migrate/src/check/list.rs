@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The checks that there are, and their rules: as text and as JSON.
+//! Lists all checks and their rules, as text and as JSON.
 
 use std::fmt;
 

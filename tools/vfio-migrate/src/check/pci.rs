@@ -22,8 +22,8 @@ const TOUCHED: &str = "vfio.h, enum vfio_device_mig_state: failure by the user t
 const LOAD: &str = "QEMU, which loads a device so: RESUMING, the stream, PCI_COMMAND, interrupts, \
     and then RUNNING";
 const FLR: &str = "vfio.h (kernel), struct vfio_migration_ops, and enum vfio_device_mig_state: a \
-    reset ends in RUNNING, whose sessions are over; where a write of the configuration space has \
-    reset the function the state is that or the one before, and VFIO_DEVICE_RESET recovers";
+    reset ends in RUNNING, whose sessions are over; if a write of the configuration space has \
+    reset the function, the state is that or the one before, and VFIO_DEVICE_RESET recovers";
 
 /// The states in which a device is stopped.
 const STATES: [State; 3] = [State::Stop, State::StopCopy, State::Resuming];
@@ -58,7 +58,7 @@ pub fn checks() -> Vec<Check> {
     checks
 }
 
-/// The configuration space; leaves the check where the device has none.
+/// Returns the configuration space; not applicable if the device has none.
 fn config(device: &Device) -> Verdict<RegionInfo> {
     let config = device.regions().iter().find(|region| {
         // CAST: widening.
@@ -91,8 +91,8 @@ fn use_config(device: &Device) -> Verdict {
     })
 }
 
-/// The kinds of interrupts that the device has and a user can be told of; leaves the check where
-/// there are none.
+/// Returns the kinds of interrupts that the device can deliver to an eventfd; not applicable if it
+/// has none.
 fn kinds(device: &Device) -> Verdict<Vec<u32>> {
     let kinds: Vec<u32> = [
         uapi::VFIO_PCI_INTX_IRQ_INDEX,
@@ -121,7 +121,7 @@ fn use_interrupts(device: &Device) -> Verdict {
     Ok(())
 }
 
-/// Has to do with a stopped device, which must stay as it is: a stream that is under way is whole.
+/// Uses a stopped device, whose state and stream must not change.
 fn interacts(subject: &Subject, state: State, with: fn(&Device) -> Verdict) -> Verdict {
     let v2 = V2::open(subject)?;
     v2.fits()?;
@@ -139,7 +139,7 @@ fn interacts(subject: &Subject, state: State, with: fn(&Device) -> Verdict) -> V
     v2.save(1 << 20).map(drop)
 }
 
-/// Reads a word of each BAR and writes it back, whatever comes of that.
+/// Reads a word of each BAR and writes it back; the calls may fail.
 fn touched(subject: &Subject, state: State) -> Verdict {
     let v2 = V2::open(subject)?;
     let session = v2.go(subject, state)?;
@@ -202,7 +202,7 @@ fn reset_by_config(subject: &Subject, state: State) -> Verdict {
         return not_applicable("the device has no function level reset");
     };
     let session = v2.go(subject, state)?;
-    // It may be refused; what it does to the device otherwise is looked at below.
+    // The write may be refused; what follows checks the device in either case.
     let _ = device.write(&config, flr.at, &flr.bytes);
     let found = v2.state()?;
     ensure(found == state || found == State::Running, || {

@@ -11,8 +11,8 @@ use crate::migrate::protocol::Protocol;
 use crate::sys::{page_size, How};
 use crate::vfio::{Area, RegionInfo};
 
-/// Demands that a region holds its header and more, and ends where a file can: all offsets within
-/// can be added up then.
+/// Demands that a region is longer than its header and ends within a file's size, so that offsets
+/// in it do not overflow.
 fn plausible(info: &RegionInfo, header: u64) -> Verdict {
     let ends = info
         .offset
@@ -26,7 +26,7 @@ fn plausible(info: &RegionInfo, header: u64) -> Verdict {
     })
 }
 
-/// Demands that an area has bytes, and that they are the region's.
+/// Demands that an area is not empty and lies in the region.
 pub fn lies_in(area: &Area, info: &RegionInfo) -> Verdict {
     let inside = area
         .offset
@@ -49,18 +49,17 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Opens the device, which runs then.
+    /// Opens the device and makes it run.
     pub fn open(subject: &Subject, protocol: Protocol, header: u64) -> Verdict<Self> {
         let region = Self::open_fresh(subject, protocol, header)?;
-        // What a close has left behind is for the checks that look at it alone.
+        // Only the checks of close judge what a close leaves.
         if region.u32(0)? != 1 {
             region.reset()?;
         }
         Ok(region)
     }
 
-    /// Opens the device as the last close has left it, and finds the region, which has more bytes
-    /// than its header.
+    /// Opens the device as the last close left it, and finds the region.
     pub fn open_fresh(subject: &Subject, protocol: Protocol, header: u64) -> Verdict<Self> {
         let open = subject.open()?;
         let kind = protocol.region().expect("a protocol with a region");
@@ -71,13 +70,13 @@ impl Raw {
         Ok(Self { open, info })
     }
 
-    /// Where a byte of the region is in the device's file; the offset may be one that the device
-    /// told.
+    /// Returns the offset of a byte of the region in the device's file. `at` may come from the
+    /// device.
     fn place(&self, at: u64) -> Result<u64, Errno> {
         self.info.offset.checked_add(at).ok_or(Errno::OVERFLOW)
     }
 
-    /// Reads in one call; a call that is cut is `EIO`.
+    /// Reads in one call; a short read is `EIO`.
     pub fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), Errno> {
         match self.open.device.raw_read(self.place(at)?, bytes)? {
             n if n == bytes.len() => Ok(()),
@@ -85,7 +84,7 @@ impl Raw {
         }
     }
 
-    /// Writes in one call; a call that is cut is `EIO`.
+    /// Writes in one call; a short write is `EIO`.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Errno> {
         match self.open.device.raw_write(self.place(at)?, bytes)? {
             n if n == bytes.len() => Ok(()),
@@ -113,12 +112,12 @@ impl Raw {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Sees whether a field takes a value.
+    /// Tries to write a value to a field.
     pub fn try_u32(&self, at: u64, value: u32) -> Result<(), Errno> {
         self.write(at, &value.to_le_bytes())
     }
 
-    /// Sees whether a field takes a value.
+    /// Tries to write a value to a field.
     pub fn try_u64(&self, at: u64, value: u64) -> Result<(), Errno> {
         self.write(at, &value.to_le_bytes())
     }
@@ -139,7 +138,7 @@ impl Raw {
         })
     }
 
-    /// Resets the device, which runs then.
+    /// Resets the device and demands that it runs.
     pub fn reset(&self) -> Verdict {
         match self.open.device.raw_reset() {
             Ok(()) => self.is_in(1, "after VFIO_DEVICE_RESET"),
@@ -147,7 +146,7 @@ impl Raw {
         }
     }
 
-    /// The data section, which the region must name.
+    /// Returns the data section; not applicable if the region does not name exactly one area.
     pub fn section(&self) -> Verdict<Area> {
         match self.info.sparse.as_deref() {
             Some([area]) => {
@@ -176,7 +175,7 @@ impl Raw {
         )
     }
 
-    /// Header and gap cannot be mapped, the section can, and nothing beyond.
+    /// Demands that the data section can be mapped, and neither header, gap nor what follows.
     pub fn mmap_bounds(&self) -> Verdict {
         let area = self.section()?;
         let page = page_size() as u64;
@@ -214,7 +213,7 @@ impl Raw {
         .map(drop)
     }
 
-    /// Private and executable mappings are refused.
+    /// Demands that private and executable mappings are refused.
     pub fn mmap_protection(&self) -> Verdict {
         let area = self.section()?;
         let at = self.info.offset + area.offset;
@@ -223,7 +222,7 @@ impl Raw {
         fails(map(How::Executable), "an executable mapping").map(drop)
     }
 
-    /// Calls and mapping see the same bytes.
+    /// Demands that calls and a mapping see the same bytes.
     pub fn mmap_is_the_section(&self) -> Verdict {
         let area = self.section()?;
         let mapping = self
@@ -250,7 +249,8 @@ impl Raw {
         })
     }
 
-    /// Accesses that are not in the list of (offset, length) are refused and change nothing.
+    /// Demands that accesses for which `legal(offset, length)` is false are refused and change
+    /// nothing.
     pub fn refuses_other_accesses(
         &self,
         header: u64,

@@ -63,7 +63,7 @@ pub fn checks() -> Vec<Check> {
             open(s)?.refuses_other_accesses(HEADER, |at, len| {
                 let end = at + len as u64;
                 let whole = BOUNDS.contains(&at) && BOUNDS.contains(&end);
-                // A low half, or a high half, which the next check looks at.
+                // The next check looks at halves.
                 let half = len == 4 && at % 4 == 0 && at < HEADER;
                 whole || half
             })

@@ -2,8 +2,8 @@
 
 //! The migration region of Linux 5.8 to 5.17, as the last of these has it.
 //!
-//! The fields of the data section are read where the text has a client read them: in the saving
-//! states after `pending_bytes`, and in `_RESUMING`.
+//! The checks read the fields of the data section only when the text has a client read them: in the
+//! saving states after `pending_bytes`, and in `_RESUMING`.
 
 mod client;
 mod mmap;
@@ -20,7 +20,7 @@ use client::{
 
 const INFO: &str = "vfio.h of Linux 5.8 to 5.17, struct vfio_device_migration_info: at offset 0 \
     of a region of type 3, subtype 1; the data section follows it, so data_offset is never 0; it \
-    is page aligned where it is mapped";
+    is page aligned if it is mapped";
 const WIDTH: &str = "vfio.h of Linux 5.8 to 5.17: each field should be accessed at its own width \
     and alignment; otherwise the result is undefined, and the driver should return an error, so \
     what is accepted is told for information";
@@ -29,7 +29,7 @@ const RESERVED: &str = "vfio.h of Linux 5.8 to 5.17, reserved: reads return zero
 const INITIAL: &str = "vfio.h of Linux 5.8 to 5.17: _RUNNING is the default state when the user \
     application starts";
 const INVALID: &str = "vfio.h of Linux 5.8 to 5.17, device_state: 101b and 111b are invalid, 110b \
-    is the error state; where a transition fails the driver should return the previous state, but \
+    is the error state; if a transition fails, the driver should return the previous state, but \
     for an internal error; that one is told for information";
 const AGAIN: &str = "QEMU 5.2 to 7.2, which writes _RUNNING to a device that runs and _SAVING to \
     one that saves; vfio.h of Linux 5.8 to 5.17 has no such transitions, so what other states do \
@@ -57,10 +57,11 @@ const PIECES: &str = "vfio.h of Linux 5.8 to 5.17: data should be of the same tr
 const DAMAGED: &str = "vfio.h of Linux 5.8 to 5.17: a driver can return an error for a state that \
     cannot be restored, so what is accepted is told for information; VFIO_DEVICE_RESET recovers";
 const RESET: &str = "vfio.h of Linux 5.8 to 5.17: VFIO_DEVICE_RESET recovers a device from the \
-    error state; of others it does not speak, so where they stay is told for information";
-const CANCEL: &str = "QEMU 5.2 to 7.2, which goes from both saving states to _RUNNING where a \
-    migration is cancelled or fails; vfio.h of Linux 5.8 to 5.17: the user must not be required to \
-    consume all data";
+    error state; it says nothing of other states, so where a device stays from these is told for \
+    information";
+const CANCEL: &str = "QEMU 5.2 to 7.2, which goes from both saving states to _RUNNING if a \
+    migration is cancelled or fails; vfio.h of Linux 5.8 to 5.17: the user must not be required \
+    to consume all data";
 
 const RESERVED_FIELD: u64 = 4;
 const VALID: [u32; 5] = [0, 1, 2, 3, 4];
@@ -186,7 +187,7 @@ fn widths(subject: &Subject) -> Verdict {
     none(accepted, "accesses of other widths are accepted")
 }
 
-/// Tells how often what should be refused was not.
+/// Reports how many accesses were accepted that should be refused.
 fn none(accepted: u32, what: &str) -> Verdict {
     match accepted {
         0 => Ok(()),
@@ -242,7 +243,7 @@ fn invalid_states(subject: &Subject) -> Verdict {
     none(errors, "writes of invalid states lead to the error state")
 }
 
-/// Writes an invalid state; leaves the check where that is an error that the device stays in.
+/// Writes an invalid state; ends the check for information if the device goes to the error state.
 fn be_refused(region: &Raw, state: u32) -> Verdict {
     let what = format!("{state} -> 5");
     fails(region.try_u32(0, 5), &what)?;
@@ -295,7 +296,7 @@ fn same_state(subject: &Subject) -> Verdict {
         return Ok(());
     }
     Err(Finding::Info(format!(
-        "the states {refused:?} are refused where they are written again"
+        "the states {refused:?} are refused if they are written again"
     )))
 }
 
@@ -327,7 +328,7 @@ fn pending_again(subject: &Subject) -> Verdict {
     region.set(2)?;
     let mut found = Vec::new();
     loop {
-        // What a client may read more than once, it does.
+        // A client may read the field more than once.
         for _ in 0..3 {
             region.u64(PENDING_BYTES)?;
         }
@@ -342,7 +343,7 @@ fn pending_again(subject: &Subject) -> Verdict {
     region.set(1)?;
     load(&region, &image)?;
     ensure(!found.is_empty(), || {
-        "there is no state where pending_bytes is read more than once".into()
+        "there is no state if pending_bytes is read more than once".into()
     })
 }
 

@@ -19,9 +19,9 @@ pub enum Status {
     Fail,
     /// The rule leaves open what was found.
     Info,
-    /// The rule is not for such a device.
+    /// The rule does not apply to such a device.
     NotApplicable,
-    /// The suite was ended before.
+    /// The suite ended before its turn.
     NotRun,
 }
 
@@ -119,14 +119,14 @@ pub struct Report {
     failed: usize,
     info: usize,
     not_applicable: usize,
-    /// Only where the suite was ended before all had run.
+    /// Not 0 only if the suite was ended before all checks had run.
     #[serde(skip_serializing_if = "none")]
     not_run: usize,
     checks: Vec<Entry>,
 }
 
 impl Report {
-    /// Sums up.
+    /// Counts the entries.
     pub fn new(address: Address, checks: Vec<Entry>) -> Self {
         let count = |status| checks.iter().filter(|entry| entry.status == status).count();
         Self {
@@ -151,7 +151,7 @@ impl Report {
     }
 }
 
-/// The sum; the entries were printed as they came.
+/// The counts; the entries were printed as they came.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

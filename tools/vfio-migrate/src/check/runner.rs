@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Checks in processes of their own: what a driver does to one, the report survives.
+//! Runs each check in a process of its own, so that the report survives what a driver does to it.
 //!
-//! A driver that follows a null pointer has the kernel kill the caller, and one that waits for ever
-//! takes it along. The caller is a child here, which is killed when its time is over.
+//! If a driver follows a null pointer, the kernel kills the caller; if a driver waits for ever, the
+//! caller hangs. The caller is therefore a child, which is killed when its time limit is over.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,10 +16,10 @@ use super::{fail, Check, Entry, Finding, Verdict};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// How long a process takes to die of SIGKILL, unless the kernel holds it.
+/// How long a process may take to die of SIGKILL; beyond that the kernel holds it.
 const DYING: Duration = Duration::from_secs(10);
 
-/// Runs checks one after another, as long as that makes sense.
+/// Runs checks one after another until one cannot be ended or the user interrupts.
 pub struct Runner {
     limit: Duration,
     /// Readable when the user wants it to end.
@@ -28,18 +28,18 @@ pub struct Runner {
     stopped: bool,
 }
 
-/// How a child came to its end.
+/// How a child ended.
 #[derive(Debug)]
 enum Outcome {
     /// The check has ended, by itself or by force.
     Ended(Verdict),
-    /// Its process does not die, and has the device: nothing can follow.
+    /// Its process does not die and keeps the device open: no other check can run.
     Immortal(Finding),
-    /// The user wants an end.
+    /// The user interrupted the suite.
     Interrupted,
 }
 
-/// What the waiting for a child was over by.
+/// Why the wait for a child ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Woken {
     Exited,
@@ -48,7 +48,7 @@ enum Woken {
 }
 
 impl Runner {
-    /// Gives each check that long; takes Ctrl-C and SIGTERM over.
+    /// Makes a runner with a time limit for each check; it takes over Ctrl-C and SIGTERM.
     pub fn new(limit: Duration) -> Result<Self> {
         Ok(Self {
             limit,
@@ -77,7 +77,7 @@ impl Runner {
     }
 
     fn outcome(&self, command: &mut Command) -> Result<Outcome> {
-        // In a process group of its own, so that Ctrl-C is for the parent to handle.
+        // The child has a process group of its own, so that only the parent handles Ctrl-C.
         let kept = self.kept.hand_over();
         let mut child = command
             .stdin(kept.map_err(Error::file("a file in memory"))?)
@@ -91,7 +91,7 @@ impl Runner {
             return Ok(Outcome::Ended(verdict(child)?));
         }
         let mut text = format!("the check did not end within {} s", self.limit.as_secs());
-        // It may have ended meanwhile, which is just as well.
+        // The call fails if the child has ended meanwhile.
         let _ = child.kill();
         let dead = self.wait(&exited, DYING, false)? == Woken::Exited;
         if dead {
@@ -135,7 +135,7 @@ impl Runner {
     }
 }
 
-/// What a child that has exited has to say, or what became of it.
+/// Reads the verdict of a child that has exited, or tells how it ended.
 fn verdict(child: Child) -> Result<Verdict> {
     let output = child
         .wait_with_output()

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! From one device to a second, as a VMM does it: both are open, and nothing is held between them.
+//! Migrates one device to a second as a VMM does: both are open, and no state is held in between.
 
 use super::sum::Sum;
 use super::v2::{hand_on_now, State, Stream, V2};
 use super::{ensure, succeeds, Check, Finding, Subject, Verdict};
 
 const STREAM: &str = "vfio.h, STOP -> RESUMING: the data stream fed into the data_fd should be \
-    taken from the data transfer output of a single FD during saving from a compatible device; \
-    what the target gives then is told for information where it is something else";
+    taken from the data transfer output of a single FD during saving from a compatible device; if \
+    the target then gives something else, that is told for information";
 const PRECOPY: &str = "vfio.h, the saving group: one session over PRE_COPY and STOP_COPY; QEMU \
     feeds the target while the source runs, and takes the source back when the target fails";
 
@@ -42,7 +42,7 @@ pub fn checks() -> Vec<Check> {
     ]
 }
 
-/// Opens both devices, which run then.
+/// Opens both devices and makes them run.
 fn open(subject: &Subject) -> Verdict<(V2, V2)> {
     let second = subject.second()?;
     let source = V2::open(subject)?;
@@ -51,7 +51,7 @@ fn open(subject: &Subject) -> Verdict<(V2, V2)> {
     Ok((source, target))
 }
 
-/// Hands what a session gives to another, and sums it up.
+/// Passes what a saving session gives to a resuming one, and sums it up.
 fn hand_over<'a>(to: &'a Stream, sum: &'a mut Sum) -> impl FnMut(&[u8]) -> Verdict + 'a {
     move |bytes| {
         sum.update(bytes);
@@ -59,7 +59,7 @@ fn hand_over<'a>(to: &'a Stream, sum: &'a mut Sum) -> impl FnMut(&[u8]) -> Verdi
     }
 }
 
-/// Takes the state over, through these states of the source; the target runs then.
+/// Migrates through these states of the source, until the target runs.
 fn carry(source: &V2, target: &V2, states: &[State]) -> Verdict<Sum> {
     for state in states {
         source.needs(*state)?;
@@ -120,7 +120,7 @@ fn target_fails(subject: &Subject) -> Verdict {
     target.reset()?;
     drop(from);
     source.set(State::Running)?;
-    // Nothing is lost by that, at either end.
+    // Neither device has lost anything.
     carry(&source, &target, &[State::StopCopy])?;
     both_go_on(&source, &target)
 }

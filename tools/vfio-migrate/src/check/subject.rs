@@ -20,7 +20,7 @@ pub struct Subject {
     address: Address,
     /// A stream that the device gave.
     stream: OnceCell<Verdict<Vec<u8>>>,
-    /// Where it is for the other checks, too.
+    /// Where other checks find it, too.
     kept: Option<Kept>,
     /// A device of the same kind.
     second: Option<Address>,
@@ -36,14 +36,14 @@ pub struct Open {
 }
 
 impl Open {
-    /// Lets the device reach memory.
+    /// Maps memory for the device.
     pub fn map(&self, memory: &Mapping, iova: u64) -> Verdict {
         Ok(self.memory.map(memory, iova)?)
     }
 }
 
 impl Subject {
-    /// Takes a device, which is not opened yet.
+    /// The device at an address, not opened yet.
     pub fn new(address: Address) -> Self {
         Self {
             bus: Bus::default(),
@@ -54,7 +54,7 @@ impl Subject {
         }
     }
 
-    /// Takes a device whose stream another check may have taken before.
+    /// A device whose stream another check may have taken before.
     pub fn with_kept_stream(address: Address) -> Self {
         Self {
             kept: Kept::inherited().ok(),
@@ -62,12 +62,12 @@ impl Subject {
         }
     }
 
-    /// Takes a device to which the state of this one can go, too.
+    /// Adds a device to which the state of this one can go.
     pub fn and_second(self, second: Option<Address>) -> Self {
         Self { second, ..self }
     }
 
-    /// The device to which the state of this one can go; leaves the check where there is none.
+    /// Returns the second device; not applicable if none was named.
     pub fn second(&self) -> Verdict<Self> {
         match self.second {
             Some(address) => Ok(Self::new(address)),
@@ -75,7 +75,7 @@ impl Subject {
         }
     }
 
-    /// Opens the device as it comes, and lets it do DMA where it is a PCI function.
+    /// Opens the device as it is, and lets a PCI function do DMA.
     pub fn open(&self) -> Result<Open> {
         let (memory, device) = AddressSpace::open(&self.bus, self.address)?;
         let config = uapi::VFIO_PCI_CONFIG_REGION_INDEX;
@@ -89,7 +89,7 @@ impl Subject {
         Ok(Open { device, memory })
     }
 
-    /// Opens the device and says whether it offers a protocol at all.
+    /// Opens the device; [`Error::NoMigration`] if it offers no protocol.
     pub fn offers_migration(&self) -> Result<()> {
         match session::protocols(&self.open()?.device).as_slice() {
             [] => Err(Error::NoMigration(self.address)),

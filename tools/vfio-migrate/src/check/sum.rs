@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a stream is known by that is too long to be held.
+//! Length and digest of a stream that is too long to be held.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::migrate::digest::Digest;
 pub struct Sum {
     length: u64,
     digest: Digest,
-    /// What is no whole word yet, fewer than eight bytes.
+    /// Bytes that are no whole word yet, fewer than eight.
     rest: Vec<u8>,
 }
 

@@ -17,9 +17,10 @@ use crate::vfio::Way;
 /// Check whether a device keeps to the rules of the migration protocols that it offers.
 ///
 /// Opens the device many times, saves, loads, damages and resets its state: nothing of it is kept.
-/// Each check names the rule that it holds the device to. The exit code is 0 only when none fails.
-/// Each runs in a process of its own, whose end by a signal or by the time limit is a failure.
-/// Ctrl-C ends the current one and the suite, prints what was found, and gives exit code 1.
+/// Each check names the rule that it holds the device to. The exit code is 0 only if no check
+/// fails. Each check runs in a process of its own; if a signal or the time limit ends it, the check
+/// has failed. Ctrl-C ends the current check and the suite, prints what was found, and gives exit
+/// code 1.
 #[derive(Args, Debug)]
 pub struct Check {
     /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
@@ -40,7 +41,8 @@ pub struct Check {
     )]
     only: String,
 
-    /// Seconds that each check may take, from 1 to 86400; after them it is killed and has failed
+    /// Seconds that each check may take, from 1 to 86400; a check that takes longer is killed and
+    /// has failed
     #[arg(
         long,
         value_name = "SECONDS",
@@ -120,7 +122,7 @@ impl Check {
     }
 }
 
-/// The command that comes to [`run_alone`].
+/// The command whose process runs [`run_alone`].
 fn in_a_child(check: &check::Check, address: Address, second: Option<Address>) -> Result<Command> {
     let program = std::env::current_exe().map_err(Error::file("/proc/self/exe"))?;
     let mut command = Command::new(program);

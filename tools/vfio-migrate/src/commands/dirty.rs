@@ -26,22 +26,22 @@ use crate::watch::source::Source;
 use crate::watch::ticker::{Ticker, Wake};
 use crate::watch::tracefs::{self, Trace};
 
-/// Times that the map tells apart at the start, where samples are not closer.
+/// Resolution of the map in time at the start, if samples are not closer.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Show which guest memory a device writes over time, while another process uses the device.
 ///
 /// A heat map: addresses (IOVA) upwards, time to the right, and how many pages of 4096 bytes were
-/// written. Only memory that was written is shown; what lies between is cut out where it is long.
-/// Beside it, pages that are dirty and that no query has reported are marked, where the driver
-/// tracks them. Below, the pages written in a second.
+/// written. Only memory that was written is shown, with long gaps cut out. If the driver tracks
+/// dirty pages, those that no query has reported are marked beside the map. Below are the pages
+/// written in a second.
 ///
-/// Looks through the driver's trace event rvfio_dirty and its file in debugfs, so neither the device
-/// nor its user is disturbed, whatever protocol that one speaks; for root, with debugfs and tracefs
-/// mounted. Ends after --for, or on Ctrl-C with exit code 0; a device that loses its driver ends it
-/// with exit code 3. The picture is written in all these cases.
+/// Looks through the driver's trace event rvfio_dirty and its file in debugfs, so neither the
+/// device nor its user is disturbed, whatever protocol that one speaks; for root, with debugfs and
+/// tracefs mounted. Ends after --for, or on Ctrl-C with exit code 0; a device that loses its driver
+/// ends it with exit code 3. The picture is written in all these cases.
 ///
-/// On a terminal the map changes as it is watched. Where standard output is no terminal there is a
+/// On a terminal the map changes as it is watched. If standard output is no terminal, there is a
 /// line for each change, and the map, in ASCII, at the end.
 ///
 /// With --json each sample is one object on a line of its own, of the type "sample": time (seconds
@@ -49,11 +49,11 @@ const SLICE: Duration = Duration::from_millis(100);
 /// the start), pages_per_second, dirty_pages (null: not tracked, or "everything"), unlisted_pages
 /// (those of them that the driver does not list), lost (writes that were not read in time), and
 /// written (ranges since the sample before: iova, pages). The last object is of the type "map": the
-/// same of the whole time, bytes_of_row, seconds_of_column, rows (iova, pages of each column, dirty)
-/// and picture.
+/// same of the whole time, bytes_of_row, seconds_of_column, rows (iova, pages of each column,
+/// dirty) and picture.
 ///
-/// For the events a tracefs instance, instances/vfio-migrate-PID, is made and removed in the end;
-/// what others trace does not change. Only SIGKILL leaves it behind, for rmdir to remove.
+/// The events come from a tracefs instance, instances/vfio-migrate-PID, which is removed at the
+/// end; what others trace does not change. After SIGKILL it stays behind; remove it with rmdir.
 #[derive(Args, Debug)]
 pub struct Dirty {
     /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
@@ -68,8 +68,8 @@ pub struct Dirty {
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = interval::parse)]
     interval: Duration,
 
-    /// Draw the map to this file in the end; its name ends in .png or .svg. '-' is a PNG on standard
-    /// output, and all that is printed goes to standard error then
+    /// Draw the map to this file in the end; its name ends in .png or .svg. '-' is a PNG on
+    /// standard output, and all that is printed goes to standard error then
     #[arg(short, long = "output", value_name = "FILE", value_parser = Name::parse)]
     output: Option<Name>,
 }
@@ -88,7 +88,7 @@ impl Dirty {
 
     fn watch(&self, output: &Output) -> Result<()> {
         let source = Source::new(self.address);
-        // What is missing is said before anything is set up.
+        // Anything missing is reported before anything is set up.
         let (driver, snapshot) = source.dirty()?;
         let target = self.output.as_ref().map(Name::create).transpose()?;
         // Signals are taken over before there is something to remove.
@@ -178,7 +178,7 @@ impl Session {
         }
     }
 
-    /// Reads what the driver shows. A page that is seen dirty then has had its event.
+    /// Reads what the driver shows, then the events: a page that is shown dirty has had its event.
     fn read(&mut self) -> Result<()> {
         (self.driver, self.snapshot) = self.source.dirty()?;
         self.now = self.ticker.clock().now();
@@ -205,7 +205,7 @@ impl Session {
         Ok(())
     }
 
-    /// What all that was seen comes to.
+    /// Sums up all that was seen.
     fn summary(&self) -> Summary {
         Summary::new(
             self.now,
@@ -234,7 +234,7 @@ impl Session {
         self.view.sample(&summary, &written, pages)
     }
 
-    /// Shows what came of it all.
+    /// Shows the result.
     fn end(&mut self, summary: &Summary, picture: Option<&std::path::Path>) -> Result<()> {
         let pages = Pages {
             history: &self.history,

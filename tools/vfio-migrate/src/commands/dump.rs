@@ -20,7 +20,7 @@ use text::Text;
 /// Show what a saved state holds: header, sections, checksums.
 ///
 /// The registers of an edu are shown by name, other sections in hex (at most 256 bytes of each, all
-/// with --full). A damaged image is shown as far as it is right; the exit code is 4 then.
+/// with --full). A damaged image is shown as far as it is valid, with exit code 4.
 #[derive(Args, Debug)]
 pub struct Dump {
     /// File to read; '-' is standard input
@@ -32,9 +32,9 @@ pub struct Dump {
     full: bool,
 }
 
-/// What is known when the image was read.
+/// What is known after the image was read.
 struct Outcome {
-    /// Bytes of the file, or those that were read where it is no regular one.
+    /// Bytes of the file, or those that were read if it is not regular.
     bytes: u64,
     /// What is wrong with it.
     refusal: Option<String>,
@@ -42,7 +42,7 @@ struct Outcome {
 
 /// Prints an image part by part.
 trait Print: Show {
-    /// All was read that there is to read.
+    /// Called when all was read.
     fn finish(&mut self, outcome: &Outcome) -> Result<()>;
 }
 

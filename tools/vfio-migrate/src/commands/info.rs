@@ -37,7 +37,7 @@ struct About {
     interrupts: Vec<IrqInfo>,
 }
 
-/// Where the device stands.
+/// The device's migration state.
 #[derive(Debug, Serialize)]
 struct State {
     protocol: Protocol,

@@ -59,7 +59,7 @@ enum Answer {
 #[derive(Debug, Serialize)]
 struct Devices {
     devices: Vec<Entry>,
-    /// A device that is not among them and could be.
+    /// A device that could be bound to a VFIO driver.
     #[serde(skip)]
     could_be: Option<Address>,
 }

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use crate::migrate::live::{Event, Observer};
 use crate::output::{Output, Unit};
 
-/// Draws bars on a terminal and prints a line a round.
+/// Draws bars on a terminal and prints a line for each round.
 pub struct Progress {
     output: Output,
     pages: ProgressBar,

@@ -126,12 +126,12 @@ struct Stream {
     image: Image,
     /// Bytes that were read before the device was opened.
     first: Vec<u8>,
-    /// Nothing goes to the device that is known to be wrong.
+    /// Bytes that are known to be wrong do not go to the device.
     checked: bool,
 }
 
 impl Stream {
-    /// Begins to read; an image that can be read twice is checked as a whole, of any other the header.
+    /// Begins to read. Checks the whole image if it can be read twice, else only its header.
     fn open(mut input: Input, checked: bool) -> Result<Self> {
         let mut image = Image::new()?;
         let mut first = Vec::new();
@@ -177,7 +177,7 @@ impl Stream {
         );
         target.device(&self.first)?;
         if self.first.is_empty() {
-            // It begins anew.
+            // The image is read from its beginning again.
             self.image = Image::new()?;
         }
         let mut bytes = vec![0; target.chunk().min(MOST)];
@@ -200,7 +200,7 @@ impl Stream {
         target.start()
     }
 
-    /// What this program thinks of an image that the driver has refused.
+    /// Says what this program finds in an image that the driver has refused.
     fn opinion(&mut self, device: Option<Identity>) -> String {
         // What the driver has not seen may be wrong, too.
         if self.input.can_rewind() {

@@ -123,7 +123,7 @@ impl Run {
             .as_ref()
             .map(|interrupt| interrupt.wait(IRQ_PATIENCE));
         let interrupt_delivered = interrupt.transpose()?.is_some_and(|count| count != 0);
-        // Looking at the internal buffer is DMA; memory comes first.
+        // Reading the internal buffer is DMA, so memory is compared first.
         let memory_differs = source_memory.differences(&memory);
         let Comparison {
             registers,

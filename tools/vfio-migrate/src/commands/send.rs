@@ -25,7 +25,7 @@ use crate::vfio::IrqKind;
 /// Migrate a device to another host that runs 'recv'.
 ///
 /// Opens the device, sets it up as the options say and moves its state over TCP. When the other
-/// side says that its device runs, this one stays stopped until it is closed; when anything fails
+/// side says that its device runs, this one stays stopped until it is closed; if anything fails
 /// before that, this one runs on.
 ///
 /// The connection is neither encrypted nor authenticated: use it in a network that you trust, or

@@ -19,7 +19,7 @@ use crate::migrate::session::Session;
 /// Options for the device's registers and internal buffer.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Setup {
-    /// Write a register; can be given several times, and happens in that order.
+    /// Write a register; can be given several times, and the writes happen in that order.
     ///
     /// REG is a hex offset in BAR 0 or one of id, liveness, factorial, status, irq-status,
     /// irq-raise, irq-ack, dma-src, dma-dst, dma-count, dma-cmd. Accesses have 4 bytes, the DMA
@@ -57,7 +57,7 @@ impl fmt::Display for Values {
 }
 
 impl Setup {
-    /// The bytes of `--buffer-in`; read early, so that a wrong file is told before a device opens.
+    /// Reads the bytes of `--buffer-in`, before a device is opened.
     pub fn load(&self) -> Result<Option<Box<[u8; BUFFER_SIZE]>>> {
         let Some(path) = &self.buffer_in else {
             return Ok(None);
@@ -72,7 +72,7 @@ impl Setup {
             .is_some_and(place::is_standard_output)
     }
 
-    /// Refuses two files on one stream: `input` and `output` are those of the command's own.
+    /// Refuses two files on one standard stream; `input` and `output` are the command's own files.
     pub fn check(&self, input: Option<&Path>, output: Option<&Path>) -> Result<()> {
         let both = |one: Option<&Path>, other: Option<&Path>| {
             one.is_some_and(place::is_standard) && other.is_some_and(place::is_standard)

@@ -20,12 +20,12 @@ use crate::watch::view::View;
 
 /// Show live what the driver knows of a device that another process uses.
 ///
-/// Opens nothing but the driver's file in debugfs, so the device and its user are not disturbed; for
-/// root, with debugfs mounted. Ends after --count samples, or on Ctrl-C with exit code 0; a device
-/// that loses its driver ends it with exit code 3.
+/// Opens nothing but the driver's file in debugfs, so the device and its user are not disturbed;
+/// for root, with debugfs mounted. Ends after --count samples, or on Ctrl-C with exit code 0; a
+/// device that loses its driver ends it with exit code 3.
 ///
-/// On a terminal one block shows state, protocol, bytes left, bytes saved and loaded and how many a
-/// second, dirty pages and the last error. Where standard output is no terminal there is one line for
+/// On a terminal one block shows state, protocol, bytes left, bytes saved and loaded and their
+/// rates, dirty pages and the last error. If standard output is no terminal, there is one line for
 /// each change, with the seconds since the start and the values under the names that the driver
 /// gives them.
 ///
@@ -33,7 +33,8 @@ use crate::watch::view::View;
 /// since 1970), address, driver, state, protocol, pending_bytes, dirty_pages (null: not tracked),
 /// images_saved, bytes_saved, images_loaded, bytes_loaded, last_error (null: none), and
 /// saved_per_second and loaded_per_second (null in the first sample). An event is of the type
-/// "event": time, address, event, task, fields. "lost" counts the events that were not read in time.
+/// "event": time, address, event, task, fields. "lost" counts the events that were not read in
+/// time.
 #[derive(Args, Debug)]
 pub struct Watch {
     /// Address of the device, such as 0000:00:04.0, or UUID of a mediated one
@@ -50,9 +51,9 @@ pub struct Watch {
 
     /// Print also the driver's trace events of the device, as they come
     ///
-    /// For them a tracefs instance, instances/vfio-migrate-PID, is made and removed in the end;
-    /// what others trace does not change. Only SIGKILL leaves it behind, for rmdir to remove. A state
-    /// that is left within the interval shows only here.
+    /// They come from a tracefs instance, instances/vfio-migrate-PID, which is removed at the end;
+    /// what others trace does not change. After SIGKILL it stays behind; remove it with rmdir. A
+    /// state that is left within the interval shows only here.
     #[arg(long)]
     events: bool,
 }

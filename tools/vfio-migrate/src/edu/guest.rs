@@ -43,7 +43,7 @@ pub struct Known {
     pub done: Done,
 }
 
-/// What of a device arrived as the guest knew it.
+/// How a device compares with what the guest knew of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
     /// Registers that differ, in words.
@@ -69,7 +69,7 @@ impl<'a> Guest<'a> {
         edu.write(Register::LIVENESS, random.u32(..).into())?;
         edu.factorial(random.u32(5..33))?;
         edu.write(Register::STATUS, STATUS_IRQ)?;
-        // The guest has not come to acknowledge this one yet.
+        // The guest has not acknowledged this one yet.
         edu.write(Register::IRQ_RAISE, u64::from(random.u32(..) | (1 << 16)))?;
         if interrupt.wait(IRQ_PATIENCE)? == 0 {
             return Err(Error::Timeout {
@@ -87,7 +87,7 @@ impl<'a> Guest<'a> {
         })
     }
 
-    /// Lets the guest use its device from here on.
+    /// Starts the guest's work with its device.
     pub fn work(&mut self) -> Result<()> {
         let registers = Box::new(registers(self.session)?.clone());
         let seed = self.random.u64(..);
@@ -95,7 +95,7 @@ impl<'a> Guest<'a> {
         Ok(())
     }
 
-    /// Waits until the guest has done something more.
+    /// Waits until the guest has made that many more transfers.
     pub fn wait(&self, transfers: u64) -> Result<()> {
         self.workload.as_ref().map_or(Ok(()), |workload| {
             workload.wait_for(transfers, WORK_PATIENCE)
@@ -104,7 +104,7 @@ impl<'a> Guest<'a> {
 
     /// Stops the guest and notes what it knows of its device.
     ///
-    /// With `in_flight` the guest has just started a transfer, which is not over.
+    /// With `in_flight` the guest starts a last transfer, which is still under way.
     pub fn stop(&mut self, in_flight: bool) -> Result<Known> {
         let mut done = self
             .workload
@@ -122,7 +122,7 @@ impl<'a> Guest<'a> {
             done.to_memory += 1;
         }
         let mut registers = edu.snapshot()?;
-        // A migration waits for the end of a transfer.
+        // A migration waits for the transfer to end.
         registers.clear(Register::DMA_CMD, 1);
         Ok(Known {
             registers,

@@ -208,7 +208,7 @@ impl Snapshot {
         Self::REGISTERS.into_iter().zip(self.values.iter().copied())
     }
 
-    /// Takes bits of a register out, in case they are expected to change.
+    /// Clears bits of a register that are expected to change.
     pub fn clear(&mut self, register: Register, bits: u64) {
         for (known, value) in Self::REGISTERS.iter().zip(&mut self.values) {
             if *known == register {

@@ -77,7 +77,7 @@ impl Workload {
         Ok(())
     }
 
-    /// Stops the thread at the end of what it does now; the device is idle then.
+    /// Stops the thread once it has finished its present work; the device is then idle.
     pub fn halt(&mut self) -> Result<Done> {
         self.shared.halt.store(true, Ordering::Relaxed);
         match self.thread.take().map(JoinHandle::join) {

@@ -49,7 +49,7 @@ impl Error {
             Self::NoType1 => "load it with 'modprobe vfio_iommu_type1'".into(),
             Self::IommuRefused(Errno::PERM) => "the IOMMU remaps no interrupts: enable interrupt \
                 remapping (intremap=on), or load vfio_iommu_type1 with allow_unsafe_interrupts=1 \
-                where every guest is trusted"
+                if every guest is trusted"
                 .into(),
             Self::NoMigration(address) => format!(
                 "'vfio-migrate info {address}' shows what it has; plain vfio-pci migrates nothing"
@@ -93,7 +93,7 @@ impl Error {
             Self::Refused { .. } => "the kernel log says why: 'dmesg | tail'".into(),
             Self::NoCheck(_) => "'vfio-migrate check --list' shows the names".into(),
             Self::TargetUnknown => {
-                "look at the other side: if the device does not run there, start the save anew"
+                "look at the other side: if the device does not run there, start the save again"
                     .into()
             }
             Self::BadImage(_) => "'vfio-migrate dump' shows an image as far as it is right".into(),
@@ -163,7 +163,7 @@ fn of_network(error: &io::Error) -> Option<String> {
         ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
             "the other side has ended the connection: what it printed says why".into()
         }
-        // What a time-out of a socket is.
+        // A socket reports a time-out by these.
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
             "nothing came from the other side: see whether it still runs, and whether a firewall \
              lies between"

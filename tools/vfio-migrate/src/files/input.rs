@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::files::place;
 
-/// Bytes that are read at a time where nothing else is said.
+/// Bytes that are read at a time by default.
 pub const PIECE: usize = 64 << 10;
 
 /// A file that is being read; `-` is standard input.
 #[derive(Debug)]
 pub struct Input {
     file: File,
-    /// What errors call it.
+    /// The file's name in errors.
     path: PathBuf,
-    /// Where a regular file was at the start, in bytes; nothing else can be read again.
+    /// Position of a regular file when it was opened, in bytes. Only a regular file can be read
+    /// again.
     start: Option<u64>,
     /// Bytes of a regular file from there on.
     length: Option<u64>,
@@ -62,7 +63,7 @@ impl Input {
         self.start.is_some()
     }
 
-    /// Begins again at the start; `EINVAL` for what is no regular file.
+    /// Goes back to the start; `EINVAL` if the file is not regular.
     pub fn rewind(&mut self) -> Result<()> {
         let start = self
             .start
@@ -71,7 +72,7 @@ impl Input {
         start.map(drop).map_err(Error::input(&self.path))
     }
 
-    /// Fills `bytes` as far as there is something; less only at the end.
+    /// Reads until `bytes` is full or the file ends; returns the number of bytes read.
     pub fn read(&mut self, bytes: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < bytes.len() {
@@ -85,7 +86,7 @@ impl Input {
         Ok(filled)
     }
 
-    /// Reads a file that must have exactly `N` bytes; no more than one of the others is read.
+    /// Reads a file that must have exactly `N` bytes; of a longer one, one byte more is read.
     pub fn read_exactly<const N: usize>(&mut self) -> Result<Box<[u8; N]>> {
         let mut bytes = vec![0; N + 1];
         let found = self.read(&mut bytes)?;

@@ -17,13 +17,13 @@ use draft::Draft;
 
 /// A file that is being written.
 ///
-/// A regular file appears under its name only when it is complete ([`Self::persist`]); one that has
-/// the name keeps its mode and owner, and a symbolic link to it stays. What is no regular file (a
+/// A regular file appears under its name only when it is complete ([`Self::persist`]). A file that
+/// it replaces passes on its mode and owner, and a symbolic link to it stays. Any other file (a
 /// device, a FIFO, `/dev/fd/3`) is written in place. `-` and `/dev/stdout` are standard output.
 #[derive(Debug)]
 pub struct NewFile {
     way: Way,
-    /// What errors call it.
+    /// The file's name in errors.
     path: PathBuf,
 }
 
@@ -36,9 +36,9 @@ enum Way {
 }
 
 impl NewFile {
-    /// Begins a file; fails at once where it could not be written.
+    /// Begins a file; fails at once if it could not be written.
     ///
-    /// A FIFO is waited for until somebody reads from it.
+    /// Waits until a FIFO has a reader.
     pub fn create(path: &Path) -> Result<Self> {
         let way = if place::is_standard(path) {
             Way::InPlace(standard_output()?)
@@ -57,8 +57,8 @@ impl NewFile {
         if place == Place::StandardOutput {
             return Ok(Way::InPlace(standard_output()?));
         }
-        // Whatever keeps a user from writing to the file keeps them from replacing it: its mode, and
-        // the kernel's rules for files and links of others in /tmp.
+        // Whatever keeps a user from writing to the file keeps them from replacing it: its mode,
+        // and the kernel's rules for files and links of others in /tmp.
         let existing = match fs::metadata(path) {
             Ok(_) => Some(File::from(
                 sys::open_to_write(path).map_err(|errno| failed(errno.into()))?,
@@ -85,9 +85,9 @@ impl NewFile {
         }
     }
 
-    /// Has signals end the program with no temporary file left, for the rest of its life.
+    /// Makes signals that end the program remove temporary files first, for the rest of its life.
     ///
-    /// For a program that does not take them over otherwise.
+    /// Only for a program that does not take these signals over otherwise.
     pub fn end_on_signals(&self) -> Result<()> {
         match &self.way {
             Way::Whole(_) => draft::end_on_signals(),
@@ -104,7 +104,7 @@ impl NewFile {
         result.map_err(Error::file(&self.path))
     }
 
-    /// Has what was written reach the disk, if it goes to one.
+    /// Flushes what was written to the disk, if the file is on one.
     pub fn sync(&mut self) -> Result<()> {
         let result = match &mut self.way {
             Way::Whole(draft) => draft.file_mut().sync_all(),
@@ -117,7 +117,7 @@ impl NewFile {
         result.map_err(Error::file(&self.path))
     }
 
-    /// Gives the file its name, in the place of one that has it.
+    /// Gives the file its name and replaces one that has it.
     pub fn persist(self) -> Result<()> {
         match self.way {
             Way::Whole(draft) => draft.persist().map_err(Error::file(&self.path)),
@@ -126,7 +126,7 @@ impl NewFile {
     }
 }
 
-/// Standard output as a file; nothing else of this program writes to it then.
+/// Standard output as a file, to which the program then writes nothing else.
 fn standard_output() -> Result<File> {
     let failed = Error::file("standard output");
     if sys::stdout_was_closed() {
@@ -195,7 +195,7 @@ mod tests {
         let before = path("inner/file").metadata().unwrap();
         let mut file = NewFile::create(&path("link")).unwrap();
         file.write(b"abc").unwrap();
-        // Who reads meanwhile finds the old one.
+        // A reader meanwhile finds the old one.
         assert_eq!(fs::read(path("link")).unwrap(), b"something longer");
         file.persist().unwrap();
         assert_eq!(fs::read(path("inner/file")).unwrap(), b"abc");

@@ -48,10 +48,10 @@ pub fn directory(path: &Path) -> &Path {
 pub enum Place {
     /// To this program's standard output, as `/dev/stdout` does.
     StandardOutput,
-    /// To a name in a directory, which may be free; no symbolic link is left in its last part.
+    /// To a name in a directory, which need not exist; its last part is no symbolic link.
     Name(PathBuf),
-    /// To what can be opened but has no name that another file could take: a file that a process has
-    /// open (`/dev/fd/3`), or a directory.
+    /// To what can be opened but has no name that another file could take: a file that a process
+    /// has open (`/dev/fd/3`), or a directory.
     Open,
 }
 

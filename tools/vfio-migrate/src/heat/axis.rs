@@ -42,8 +42,8 @@ impl Band {
 }
 
 impl Axis {
-    /// The axis of at most `rows` lines, one between two bands among them, which has all those
-    /// pages, as fine as that can be. The ranges are in ascending order.
+    /// Makes the finest axis that shows all those pages in at most `rows` lines, counting one line
+    /// between two bands. The ranges are in ascending order.
     pub fn new(ranges: &[PageRange], rows: usize) -> Self {
         // With the last one, all of the address space is one row.
         (0..52)
@@ -54,9 +54,9 @@ impl Axis {
             })
     }
 
-    /// The axis with rows of `1 << shift` pages, where it has few enough of them.
+    /// The axis with rows of `1 << shift` pages; `None` if it has too many.
     fn at(ranges: &[PageRange], rows: usize, shift: u32) -> Option<Self> {
-        // What is left out is longer than what a line could show of it.
+        // Gaps of at most half the rows are shown.
         let gap = rows as u64 / 2;
         let mut bands: Vec<Band> = Vec::new();
         for range in ranges {

@@ -40,7 +40,7 @@ pub struct Place {
 /// A part of a text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Anchor {
-    /// Its begin.
+    /// Its beginning.
     Start,
     /// Its middle.
     Middle,
@@ -48,7 +48,7 @@ pub enum Anchor {
     End,
 }
 
-/// A font, of letters that are all as wide.
+/// A font whose letters all have the same width.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Font {
     /// For labels.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How much of something is shown by which colour.
+//! Colours that show how much of something there is.
 
 /// A colour: red, green, blue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

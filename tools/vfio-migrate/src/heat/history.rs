@@ -17,8 +17,8 @@ const MAX_COUNTERS_OF_WRITE: u64 = 1 << 16;
 
 /// Counts of pages by address and time.
 ///
-/// Its memory is bounded: what does not fit makes it coarser, and no page is left out. The number of
-/// pages is always exact.
+/// Its memory is bounded: what does not fit makes it coarser, and no page is left out. The number
+/// of pages is always exact.
 #[derive(Debug)]
 pub struct History {
     /// Length of a slice of time.
@@ -47,7 +47,7 @@ impl History {
         }
     }
 
-    /// The device wrote these pages.
+    /// Counts pages that the device wrote.
     pub fn add(&mut self, time: Duration, pages: PageRange) {
         self.writes += 1;
         self.pages = self.pages.saturating_add(pages.count());
@@ -73,7 +73,7 @@ impl History {
         }
     }
 
-    /// Returns the slice of a time, which is there then, and all before it.
+    /// Returns the slice of a time; adds it, and all before it, if needed.
     fn slice_at(&mut self, time: Duration) -> usize {
         loop {
             let slice = time.as_nanos() / self.slice.as_nanos();
@@ -89,7 +89,7 @@ impl History {
         }
     }
 
-    /// Makes one slice of each two.
+    /// Joins slices two by two.
     fn merge_slices(&mut self) {
         self.slice *= 2;
         let mut merged: Vec<BTreeMap<u64, u64>> = Vec::new();
@@ -128,7 +128,7 @@ impl History {
         slices.max(self.slices.len()).max(1)
     }
 
-    /// What was counted: slice, pages, and how many of them were written, each as often as it was.
+    /// Returns the counts: slice, pages, and the number of pages written there, repeats included.
     pub fn counts(&self) -> impl Iterator<Item = (usize, PageRange, u64)> + '_ {
         let size = 1 << self.shift;
         self.slices.iter().enumerate().flat_map(move |(n, slice)| {
@@ -143,12 +143,12 @@ impl History {
         self.writes
     }
 
-    /// Number of pages written, each as often as it was.
+    /// Number of pages written, repeats included.
     pub fn pages(&self) -> u64 {
         self.pages
     }
 
-    /// Number of different pages written; `None` when they were too many to be told apart.
+    /// Number of different pages written; `None` if they are too many to be told apart.
     pub fn distinct(&self) -> Option<u64> {
         let count = self.touched.count();
         (count < PAGES).then_some(count)

@@ -26,8 +26,8 @@ pub struct Map {
 }
 
 impl Map {
-    /// Makes a map of at most that many rows and columns of what was until `now`; with rows also for
-    /// the pages of `snapshot`.
+    /// Makes a map of at most that many rows and columns, of the time until `now`. Pages of
+    /// `snapshot` have rows, too.
     pub fn new(
         history: &History,
         snapshot: &Snapshot,
@@ -64,9 +64,9 @@ impl Map {
         map
     }
 
-    /// Adds what was counted for those pages together to the rows in which they are.
+    /// Shares a count of these pages among their rows.
     fn add(&mut self, column: usize, first: u64, last: u64, count: u64) {
-        // Where pages were counted together, the first and the last of them may have no row.
+        // If pages were counted together, the first or the last of them may have no row.
         let rows = match (self.axis.row(first), self.axis.row(last)) {
             (Some(first), Some(last)) => first..=last,
             (Some(row), None) | (None, Some(row)) => row..=row,
@@ -91,7 +91,7 @@ impl Map {
         self.totals.iter().map(move |pages| *pages as f64 / seconds)
     }
 
-    /// The time that the columns are.
+    /// The time that all columns span.
     pub fn length(&self) -> Duration {
         self.column * u32::try_from(self.totals.len()).unwrap_or(u32::MAX)
     }

@@ -39,7 +39,7 @@ impl Png {
         Ok(bytes)
     }
 
-    /// The bytes of a pixel, where there is one.
+    /// The bytes of a pixel, if there is one.
     fn pixel(&mut self, x: i64, y: i64) -> Option<&mut [u8]> {
         let (x, y) = (u32::try_from(x).ok()?, u32::try_from(y).ok()?);
         if x >= self.width || y >= self.height {
@@ -49,7 +49,7 @@ impl Png {
         self.pixels.get_mut(at..at + 3)
     }
 
-    /// Mixes a colour into a pixel; all of it with 255.
+    /// Mixes a colour into a pixel; with `part` 255 the pixel gets the colour.
     fn mix(&mut self, x: i64, y: i64, colour: Rgb, part: u8) {
         let Rgb(red, green, blue) = colour;
         if let Some(pixel) = self.pixel(x, y) {

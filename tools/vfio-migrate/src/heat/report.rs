@@ -28,17 +28,17 @@ pub struct Summary {
     pub seconds: Duration,
     /// Number of writes.
     pub writes: u64,
-    /// Pages written since the start, each as often as it was.
+    /// Pages written since the start, repeats included.
     pub pages: u64,
-    /// Different pages among them; nothing where they are too many to tell apart.
+    /// Different pages among them; `None` if they are too many to tell apart.
     pub distinct_pages: Option<u64>,
-    /// Pages written in a second, since the sample before; since the start in the last report.
+    /// Pages written in a second: since the previous sample, or since the start in the last report.
     pub pages_per_second: f64,
     /// What the driver has not reported yet.
     pub dirty_pages: Dirty,
-    /// How many of them the driver does not list, since they lie too scattered.
+    /// How many of them the driver does not list, because they are too scattered.
     pub unlisted_pages: u64,
-    /// Writes that are missing, since they came faster than they could be read; at least.
+    /// Least number of writes that are missing because they came faster than they could be read.
     pub lost: u64,
 }
 
@@ -78,7 +78,7 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-/// Pages in a second; nothing in no time.
+/// Pages in a second; 0 if no time has passed.
 pub fn rate(pages: u64, time: Duration) -> f64 {
     if time.is_zero() {
         return 0.0;
@@ -88,7 +88,7 @@ pub fn rate(pages: u64, time: Duration) -> f64 {
 }
 
 impl Summary {
-    /// What all of the history comes to.
+    /// Sums up the history.
     pub fn new(
         time: Time,
         address: Address,
@@ -185,7 +185,7 @@ impl From<PageRange> for Range {
     }
 }
 
-/// A number of bytes that is a power of two.
+/// Shows a number of bytes that is a power of two.
 pub fn amount(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     // CAST: there are 64 bits.

@@ -60,7 +60,7 @@ impl Name {
     }
 }
 
-/// A file that waits for its picture, and goes where none comes.
+/// A file that waits for its picture; without one it is not kept.
 #[derive(Debug)]
 pub struct Target {
     file: NewFile,
@@ -68,7 +68,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Writes the picture; in the place of a regular file that has the name already.
+    /// Writes the picture and replaces a regular file of that name.
     pub fn write(mut self, picture: &Picture<'_>) -> Result<()> {
         self.file.write(&draw(picture, self.format)?)?;
         self.file.sync()?;

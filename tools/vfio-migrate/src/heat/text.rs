@@ -21,11 +21,11 @@ pub struct Style {
 const EDGES: usize = 4;
 /// Lines below the map: pages a second, time, and two that explain.
 const BELOW: usize = 4;
-/// An address is at most that long.
+/// Most characters of an address.
 const ADDRESS: usize = 18;
 
 impl Style {
-    /// For what is no terminal.
+    /// For output that is no terminal.
     pub const PLAIN: Self = Self {
         blocks: false,
         colours: false,

@@ -122,7 +122,7 @@ impl View {
         }
     }
 
-    /// Shows what came of it all; `picture` is the file that has it too.
+    /// Shows the result; `picture` is the file that holds it, too.
     pub fn end(
         &mut self,
         summary: &Summary,

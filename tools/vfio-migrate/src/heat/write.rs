@@ -6,7 +6,7 @@ use migration::iova::{IovaRange, PageRange};
 
 use crate::watch::event::Event;
 
-/// Returns the pages that the device writes, where that is what an event tells.
+/// Returns the pages that an event says the device writes; `None` for other events.
 pub fn pages(event: &Event) -> Option<PageRange> {
     if event.name != "rvfio_dirty" {
         return None;

@@ -36,7 +36,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Reads a payload; `None` where it is not one of registers.
+    /// Reads a payload; `None` if it is not one of registers.
     pub fn decode(kind: u16, payload: &[u8]) -> Option<Self> {
         if kind != REGISTERS || payload.len() != 56 {
             return None;

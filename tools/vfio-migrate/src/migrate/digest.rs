@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A number that tells two contents apart (FNV-1a over 64-bit words); no defence against anyone.
+//! A number that tells two contents apart: FNV-1a over 64-bit words, no defence against an
+//! attacker.
 
 use std::fmt;
 
@@ -15,14 +16,14 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// Digest of some bytes, a number of whole words.
+    /// Returns the digest of bytes; their number is a multiple of eight.
     pub fn of(bytes: &[u8]) -> Self {
         let mut digest = Self::default();
         digest.update(bytes);
         digest
     }
 
-    /// Takes more bytes, a number of whole words.
+    /// Adds bytes; their number is a multiple of eight.
     pub fn update(&mut self, bytes: &[u8]) {
         for word in bytes.chunks_exact(8) {
             let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));

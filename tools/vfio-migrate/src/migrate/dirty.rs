@@ -5,7 +5,7 @@
 /// Bytes of the pages that dirty tracking counts in.
 pub const PAGE: usize = 4096;
 
-/// One bit a page.
+/// A bitmap with one bit for each page.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Bitmap {
     bytes: Vec<u8>,
@@ -37,8 +37,8 @@ impl Bitmap {
         page < self.pages && self.bytes[page / 8] & (1 << (page % 8)) != 0
     }
 
-    /// Marks the pages from `first` on that a map of `count` bits names; bits past the end of the
-    /// map are ignored.
+    /// Marks the pages from `first` on whose bits are set among the first `count` bits of `bits`.
+    /// Bits past the end of the map are ignored.
     pub fn merge(&mut self, first: usize, count: usize, bits: &[u8]) {
         for (index, byte) in bits.iter().enumerate().take(count.div_ceil(8)) {
             if *byte == 0 {

@@ -12,7 +12,7 @@ use crate::migrate::memory::GuestMemory;
 use crate::migrate::protocol::{Migration, Pending, Phase};
 use crate::migrate::target::Target;
 
-/// How long a device may have nothing to hand out in pre-copy while it says that some must go.
+/// How long a device in pre-copy may hand out nothing while it reports bytes that must be copied.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How to migrate.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Options {
     /// Pre-copy rounds: at least one.
     pub rounds: u32,
-    /// Most bytes of device state a buffer, if not what the region takes.
+    /// Most bytes of device state in a buffer; without it the data section's size.
     pub chunk: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ pub enum Event {
     Buffer {
         /// Bytes in it.
         bytes: u64,
-        /// What was left before it.
+        /// What was left before it was copied.
         left: Pending,
     },
     /// The source is about to stop.
@@ -57,7 +57,7 @@ pub trait Observer {
         Ok(())
     }
 
-    /// Called when pre-copy is over: stops the virtual machine's processors, so to speak.
+    /// Called when pre-copy is over, where a VMM would stop the virtual processors.
     fn before_stop(&mut self) -> Result<()> {
         Ok(())
     }
@@ -76,11 +76,12 @@ pub struct Statistics {
     pub rounds: u32,
     /// Pages of memory.
     pub memory_pages: u64,
-    /// Pages that the device wrote in the meantime, by query; the last query was made stopped.
+    /// Pages that the device wrote meanwhile, for each query; the last query is that of the stopped
+    /// device.
     pub dirty_pages: Vec<u64>,
-    /// From the order to stop to the running target, in seconds.
+    /// Seconds from the request to stop the source until the target ran.
     pub stopped_seconds: f64,
-    /// All of it, in seconds.
+    /// Seconds that the whole migration took.
     pub total_seconds: f64,
 }
 
@@ -90,7 +91,7 @@ impl Statistics {
         self.precopy_bytes + self.stopped_bytes
     }
 
-    /// Pages that were written in the meantime.
+    /// Pages that the device wrote meanwhile.
     pub fn dirty_total(&self) -> u64 {
         self.dirty_pages.iter().sum()
     }
@@ -98,8 +99,8 @@ impl Statistics {
 
 /// Moves a device's state, and memory if there is some, to a target that then runs.
 ///
-/// When it fails the source runs on with nothing lost and the target is told; only where the
-/// target may run already the source stays stopped ([`Error::TargetUnknown`]).
+/// If the migration fails, the target is told and the source runs on with nothing lost. Only if the
+/// target may already run does the source stay stopped ([`Error::TargetUnknown`]).
 pub fn migrate(
     source: &mut dyn Migration,
     memory: Option<&GuestMemory>,
@@ -120,7 +121,8 @@ pub fn migrate(
     if let Err(error) = &result {
         pass.target.abort(&error.to_string());
         if !matches!(error, Error::TargetUnknown) {
-            // The error that led here is told; a source that cannot run on needs a reset anyway.
+            // The caller reports the error that led here; a source that cannot run on needs a reset
+            // anyway.
             let _ = pass.source.cancel();
         }
     }
@@ -225,8 +227,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Copies the device's state until all went that must go while it runs, and what else can go as
-    /// long as it gets less: a busy device never has nothing.
+    /// Copies state of the running device: first all that must be copied before it stops, then the
+    /// rest as long as it shrinks. A busy device always has some left.
     fn precopy(&mut self) -> Result<()> {
         let mut progress = Instant::now();
         let mut before = u64::MAX;

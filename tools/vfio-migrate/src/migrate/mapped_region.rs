@@ -21,7 +21,7 @@ pub struct MappedRegion {
 impl MappedRegion {
     /// Takes the region of a device, whose header has that many bytes.
     ///
-    /// The data section is mapped where the device says that it can be and `mmap` asks for it.
+    /// The data section is mapped if the device allows it and `mmap` asks for it.
     pub fn new(device: &Device, info: &RegionInfo, header: u64, mmap: bool) -> Result<Self> {
         let area = info
             .sparse
@@ -47,7 +47,7 @@ impl MappedRegion {
         })
     }
 
-    /// Where a range lies in the mapping, if it does.
+    /// Returns the mapping and the range's offset in it, if the range is mapped.
     fn mapped(&self, offset: u64, len: usize) -> Option<(&Mapping, usize)> {
         let (area, mapping) = self.data.as_ref()?;
         let at = usize::try_from(offset.checked_sub(area.offset)?).ok()?;

@@ -21,7 +21,7 @@ impl GuestMemory {
     /// Most bytes: all of it, and a [`DmaPage`], lie below the 2^28 that an edu reaches by default.
     pub const MAX: u64 = 0x0e00_0000;
 
-    /// Memory of that many bytes, a number of whole pages, all zero.
+    /// Allocates zeroed memory of that many bytes: whole pages, at most [`Self::MAX`].
     pub fn new(bytes: u64) -> Result<Self> {
         if bytes == 0 || bytes > Self::MAX || bytes % PAGE as u64 != 0 {
             return Err(Error::Protocol(format!(

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::migrate::dirty::Bitmap;
 use crate::migrate::region::{Layout, REGION_2018};
 
-/// A way to migrate a VFIO device.
+/// A protocol by which a VFIO device migrates.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Protocol {
     /// The migration region of November 2018.
@@ -89,23 +89,23 @@ impl fmt::Display for Phase {
 /// How many bytes of device state are left.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Pending {
-    /// Must go before the target starts and may go while the source runs.
+    /// Must be copied before the target starts, and can be while the source runs.
     pub precopy_only: u64,
-    /// May go at any time.
+    /// Can be copied at any time.
     pub compatible: u64,
-    /// Can go only after the source has stopped.
+    /// Can be copied only after the source has stopped.
     pub postcopy_only: u64,
 }
 
 impl Pending {
-    /// All that is left.
+    /// Returns the number of bytes left.
     pub fn total(&self) -> u64 {
         self.precopy_only
             .saturating_add(self.compatible)
             .saturating_add(self.postcopy_only)
     }
 
-    /// What can go while the source runs.
+    /// Returns the number of bytes that can be copied while the source runs.
     pub fn while_running(&self) -> u64 {
         self.precopy_only.saturating_add(self.compatible)
     }
@@ -119,32 +119,32 @@ pub trait Migration: Send {
     /// The layout of the protocol's region, if it has one.
     fn layout(&self) -> Option<Layout>;
 
-    /// Where the device stands.
+    /// Reads the device's phase.
     fn phase(&mut self) -> Result<Phase>;
 
-    /// Moves the device; returns when it is there.
+    /// Takes the device to a phase; returns once it is there.
     fn enter(&mut self, phase: Phase) -> Result<()>;
 
     /// Ends a migration early: a source runs on with nothing lost, a target is reset and runs.
     fn cancel(&mut self) -> Result<()>;
 
-    /// How much is left to save.
+    /// Reads how many bytes of state are left to save.
     fn pending(&mut self) -> Result<Pending>;
 
-    /// Sets how many bytes the client takes at most per buffer.
+    /// Limits the buffers that the device hands out to `bytes` each.
     fn limit_buffer(&mut self, bytes: u64) -> Result<()>;
 
-    /// Appends the next buffer of device state and returns its size in bytes, 0 when there is
-    /// nothing now (while the device runs) or nothing more (when it is stopped).
+    /// Appends the next buffer of device state to `out` and returns its size in bytes: 0 if there
+    /// is nothing now (the device runs) or nothing more (it is stopped).
     fn take_buffer(&mut self, out: &mut Vec<u8>) -> Result<u64>;
 
-    /// How many bytes [`Self::put_buffer`] takes at most.
+    /// Returns the most bytes that [`Self::put_buffer`] takes.
     fn buffer_capacity(&self) -> usize;
 
-    /// Hands a buffer to a resuming device; returns when it has been consumed.
+    /// Hands a buffer to a resuming device; returns once the device has consumed it.
     fn put_buffer(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Asks which pages the device wrote since it was asked last, and marks them in the map.
+    /// Marks in the map the pages that the device wrote since the last query.
     ///
     /// Page 0 of the map is the page at the I/O virtual address `iova`.
     fn query_dirty(&mut self, iova: u64, dirty: &mut Bitmap) -> Result<()>;

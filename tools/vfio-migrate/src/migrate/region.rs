@@ -17,7 +17,7 @@ pub struct Layout {
     pub size: u64,
     /// Bytes of the header at its start.
     pub header: u64,
-    /// Where the data section begins.
+    /// Offset of the data section in the region.
     pub data_offset: u64,
     /// Bytes of the data section.
     pub data_size: u64,
@@ -51,7 +51,7 @@ impl fmt::Display for Layout {
 ///
 /// Every access of the header is one call on the device; offsets count from the region's start.
 pub trait Region: Send {
-    /// Where the parts lie.
+    /// Returns where the parts lie.
     fn layout(&self) -> Layout;
     /// Reads from the header.
     fn read_header(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno>;

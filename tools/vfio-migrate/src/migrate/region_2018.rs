@@ -43,8 +43,7 @@ const CANCELLED: u32 = 9;
 /// A device behind its migration region.
 pub struct Region2018 {
     region: Box<dyn Region>,
-    /// What the data section held was copied, and the driver does not know yet that the client is
-    /// done with it.
+    /// The client has copied what the data section held, and has not told the driver yet.
     copied: bool,
 }
 
@@ -73,7 +72,7 @@ impl Region2018 {
         self.region.write_header(field.offset, &value.to_le_bytes())
     }
 
-    /// Writes `device_state`, the first action.
+    /// Writes `device_state`.
     fn write_state(&mut self, value: u32, step: &str) -> Result<()> {
         self.copied = false;
         self.region
@@ -94,7 +93,7 @@ impl Region2018 {
     }
 }
 
-/// A write to the header that a driver in order takes only of an image or a state that is right.
+/// The error of a header write that a correct driver refuses only for a wrong image or state.
 fn refused(step: String, errno: Errno) -> Error {
     Error::Refused {
         step,
@@ -103,7 +102,7 @@ fn refused(step: String, errno: Errno) -> Error {
     }
 }
 
-/// The number of a phase in `device_state`.
+/// The value of `device_state` for a phase.
 fn state_of(phase: Phase) -> u32 {
     match phase {
         Phase::Stopped => 0,

@@ -18,8 +18,8 @@ use crate::vfio::{AddressSpace, Bar0, Device, Interrupt, IrqKind};
 
 /// An open device.
 ///
-/// It belongs to this process until the session is dropped; a driver that migrates scrubs it at
-/// both ends.
+/// It belongs to this process until the session is dropped. A driver that migrates scrubs it when
+/// it is opened and when it is closed.
 pub struct Session {
     device: Device,
     bar0: Option<Bar0>,
@@ -29,7 +29,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a device and lets it answer and do DMA.
+    /// Opens a device and enables memory decoding and bus mastering.
     pub fn open(address: Address) -> Result<Self> {
         let bus = Bus::default();
         let identity = bus
@@ -46,7 +46,7 @@ impl Session {
         })
     }
 
-    /// Where the device is.
+    /// The device's address.
     pub fn address(&self) -> Address {
         self.device.address()
     }
@@ -66,7 +66,7 @@ impl Session {
         self.bar0.as_ref()
     }
 
-    /// The device's migration, by the first protocol of this program that it offers.
+    /// Opens the device's migration, by the first protocol that both it and this program support.
     pub fn migration(&self, mmap: bool) -> Result<Box<dyn Migration>> {
         let info = self
             .device
@@ -76,12 +76,12 @@ impl Session {
         Ok(Box::new(Region2018::new(Box::new(region))))
     }
 
-    /// Makes guest memory reachable for the device.
+    /// Maps guest memory for the device.
     pub fn map_memory(&self, memory: &GuestMemory) -> Result<()> {
         self.memory.map(memory.mapping(), GuestMemory::IOVA)
     }
 
-    /// A page that the device reaches.
+    /// Returns a page that is mapped for the device.
     pub fn page(&self) -> Result<&DmaPage> {
         if let Some(page) = self.page.get() {
             return Ok(page);
@@ -91,7 +91,7 @@ impl Session {
         Ok(self.page.get_or_init(|| page))
     }
 
-    /// What the resuming device needs besides its state, with an interrupt of that kind set up.
+    /// Returns the owner of the resuming device, which sets up an interrupt of the kind `irq`.
     pub fn owner(&self, irq: Option<IrqKind>) -> DeviceOwner<'_> {
         DeviceOwner {
             device: &self.device,

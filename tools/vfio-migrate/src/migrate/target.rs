@@ -15,13 +15,13 @@ pub trait Target {
     /// Takes a page of memory; a later page of the same number replaces it.
     fn page(&mut self, number: usize, bytes: &[u8; PAGE]) -> Result<()>;
 
-    /// All was sent: returns when it is complete and accepted.
+    /// Called when all was sent; returns once the target has accepted it as complete.
     fn ready(&mut self) -> Result<()>;
 
-    /// The source has given the device up: the target may run.
+    /// Starts the target; the source has given the device up.
     fn start(&mut self) -> Result<()>;
 
-    /// The migration failed; what was taken is thrown away.
+    /// Throws away what was taken; the migration has failed.
     fn abort(&mut self, reason: &str);
 }
 
@@ -45,7 +45,7 @@ pub struct Resuming<'a> {
 }
 
 impl<'a> Resuming<'a> {
-    /// Lets a device take a state, in buffers of at most `chunk` bytes.
+    /// Puts a device into RESUME, to take state in buffers of at most `chunk` bytes.
     pub fn new(
         migration: &'a mut dyn Migration,
         owner: &'a mut dyn Owner,
@@ -67,7 +67,7 @@ impl<'a> Resuming<'a> {
         })
     }
 
-    /// The most bytes that go to the driver at once.
+    /// Returns the most bytes that go to the driver at once.
     pub fn chunk(&self) -> usize {
         self.chunk
     }
@@ -109,7 +109,8 @@ impl Target for Resuming<'_> {
     }
 
     fn abort(&mut self, _: &str) {
-        // Either of the two leaves a device like a fresh one; the error that led here is told.
+        // Either call leaves the device like a fresh one. The caller reports the error that led
+        // here.
         let _ = self.migration.cancel();
         let _ = self.owner.reset();
     }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A connection: what is read and what is written.
 pub type Connection = (BufReader<TcpStream>, BufWriter<TcpStream>);
 
-/// Sets a connection up so that no side waits for ever.
+/// Sets a connection up so that neither side waits for ever.
 pub fn prepare(stream: TcpStream) -> Result<Connection> {
     let set_up = || {
         stream.set_nodelay(true)?;
@@ -40,7 +40,7 @@ pub fn prepare(stream: TcpStream) -> Result<Connection> {
 pub struct Remote<R, W: Write> {
     input: R,
     output: W,
-    /// The other side has ended the migration and needs not to be told.
+    /// The other side has ended the migration, so it need not be told.
     over: bool,
 }
 
@@ -63,7 +63,7 @@ impl<R: Read, W: Write> Remote<R, W> {
             .map_err(Error::network("sending"))
     }
 
-    /// Waits for a certain answer.
+    /// Waits for the expected answer.
     fn expect(&mut self, expected: &Frame) -> Result<()> {
         match Frame::read(&mut self.input)? {
             frame if frame == *expected => Ok(()),
@@ -77,7 +77,7 @@ impl<R: Read, W: Write> Remote<R, W> {
         }
     }
 
-    /// A failed write often means that the other side has said why and closed.
+    /// Looks for the peer's reason if a write failed: often the peer has sent one and closed.
     fn sent(&mut self, result: std::io::Result<()>) -> Result<()> {
         let Err(error) = result else { return Ok(()) };
         match Frame::read(&mut self.input) {
@@ -135,13 +135,13 @@ impl<R: Read, W: Write> Target for Remote<R, W> {
     }
 }
 
-/// Tells the source why not.
+/// Tells the source why the target refuses.
 pub fn refuse(output: &mut dyn Write, error: &Error) {
-    // Where the source cannot be told, the closed connection tells it.
+    // If this fails, the closed connection tells the source.
     let _ = Frame::Refuse(error.to_string()).write(output);
 }
 
-/// Serves a source until the target runs; tells it when that fails.
+/// Serves a source until the target runs; if that fails, tells the source why.
 pub fn receive(
     input: &mut dyn Read,
     output: &mut dyn Write,

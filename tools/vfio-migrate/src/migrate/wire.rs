@@ -15,8 +15,8 @@
 //! | COMMIT | | the source gives the device up |
 //! | | RUNNING or REFUSE | the target runs, or why not |
 //!
-//! The source may say CANCEL instead of any frame before COMMIT. Until it says COMMIT a broken
-//! connection means: the source runs on, the target is reset.
+//! The source may say CANCEL instead of any frame before COMMIT. If the connection breaks before
+//! COMMIT, the source runs on and the target is reset.
 
 use std::io::{self, Read, Write};
 
@@ -52,7 +52,7 @@ pub enum Frame {
     Hello(Hello),
     /// The target takes it.
     Accept,
-    /// The target does not, or no longer, take it, for this reason.
+    /// The target refuses it, or gives it up, for this reason.
     Refuse(String),
     /// Device state.
     Data(Vec<u8>),
@@ -117,7 +117,7 @@ impl Frame {
         stream.flush()
     }
 
-    /// Reads a frame; nothing of what it says is believed unchecked.
+    /// Reads a frame and checks all that it says.
     pub fn read(stream: &mut dyn Read) -> Result<Self> {
         let mut head = [0; 8];
         let mut fill = |bytes: &mut [u8]| {
@@ -137,8 +137,8 @@ impl Frame {
             .ok_or_else(|| Error::Protocol(format!("a frame of type {kind}, {length} bytes")))?
     }
 
-    /// Reads the first frame of a connection: [`Error::Stranger`] unless it is an offer, of whatever
-    /// version.
+    /// Reads the first frame of a connection: [`Error::Stranger`] unless it is an offer, of
+    /// whatever version.
     pub fn read_hello(stream: &mut dyn Read) -> Result<Hello> {
         let stranger = |reason: &str| Error::Stranger(reason.into());
         let mut fill = |bytes: &mut [u8]| {
@@ -169,7 +169,7 @@ impl Frame {
         Hello::decode(&payload)
     }
 
-    /// The frame of a type and payload; `None` where there is no such frame.
+    /// The frame of a type and payload; `None` if there is no such frame.
     fn decode(kind: u32, payload: Vec<u8>) -> Option<Result<Self>> {
         let words = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
         Some(Ok(match (kind, payload.len()) {

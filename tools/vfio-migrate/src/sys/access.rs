@@ -13,13 +13,13 @@ pub fn open(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens a file for reading; where there is nothing to read yet, reading does not block.
+/// Opens a file for reading; reads do not block if there is nothing to read yet.
 pub fn open_nonblocking(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-/// Reads what there is, of a file that does not block; 0 where there is nothing.
+/// Reads what there is from a file that does not block; 0 if there is nothing.
 pub fn read_available(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<usize, Errno> {
     match rustix::io::read(fd, bytes) {
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
@@ -43,7 +43,7 @@ pub fn pwrite(fd: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> Result<(), Errno
     }
 }
 
-/// Reads all of a range, in as many calls as it takes.
+/// Reads a whole range, in as many calls as it takes; `EIO` if the file ends before.
 pub fn pread_all(fd: BorrowedFd<'_>, mut offset: u64, mut bytes: &mut [u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::pread(fd, &mut *bytes, offset)? {
@@ -57,7 +57,7 @@ pub fn pread_all(fd: BorrowedFd<'_>, mut offset: u64, mut bytes: &mut [u8]) -> R
     Ok(())
 }
 
-/// Writes all of a range, in as many calls as it takes.
+/// Writes a whole range, in as many calls as it takes.
 pub fn pwrite_all(fd: BorrowedFd<'_>, mut offset: u64, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::pwrite(fd, bytes, offset)? {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Processes of this program's own, and what ties them to it.
+//! Child processes, and what ties them to this program.
 
 use std::os::fd::OwnedFd;
 use std::process::Child;
@@ -19,7 +19,7 @@ pub fn memory_file() -> Result<OwnedFd, Errno> {
     rustix::fs::memfd_create(c"vfio-migrate", MemfdFlags::CLOEXEC)
 }
 
-/// Has this process killed when the one that started it ends.
+/// Makes the kernel kill this process when its parent ends.
 pub fn end_with_parent() -> Result<(), Errno> {
     process::set_parent_process_death_signal(Some(Signal::KILL))
 }

@@ -32,10 +32,10 @@ pub fn wait(
     })
 }
 
-/// What [`wait`] has waited for.
+/// Why [`wait`] returned.
 #[derive(Debug)]
 pub struct Woken {
-    /// For each of the files whether it can be read.
+    /// Whether each of the files can be read.
     pub readable: Vec<bool>,
     /// Whether nobody reads what is written.
     pub broken: bool,
@@ -46,7 +46,7 @@ pub fn eventfd() -> Result<OwnedFd, Errno> {
     rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
 }
 
-/// Waits for an eventfd and returns its count, or 0 when nothing came in time.
+/// Waits for an eventfd and returns its count, or 0 if nothing came in time.
 pub fn eventfd_wait(fd: BorrowedFd<'_>, timeout: Duration) -> Result<u64, Errno> {
     let timeout = rustix::event::Timespec::try_from(timeout).map_err(|_| Errno::INVAL)?;
     let mut polled = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];

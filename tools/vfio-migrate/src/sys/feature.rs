@@ -11,7 +11,7 @@ use vfio_bindings::bindings::vfio as uapi;
 use super::ioctl::{Call, Request};
 use super::Mapping;
 
-/// Bytes for the data of a feature; no feature of those asked for has more.
+/// Data of a feature; no feature used here has more.
 pub type FeatureData = [u8; 64];
 
 /// Least page of a dirty bitmap, in bytes; the kernel refuses smaller ones.
@@ -44,7 +44,8 @@ fn encode(argsz: u32, flags: u32, data: &FeatureData) -> [u8; 72] {
 ///
 /// # Panics
 ///
-/// For a feature that is none of migration's, or whose data holds an address that is written to.
+/// If the feature is not one of migration's, or its data holds an address that the kernel writes
+/// to.
 pub fn device_feature(
     fd: BorrowedFd<'_>,
     argsz: u32,
@@ -57,8 +58,8 @@ pub fn device_feature(
         request: Request::DeviceFeature,
         argument: bytes.as_mut_ptr().cast(),
     };
-    // SAFETY: whatever `argsz` says, the kernel reads and writes the structure of the feature, which
-    // is smaller than the array; an address that START holds is only read.
+    // SAFETY: whatever `argsz` says, the kernel reads and writes the structure of the feature,
+    // which is smaller than the array; an address that START holds is only read.
     unsafe { ioctl::ioctl(fd, call) }?;
     data.copy_from_slice(&bytes[8..]);
     Ok(())
@@ -87,7 +88,7 @@ pub fn set_mig_state(fd: BorrowedFd<'_>, state: u32) -> Result<Moved, Errno> {
     Ok(Moved { data_fd, file })
 }
 
-/// What a DMA log is asked for.
+/// The range of a DMA log report.
 #[derive(Clone, Copy, Debug)]
 pub struct DmaReport {
     /// First I/O virtual address.
@@ -102,7 +103,7 @@ pub struct DmaReport {
 ///
 /// # Panics
 ///
-/// Where the mapping has no room for the bits.
+/// If the mapping has no room for the bits.
 pub fn dma_logging_report(
     fd: BorrowedFd<'_>,
     argsz: u32,

@@ -12,10 +12,10 @@ use rustix::io::Errno;
 /// Whether there was no standard output when the program began.
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Looks at standard output before `main`: Rust's runtime opens /dev/null in the place of a standard
-/// file that is closed, and nothing tells the two apart afterwards.
-// SAFETY: the section holds pointers to functions that the C library calls before `main`, and this is
-// one. It relies on nothing that is set up later: it makes two system calls and sets a flag.
+/// Looks at standard output before `main`: Rust's runtime opens /dev/null in the place of a
+/// standard file that is closed, and nothing tells the two apart afterwards.
+// SAFETY: the section holds pointers to functions that the C library calls before `main`, and this
+// is one. It relies on nothing that is set up later: it makes two system calls and sets a flag.
 #[used]
 #[link_section = ".init_array"]
 static LOOK: extern "C" fn() = {
@@ -35,24 +35,24 @@ pub fn stdout_was_closed() -> bool {
 
 /// Opens a file for writing as a shell would, but leaves its content.
 pub fn open_to_write(path: &Path) -> Result<OwnedFd, Errno> {
-    // With `CREATE` the kernel looks after files of others in directories such as /tmp.
+    // With `CREATE` the kernel applies its rules for files of others in directories such as /tmp.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
 }
 
-/// Makes a file without a name, for its owner only; `EOPNOTSUPP` where the file system knows none.
+/// Makes a file without a name, for its owner only; `EOPNOTSUPP` if the file system has none.
 pub fn unnamed_file(directory: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)
 }
 
-/// Gives a file without a name one; `EEXIST` where another has it.
+/// Gives an unnamed file a name; `EEXIST` if another file has it.
 pub fn name_file(file: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
     let open = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)
 }
 
-/// What the kernel calls a file system: `f_type` of statfs(2).
+/// The kernel's number for a type of file system: `f_type` of statfs(2).
 pub fn file_system(path: &Path) -> Result<u64, Errno> {
     // CAST: the numbers have 32 bits, and the type is the machine's.
     Ok(rustix::fs::statfs(path)?.f_type as u64)

@@ -11,13 +11,13 @@ pub fn monotonic() -> Duration {
     Duration::try_from(now).unwrap_or_default()
 }
 
-/// Columns and rows of a terminal; nothing where it is none, or does not know.
+/// Columns and rows of a terminal; `None` if it is no terminal or does not know them.
 pub fn terminal_size(terminal: BorrowedFd<'_>) -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
-/// Bytes that the process may lock in memory; nothing where there is no limit.
+/// Bytes that the process may lock in memory; `None` if there is no limit.
 pub fn memory_lock_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Memlock).current
 }

@@ -11,7 +11,7 @@ use vfio_bindings::bindings::vfio as uapi;
 
 use super::Mapping;
 
-/// An ioctl of VFIO or of an iommufd, which counts on in VFIO's type, by its number above `VFIO_BASE`.
+/// An ioctl of VFIO or of an iommufd, by its number above `VFIO_BASE`. Both have the same type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Request {
@@ -61,14 +61,15 @@ impl Request {
     }
 }
 
-/// One ioctl with its argument as the C interface has it.
+/// One ioctl with its argument as in C.
 pub(super) struct Call {
     pub(super) request: Request,
     pub(super) argument: *mut c_void,
 }
 
-// SAFETY: `as_ptr` hands over the argument and `output_from_ptr` ignores it; whether it is right for
-// the request is for the functions below, which alone make a `Call`. It may be written to.
+// SAFETY: `as_ptr` hands over the argument and `output_from_ptr` ignores it. Only the functions
+// below and those of `feature` make a `Call`, each with an argument that fits the request. The
+// kernel may write to it.
 unsafe impl Ioctl for Call {
     type Output = IoctlOutput;
     const IS_MUTATING: bool = true;
@@ -106,7 +107,7 @@ pub fn ioctl_value(fd: BorrowedFd<'_>, request: Request, value: usize) -> Result
 ///
 /// # Panics
 ///
-/// Where the bytes do not begin with a length of at most their own.
+/// If the bytes do not begin with a length of at most their own.
 pub fn ioctl_bytes(fd: BorrowedFd<'_>, request: Request, bytes: &mut [u8]) -> Result<(), Errno> {
     assert!(matches!(
         request,
@@ -133,10 +134,10 @@ pub fn ioctl_bytes(fd: BorrowedFd<'_>, request: Request, bytes: &mut [u8]) -> Re
         request,
         argument: bytes.as_mut_ptr().cast(),
     };
-    // SAFETY: these requests write at most `argsz` bytes at the pointer, and `argsz` was just seen to
-    // lie within the slice; an `argsz` smaller than their own structure they refuse. None of their
-    // structures, as long as they are here, and none of the two features, holds an address that the
-    // kernel would follow: that of a token comes behind the 16 bytes of a binding.
+    // SAFETY: these requests write at most `argsz` bytes at the pointer, which the assertion above
+    // bounds by the slice, and refuse an `argsz` smaller than their structure. None of the
+    // structures and neither feature holds an address that the kernel would follow: the token's
+    // address in a binding comes after its first 16 bytes.
     unsafe { ioctl::ioctl(fd, call) }?;
     Ok(())
 }
@@ -153,7 +154,7 @@ pub fn group_set_container(group: BorrowedFd<'_>, container: BorrowedFd<'_>) -> 
     Ok(())
 }
 
-/// Opens the device of that name in a group.
+/// Opens a device of a group by its name.
 pub fn group_device(group: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     let call = Call {
         request: Request::GroupGetDeviceFd,
@@ -167,7 +168,7 @@ pub fn group_device(group: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno
 
 /// Maps memory for the devices of a container, from an I/O virtual address on.
 ///
-/// The pages stay pinned until the container is closed, longer than the mapping if need be: a device
+/// The pages stay pinned until the container is closed, even if the mapping goes first, so a device
 /// never reaches memory that has become something else.
 pub fn iommu_map(container: BorrowedFd<'_>, memory: &Mapping, iova: u64) -> Result<(), Errno> {
     let mut map = uapi::vfio_iommu_type1_dma_map {
@@ -182,8 +183,8 @@ pub fn iommu_map(container: BorrowedFd<'_>, memory: &Mapping, iova: u64) -> Resu
         request: Request::IommuMapDma,
         argument: (&raw mut map).cast(),
     };
-    // SAFETY: the request reads this structure. What it maps is memory of a `Mapping`, into which no
-    // reference exists, so that a device may change it at any time.
+    // SAFETY: the request reads this structure. It maps memory of a `Mapping`, into which no
+    // reference exists, so a device may change it at any time.
     unsafe { ioctl::ioctl(container, call) }?;
     Ok(())
 }
@@ -225,8 +226,7 @@ pub fn ioas_map(
         request: Request::IoasMap,
         argument: (&raw mut map).cast(),
     };
-    // SAFETY: the request reads and writes this structure. What it maps is memory of a `Mapping`, as
-    // above.
+    // SAFETY: the request reads and writes this structure. It maps memory of a `Mapping`, as above.
     unsafe { ioctl::ioctl(iommufd, call) }?;
     Ok(())
 }

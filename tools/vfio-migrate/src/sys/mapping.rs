@@ -86,7 +86,7 @@ impl Mapping {
     ///
     /// # Panics
     ///
-    /// Where the range does not lie in the mapping.
+    /// If the range does not lie in the mapping.
     pub fn read(&self, offset: usize, bytes: &mut [u8]) {
         self.check(offset, bytes.len());
         let head = self.unaligned_head(offset, bytes.len());
@@ -135,7 +135,7 @@ impl Mapping {
         }
     }
 
-    /// Panics where a range does not lie in the mapping.
+    /// Panics if a range does not lie in the mapping.
     fn check(&self, offset: usize, len: usize) {
         assert!(
             offset.checked_add(len).is_some_and(|end| end <= self.len),
@@ -165,8 +165,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: by the type's invariant these bytes are this value's mapping and no reference into
-        // them exists. A failure leaves them mapped, which harms nobody.
+        // SAFETY: by the type's invariant these bytes are this value's mapping and no reference
+        // into them exists. A failure leaves them mapped, which harms nobody.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
@@ -184,7 +184,7 @@ pub enum How {
     Executable,
 }
 
-/// Maps a part of a file and takes the mapping away again, to see whether that is allowed.
+/// Maps a part of a file and unmaps it again, to see whether that is allowed.
 pub fn try_map(fd: BorrowedFd<'_>, offset: u64, len: usize, how: How) -> Result<(), Errno> {
     let (prot, flags) = match how {
         How::Shared => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED),

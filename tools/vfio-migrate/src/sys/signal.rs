@@ -27,9 +27,10 @@ pub fn end_requests() -> Result<OwnedFd, Errno> {
     Ok(receiver.into())
 }
 
-/// Has `action` done before a signal ends the program, for the rest of its life.
+/// Makes signals that would end the program run `action` first, for the rest of its life.
 ///
-/// It runs in a thread of its own; the program ends when it returns, as the signal would have had it.
+/// `action` runs in a thread of its own; when it returns, the program ends as the signal would have
+/// ended it.
 pub fn before_signals_end(action: impl FnOnce() + Send + 'static) -> Result<(), Errno> {
     let (mut receiver, sender) = UnixStream::pair().map_err(to_errno)?;
     let number = Arc::new(AtomicUsize::new(0));
@@ -57,7 +58,7 @@ fn to_errno(error: io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
-/// The signals that would end the program: not those that whoever started it has it ignore, as
+/// The signals that would end the program, without those that the parent made it ignore, as
 /// nohup(1) does.
 fn would_end() -> impl Iterator<Item = i32> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -68,7 +69,7 @@ fn would_end() -> impl Iterator<Item = i32> {
         .filter(move |signal| !is_ignored(signal))
 }
 
-/// The mask of ignored signals in proc(5)'s `status`; empty where there is none.
+/// The mask of ignored signals in proc(5)'s `status`; 0 if there is none.
 fn ignored(status: &str) -> u64 {
     let mask = status
         .lines()
@@ -84,7 +85,7 @@ pub fn catch_interruptions() -> Result<(), Errno> {
         .map_err(to_errno)
 }
 
-/// Interrupts a call of this process, of its first thread where that one is in a call.
+/// Interrupts a call of this process: of its first thread if that one is in a call.
 ///
 /// [`catch_interruptions`] must have been called before, or the signal ends the process.
 pub fn interrupt() -> Result<(), Errno> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Calls on a file as they are, for those who want to see what they return.
+//! Single calls on a file, whose results the caller looks at.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -9,27 +9,27 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
-/// Reads once, from where the file stands.
+/// Reads once, at the file's position.
 pub fn read(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<usize, Errno> {
     rustix::io::read(fd, bytes)
 }
 
-/// Writes once, to where the file stands.
+/// Writes once, at the file's position.
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     rustix::io::write(fd, bytes)
 }
 
-/// Reads once from a place.
+/// Reads once, at an offset.
 pub fn pread_some(fd: BorrowedFd<'_>, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
     rustix::io::pread(fd, bytes, offset)
 }
 
-/// Writes once to a place.
+/// Writes once, at an offset.
 pub fn pwrite_some(fd: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
     rustix::io::pwrite(fd, bytes, offset)
 }
 
-/// Moves where the file stands.
+/// Moves the file's position.
 pub fn seek(fd: BorrowedFd<'_>, offset: u64) -> Result<u64, Errno> {
     rustix::fs::seek(fd, SeekFrom::Start(offset))
 }

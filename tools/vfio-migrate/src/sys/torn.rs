@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Calls with memory of which a part is not there: the kernel meets a fault on its way.
+//! Calls with memory that is only partly mapped, so that the kernel meets a fault midway.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
@@ -10,7 +10,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
 use super::page_size;
 
-/// A page of memory that ends where no memory is.
+/// A page of memory followed by one that cannot be accessed.
 ///
 /// # Invariants
 ///
@@ -49,11 +49,11 @@ impl Torn {
         Ok(torn)
     }
 
-    /// Where the last bytes of the page begin.
+    /// Returns where the last `there` bytes of the page begin.
     ///
     /// # Panics
     ///
-    /// For more bytes than a page has.
+    /// If `there` is more than a page.
     fn last(&self, there: usize) -> *mut u8 {
         assert!(there <= page_size());
         // SAFETY: by the type's invariant a page begins at `base`, and no more is subtracted from
@@ -61,33 +61,34 @@ impl Torn {
         unsafe { self.base.as_ptr().add(page_size() - there) }
     }
 
-    /// Reads once, into memory of which only the first bytes are there; returns what the call did
-    /// and the bytes that are there.
+    /// Reads once into memory of which only the first `there` bytes can be accessed; returns the
+    /// call's result and those bytes.
     pub fn read(&self, fd: BorrowedFd<'_>, there: usize) -> (Result<usize, Errno>, Vec<u8>) {
         let start = self.last(there);
-        // SAFETY: the kernel writes to the page or finds no memory, by the type's invariant; of
-        // neither a reference exists.
+        // SAFETY: by the type's invariant the kernel writes to the first page or faults on the
+        // second, and no reference into either exists.
         let result = unsafe { libc::read(fd.as_raw_fd(), start.cast(), there + page_size()) };
         let mut bytes = vec![0; there];
-        // SAFETY: the page has that many bytes from there on, by the type's invariant, and the
-        // vector is another place.
+        // SAFETY: by the type's invariant the page has `there` bytes from `start` on, and the
+        // vector does not overlap it.
         unsafe { std::ptr::copy_nonoverlapping(start, bytes.as_mut_ptr(), there) };
         (returned(result), bytes)
     }
 
-    /// Writes once, from memory of which only the first bytes are there and some more are gone.
+    /// Writes once from memory: `bytes`, which can be accessed, and `gone` more bytes, which
+    /// cannot.
     ///
     /// # Panics
     ///
-    /// For more bytes, of either kind, than a page has.
+    /// If either are more than a page.
     pub fn write(&self, fd: BorrowedFd<'_>, bytes: &[u8], gone: usize) -> Result<usize, Errno> {
         assert!(gone <= page_size());
         let start = self.last(bytes.len());
-        // SAFETY: the page has room for them, by the type's invariant, and the slice, to which a
-        // reference exists, is another place.
+        // SAFETY: by the type's invariant the page has room for the bytes, and the slice does not
+        // overlap it.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
         let length = bytes.len() + gone;
-        // SAFETY: the kernel reads from the pages or finds no memory, by the type's invariant.
+        // SAFETY: by the type's invariant the kernel reads the first page or faults on the second.
         returned(unsafe { libc::write(fd.as_raw_fd(), start.cast(), length) })
     }
 }

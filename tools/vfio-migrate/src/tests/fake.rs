@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! An edu without hardware for tests, behind the very migration core that the kernel module has.
+//! An edu without hardware, for tests, behind the same migration core as in the kernel module.
 
 mod model;
 

@@ -123,7 +123,7 @@ fn a_damaged_image_is_refused_and_the_target_is_like_a_fresh_one() {
         );
         assert_eq!(Edu::new(&target).snapshot().unwrap(), fresh);
         assert_eq!(target.migration().phase().unwrap(), Phase::Running);
-        // And it takes the right one then.
+        // Then it takes the right one.
         restore(&target, &bytes, None).unwrap();
     }
     let target = FakeEdu::new(65536, None);

@@ -119,7 +119,7 @@ fn a_target_that_vanishes_leaves_the_source_running() {
     let error = live::migrate(&mut from, None, &mut remote, &mut Host::default(), OPTIONS);
     assert!(matches!(error.unwrap_err(), Error::Network { .. }));
     assert_eq!(from.phase().unwrap(), Phase::Running);
-    // Where it vanishes after the source has given the device up, the source stays stopped.
+    // If it vanishes after the source has given the device up, the source stays stopped.
     Frame::Ready.write(&mut answers).unwrap();
     let mut remote = Remote::offer(answers.as_slice(), Vec::new(), hello).unwrap();
     let error = live::migrate(&mut from, None, &mut remote, &mut Host::default(), OPTIONS);

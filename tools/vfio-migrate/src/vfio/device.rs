@@ -20,7 +20,7 @@ const PCI_COMMAND_MEMORY: u16 = 1 << 1;
 /// The function may access memory itself.
 const PCI_COMMAND_MASTER: u16 = 1 << 2;
 
-/// An open device, its regions known.
+/// An open device with its regions and interrupts.
 #[derive(Clone, Debug)]
 pub struct Device {
     fd: Arc<OwnedFd>,
@@ -31,7 +31,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Asks an open device what it has.
+    /// Asks an open device for its regions and interrupts.
     pub(super) fn new(fd: OwnedFd, address: Address) -> Result<Self> {
         let mut about = [0; size_of::<uapi::vfio_device_info>()];
         set_length(&mut about);
@@ -48,7 +48,7 @@ impl Device {
         })
     }
 
-    /// Where the device is.
+    /// The device's address.
     pub fn address(&self) -> Address {
         self.address
     }
@@ -78,7 +78,7 @@ impl Device {
         (*self.fd).as_fd()
     }
 
-    /// Resets the device: all state is gone, it runs.
+    /// Resets the device, which loses all state and runs.
     pub fn reset(&self) -> Result<()> {
         sys::ioctl_value(self.fd(), Request::DeviceReset, 0)
             .map(drop)
@@ -105,7 +105,7 @@ impl Device {
         sys::pwrite_all(self.fd(), place(region, at, bytes.len())?, bytes)
     }
 
-    /// Lets the device answer at its memory addresses and access memory, as firmware would.
+    /// Enables memory decoding and bus mastering, as firmware would.
     pub fn enable(&self) -> Result<()> {
         let config = self.region(uapi::VFIO_PCI_CONFIG_REGION_INDEX)?;
         let mut command = [0; 2];
@@ -132,7 +132,7 @@ impl Device {
             .ok_or_else(|| Error::WrongDevice(format!("{} has no region {index}", self.address)))
     }
 
-    /// Reads a feature of the device, or says that it has none such.
+    /// Reads a feature of the device; `None` if the device does not have it.
     pub fn feature(&self, feature: u32) -> Option<u64> {
         let mut bytes = [0; 16];
         set_length(&mut bytes);
@@ -168,7 +168,8 @@ impl Bar0 {
     }
 }
 
-/// Where a part of a region lies in the device's file; what lies outside the region is `EINVAL`.
+/// Returns the offset of a range of a region in the device's file; `EINVAL` if it does not lie in
+/// the region.
 fn place(region: &RegionInfo, at: u64, len: usize) -> Result<u64, Errno> {
     match at.checked_add(len as u64) {
         Some(end) if end <= region.size => Ok(region.offset + at),
@@ -176,17 +177,17 @@ fn place(region: &RegionInfo, at: u64, len: usize) -> Result<u64, Errno> {
     }
 }
 
-/// Puts the length of a structure of the kernel's at its start.
+/// Writes the length of a kernel structure to its start.
 fn set_length(bytes: &mut [u8]) {
     // CAST: the structures have at most a few KiB.
     let length = bytes.len() as u32;
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
 }
 
-/// Most bytes of a region's description that are believed; real ones have some hundred.
+/// Most bytes of a region's description that are accepted; real ones have some hundreds.
 const MAX_REGION_INFO: usize = 1 << 20;
 
-/// Asks for one region; `None` where the device has none of that index.
+/// Asks for one region; `None` if the device has none of that index.
 fn region_info(fd: &OwnedFd, index: u32) -> Option<Result<RegionInfo>> {
     let mut bytes = vec![0; size_of::<uapi::vfio_region_info>()];
     loop {
@@ -202,7 +203,7 @@ fn region_info(fd: &OwnedFd, index: u32) -> Option<Result<RegionInfo>> {
                 )))
             }
         }
-        // The kernel leaves the length here that all capabilities need.
+        // The kernel writes the length here that all capabilities need.
         let needed = info::word(&bytes, 0) as usize;
         if needed <= bytes.len() || needed > MAX_REGION_INFO {
             return Some(Ok(RegionInfo::parse(&bytes)));
@@ -211,7 +212,7 @@ fn region_info(fd: &OwnedFd, index: u32) -> Option<Result<RegionInfo>> {
     }
 }
 
-/// Asks for one kind of interrupt; `None` where the device has none of that index.
+/// Asks for one kind of interrupt; `None` if the device has none of that index.
 fn irq_info(fd: &OwnedFd, index: u32) -> Option<Result<IrqInfo>> {
     let mut bytes = [0; size_of::<uapi::vfio_irq_info>()];
     set_length(&mut bytes);

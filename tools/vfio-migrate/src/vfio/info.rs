@@ -28,7 +28,7 @@ pub struct Area {
 pub struct RegionInfo {
     /// Index of the region.
     pub index: u32,
-    /// What a region of that index is.
+    /// The region's name.
     pub name: String,
     /// Bytes.
     pub size: u64,
@@ -43,7 +43,7 @@ pub struct RegionInfo {
     /// Type and subtype, for a region that is not one of PCI's.
     #[serde(rename = "type")]
     pub kind: Option<(u32, u32)>,
-    /// The parts that can be mapped, where not all can.
+    /// The parts that can be mapped, if not all can.
     pub sparse: Option<Vec<Area>>,
 }
 
@@ -109,7 +109,7 @@ impl RegionInfo {
 pub struct IrqInfo {
     /// Index of the kind.
     pub index: u32,
-    /// What interrupts of that index are.
+    /// The name of these interrupts.
     pub name: String,
     /// How many there are.
     pub count: u32,
@@ -147,14 +147,14 @@ fn short(bytes: &[u8], at: usize) -> u16 {
         .map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]))
 }
 
-/// A 32-bit field of a structure of the kernel's; 0 where the bytes end before it.
+/// A 32-bit field of a kernel structure; 0 if the bytes end before it.
 pub fn word(bytes: &[u8], at: usize) -> u32 {
     bytes
         .get(at..at + 4)
         .map_or(0, |b| u32::from_ne_bytes(b.try_into().expect("four bytes")))
 }
 
-/// A 64-bit field of a structure of the kernel's; 0 where the bytes end before it.
+/// A 64-bit field of a kernel structure; 0 if the bytes end before it.
 fn long(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).map_or(0, |b| {
         u64::from_ne_bytes(b.try_into().expect("eight bytes"))

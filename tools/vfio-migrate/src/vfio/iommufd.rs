@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::pci::Function;
 use crate::sys::{self, Mapping, Request};
 
-/// The file of which each opening is an iommufd.
+/// Each open of this file is an iommufd.
 const IOMMU: &str = "/dev/iommu";
 
 /// The directory of the devices' own files.
@@ -30,7 +30,7 @@ pub(super) struct Iommufd {
 }
 
 impl Iommufd {
-    /// Whether the kernel has what opening this device takes.
+    /// Whether the kernel can open this device through an iommufd.
     pub(super) fn is_for(function: &Function) -> bool {
         Path::new(IOMMU).exists() && device_file(function).is_some_and(|path| path.exists())
     }
@@ -49,7 +49,7 @@ impl Iommufd {
         let mut bind = words([16, 0, fd.as_raw_fd() as u32, 0]);
         sys::ioctl_bytes(device.as_fd(), Request::DeviceBindIommufd, &mut bind).map_err(
             |errno| match errno {
-                // The kernel calls a second user of the file invalid.
+                // The kernel returns EINVAL, too, for a second user of the file.
                 Errno::BUSY | Errno::INVAL => Error::Busy {
                     address,
                     group: function.group().unwrap_or_default(),
@@ -87,7 +87,7 @@ fn device_file(function: &Function) -> Option<PathBuf> {
     Some(Path::new(DEVICES).join(function.vfio_name()?))
 }
 
-/// Opens a file of VFIO's.
+/// Opens a VFIO file.
 fn open(path: &Path) -> Result<OwnedFd> {
     sys::open(path).map_err(|errno| match errno {
         Errno::ACCESS | Errno::PERM => Error::NotRoot {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Calls on a device's file that nothing has checked, for the conformance suite.
+//! Unchecked calls on a device's file, for the conformance suite.
 
 use rustix::io::Errno;
 
@@ -13,7 +13,7 @@ impl Device {
         sys::device_feature(self.fd(), argsz, flags, data)
     }
 
-    /// Changes the migration state of v2 to any number.
+    /// Tries to set any number as v2's state.
     pub fn set_mig_state(&self, state: u32) -> Result<Moved, Errno> {
         sys::set_mig_state(self.fd(), state)
     }

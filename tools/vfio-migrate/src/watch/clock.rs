@@ -33,7 +33,7 @@ impl Clock {
         self.time(sys::monotonic())
     }
 
-    /// The time when the kernel's monotonic clock was at that.
+    /// Converts a reading of the kernel's monotonic clock.
     pub fn time(&self, monotonic: Duration) -> Time {
         let elapsed = monotonic.saturating_sub(self.start);
         Time {

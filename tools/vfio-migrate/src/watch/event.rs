@@ -36,7 +36,7 @@ pub struct Event {
 impl Line {
     /// Reads a line.
     pub fn parse(line: &str) -> Self {
-        // A task may call itself anything, so also what a terminal would obey.
+        // A task may have any name, even one with control characters.
         let line: String = line
             .chars()
             .map(|c| if c.is_control() { '?' } else { c })
@@ -83,7 +83,7 @@ fn lost(line: &str) -> Option<Option<u64>> {
 }
 
 impl Event {
-    /// What the driver says, by name. A word without a name is the direction of a buffer.
+    /// The event's fields by name. A word without a name is the direction of a buffer.
     pub fn fields(&self) -> Map<String, Value> {
         self.text
             .split_whitespace()

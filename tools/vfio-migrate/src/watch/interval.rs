@@ -30,7 +30,7 @@ pub fn parse_length(text: &str) -> Result<Duration, String> {
     Ok(length)
 }
 
-/// Reads a number and its unit, which can be left out where there is one that is `usual`.
+/// Reads a number and its unit, which can be left out if there is a `usual` one.
 fn with_unit(text: &str, usual: Option<&str>) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;

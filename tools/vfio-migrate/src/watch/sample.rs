@@ -12,7 +12,7 @@ use super::source::Reading;
 use super::status::Status;
 use crate::pci::Address;
 
-/// A reading, with what comes from comparing it with the one before.
+/// A reading, with rates since the one before.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sample {
     /// When it was taken.
@@ -24,9 +24,9 @@ pub struct Sample {
     /// What the driver shows.
     #[serde(flatten)]
     pub status: Status,
-    /// Bytes handed out in a second, not known of the first sample.
+    /// Bytes handed out in a second; `None` in the first sample.
     pub saved_per_second: Option<u64>,
-    /// Bytes taken in a second.
+    /// Bytes taken in a second; `None` in the first sample.
     pub loaded_per_second: Option<u64>,
 }
 

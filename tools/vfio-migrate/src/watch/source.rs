@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Where the driver shows a device, and what is missing where it does not.
+//! Where the driver shows a device, and what is missing if it does not.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::pci::{Address, Bus};
 use crate::sys;
 
-/// Times that a device is looked at again whose driver shows nothing, and the pause before each.
+/// How often a device is read again if its driver shows nothing, and the pause before each try.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -64,7 +64,7 @@ impl Source {
         }
     }
 
-    /// Looks at the device.
+    /// Reads the device's status.
     pub fn read(&self) -> Result<Reading> {
         let (driver, text) = self.file("migration")?;
         Ok(Reading {
@@ -73,7 +73,7 @@ impl Source {
         })
     }
 
-    /// Looks at the device's dirty pages; returns the driver's name too.
+    /// Reads the device's dirty pages; returns the driver's name, too.
     pub fn dirty(&self) -> Result<(String, Snapshot)> {
         let (driver, text) = self.file("dirty")?;
         Ok((driver, text.parse()?))
@@ -81,7 +81,7 @@ impl Source {
 
     /// Returns the name of the device's driver, and what one of its files says.
     ///
-    /// A driver that leaves a device takes its files away first, so what has none is looked at again.
+    /// A driver that is unbound removes its files first, so a device without files is read again.
     fn file(&self, name: &str) -> Result<(String, String)> {
         for _ in 0..LOOKS {
             match self.file_now(name) {
@@ -92,10 +92,10 @@ impl Source {
         self.file_now(name)
     }
 
-    /// Does so without another look.
+    /// Does so in one try.
     ///
-    /// The driver is looked for anew each time, so that a device which is bound again meanwhile is
-    /// still found, and one which is not is no riddle.
+    /// It looks the driver up each time, so that it finds a device that was bound again meanwhile
+    /// and names the cause if there is none.
     fn file_now(&self, name: &str) -> Result<(String, String)> {
         let address = self.address;
         let function = self.bus.function(address).ok_or(Error::NoDevice(address))?;

@@ -20,7 +20,7 @@ pub struct Status {
     pub protocol: String,
     /// Bytes of the image under way that are left.
     pub pending_bytes: u64,
-    /// Dirty pages that no query has reported, where the device tracks them.
+    /// Dirty pages that no query has reported, if the device tracks them.
     pub dirty_pages: Option<u64>,
     /// Images handed out.
     pub images_saved: u64,

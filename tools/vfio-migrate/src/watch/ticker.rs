@@ -23,7 +23,7 @@ pub struct Ticker {
     end: OwnedFd,
 }
 
-/// Why the waiting is over.
+/// Why the wait ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wake {
     /// The next sample is due.
@@ -35,7 +35,8 @@ pub enum Wake {
 }
 
 impl Ticker {
-    /// Starts now; takes Ctrl-C and SIGTERM over. With a `length` the last sample is due after it.
+    /// Starts now and takes over Ctrl-C and SIGTERM. With a `length`, the last sample is due after
+    /// that time.
     pub fn start(interval: Duration, length: Option<Duration>) -> Result<Self> {
         Ok(Self {
             end: sys::end_requests().map_err(Error::step("taking over signals"))?,
@@ -46,7 +47,7 @@ impl Ticker {
         })
     }
 
-    /// Starts anew: what it took to set up does not count.
+    /// Starts anew, so that the time for the set-up does not count.
     pub fn restart(&mut self) {
         self.clock = Clock::start();
     }
@@ -56,7 +57,7 @@ impl Ticker {
         &self.clock
     }
 
-    /// Puts the next sample one interval after this one; false where this one was the last.
+    /// Puts the next sample one interval after this one; false if this one was the last.
     pub fn advance(&mut self) -> bool {
         let now = self.clock.now().elapsed;
         // A reading may wait for the driver longer than the interval.

@@ -17,15 +17,15 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 /// `TRACEFS_MAGIC`
 const TRACEFS_TYPE: u64 = 0x7472_6163;
 
-/// All events of the driver's.
+/// All events of the driver.
 pub const ALL: &str = "rvfio";
-/// Those that tell which guest memory the device writes.
+/// Events that tell which guest memory the device writes.
 pub const DIRTY: &str = "rvfio/rvfio_dirty";
 
 /// Bytes that are read at once; the kernel hands out at most a page.
 const CHUNK: usize = 4096;
 
-/// The events of a device, from a tracefs instance that is removed in the end.
+/// The events of a device, from a tracefs instance that is removed at the end.
 #[derive(Debug)]
 pub struct Trace {
     /// Closed before the instance goes.
@@ -36,7 +36,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Begins to trace a device: [`ALL`] events of the driver's, or one of them.
+    /// Begins to trace a device: [`ALL`] events of the driver, or one of them.
     pub fn start(address: Address, events: &str) -> Result<Self> {
         Self::start_in(Path::new(TRACEFS), address, events)
     }
@@ -103,7 +103,7 @@ impl Instance {
         let path = tracefs
             .join("instances")
             .join(format!("vfio-migrate-{}", std::process::id()));
-        // A process of the same number that was killed could not remove its own.
+        // A killed process with the same number may have left its instance behind.
         let made = fs::create_dir(&path).or_else(|error| match error.kind() {
             ErrorKind::AlreadyExists => {
                 fs::remove_dir(&path)?;

@@ -11,7 +11,7 @@ use crate::kind::Kind;
 use crate::sys;
 use crate::uapi::*;
 
-/// I/O virtual addresses, some of which the guest's transfers are about.
+/// I/O virtual addresses, some of which the guest's transfers use.
 const IOVAS: &[u64] = &[
     0x10_0000,
     0,
@@ -35,10 +35,10 @@ fn range(client: &mut Client<'_>) -> (u64, u64) {
     (iova, size)
 }
 
-/// Puts those parts of a spoilt argument right that would end this process or fail the run.
+/// Repairs the parts of a spoilt argument that would end this process or fail the run.
 ///
-/// The bitmap must go where it was to go, and not beyond its 4096 bytes: the kernel would write to
-/// this process's own memory. And with a page size of 0 type1 shifts by 64 bits, which UBSAN reports,
+/// The bitmap must stay at its address and within its 4096 bytes, or the kernel would write to this
+/// process's own memory. With a page size of 0, type1 shifts by 64 bits, which UBSAN reports
 /// whatever devices the container has.
 fn keep_bitmap(argument: &mut [u8], bitmap: u64) {
     if argument.len() < 48 {
@@ -61,12 +61,12 @@ pub fn map_dma(client: &mut Client<'_>) {
     let mut argument = words(&[32, *client.dice.pick(&[3, 3, 3, 1, 2])]);
     put(&mut argument, &[address, iova, size]);
     client.dice.spoil(&mut argument);
-    // The flag turns a later pin into a warning of type1's own.
+    // This flag makes type1 warn at a later pin.
     if !client.shared.is_virtual {
         let flags = word(&argument, 4) & !DMA_VADDR;
         argument[4..8].copy_from_slice(&flags.to_ne_bytes());
     }
-    // Only memory of the arena: a device must not reach what is this process's own.
+    // Only memory of the arena: a device must not reach this process's own memory.
     let end = long(&argument, 8).wrapping_add(long(&argument, 24));
     let ram = client.shared.arena.at(0).number()..=client.shared.arena.at(RAM).number();
     if !ram.contains(&long(&argument, 8)) || !ram.contains(&end) {

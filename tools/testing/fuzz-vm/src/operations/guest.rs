@@ -10,7 +10,7 @@ use crate::kind::Kind;
 use crate::sys;
 use crate::uapi::*;
 
-/// Addresses that transfers are about: where memory may be mapped, and where none ever is.
+/// Addresses of transfers: where memory may be mapped, and where none ever is.
 const PLACES: &[u64] = &[
     0x10_0000,
     0x10_1000,
@@ -71,14 +71,14 @@ pub fn write_register(client: &mut Client<'_>) {
     let (offset, len) = register(client);
     let mut bytes = client.dice.bytes(len);
     let value = match offset {
-        // A great operand keeps the device busy for seconds.
+        // A large operand keeps the device busy for seconds.
         edu::FACTORIAL if !client.dice.one_in(200) => client.dice.number() % 100_000,
         edu::DMA_COMMAND => client.dice.number() % 8,
         _ => client.dice.value(),
     };
     let known = len.min(8);
     bytes[..known].copy_from_slice(&value.to_le_bytes()[..known]);
-    // Writes of a range must not hit the factorial with any operand.
+    // A write of a range must not put a random operand into the factorial register.
     if offset < edu::FACTORIAL + 4 && len > 8 {
         return;
     }
@@ -117,7 +117,7 @@ pub fn move_data(client: &mut Client<'_>) {
     }
 }
 
-/// Commands a transfer that an old QEMU would die of, or that leaves the device's addresses.
+/// Commands a transfer that would crash an old QEMU, or that leaves the device's address range.
 pub fn refused_transfer(client: &mut Client<'_>) {
     let dice = &mut client.dice;
     let memory = *dice.pick(PLACES);

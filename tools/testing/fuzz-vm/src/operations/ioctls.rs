@@ -52,7 +52,7 @@ pub fn set_irqs(client: &mut Client<'_>) {
             (4, 1) => {
                 let fd = match dice.below(8) {
                     0 => -1,
-                    // No eventfd.
+                    // Not an eventfd.
                     1 => client.shared.container.as_raw_fd(),
                     2 => 1000,
                     _ => dice.pick(events).as_raw_fd(),
@@ -97,7 +97,7 @@ pub fn feature(client: &mut Client<'_>) {
         let number = dice.below(15) as u32;
         let flags = *dice.pick(&[FEATURE_GET, FEATURE_GET, FEATURE_SET, FEATURE_PROBE]);
         let number = match number {
-            // A change of state goes another way, where its file is taken care of.
+            // `streams` changes the state and takes care of the data file.
             FEATURE_MIG_DEVICE_STATE if flags == FEATURE_SET => 1,
             number => number,
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Reset, close, reopen, signals, and the host that looks on.
+//! Reset, close, reopen, signals, and reads of debugfs.
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ pub fn reset(client: &mut Client<'_>) {
     }
 }
 
-/// Opens the device where it is closed.
+/// Opens the device and puts its file in a place.
 fn open(client: &mut Client<'_>, at: usize) {
     let (shared, memory) = (client.shared, client.window);
     if let Ok(device) = client.call(Kind::Open, || shared.open_device(memory)) {
@@ -32,9 +32,9 @@ fn open(client: &mut Client<'_>, at: usize) {
     }
 }
 
-/// Closes the device, whoever uses it, and opens it again.
+/// Closes the device, even if others use it, and opens it again.
 ///
-/// It is closed in earnest where no mapping holds it.
+/// The kernel closes it only if no mapping holds it.
 pub fn reopen(client: &mut Client<'_>) {
     let arena = client.shared.arena;
     if !client.dice.one_in(4) {
@@ -52,7 +52,7 @@ pub fn reopen(client: &mut Client<'_>) {
     open(client, 0);
 }
 
-/// Opens the device a second time, or gives one of its files up.
+/// Opens the device a second time, or closes one of its files.
 pub fn open_twice(client: &mut Client<'_>) {
     let at = client.dice.below(2);
     if client.dice.one_in(2) || client.device().is_none() {
@@ -63,7 +63,7 @@ pub fn open_twice(client: &mut Client<'_>) {
     }
 }
 
-/// Ends another thread's wait.
+/// Interrupts another thread's wait.
 pub fn interrupt(client: &mut Client<'_>) {
     let places = client.places;
     let place = client.dice.pick(places);
@@ -86,7 +86,7 @@ pub fn host_looks(client: &mut Client<'_>) {
     });
 }
 
-/// Calls on the device's file that are nobody's business: no position is kept there.
+/// Calls on the device's file that have no meaning, because it has no position.
 pub fn file_calls(client: &mut Client<'_>) {
     let Some(device) = client.device() else {
         return;

@@ -60,7 +60,7 @@ pub fn map(client: &mut Client<'_>) {
     client.close(Some(device));
 }
 
-/// Does something with what is mapped at some place: nothing, perhaps.
+/// Does something with what is mapped at a place, perhaps nothing.
 pub fn use_mapping(client: &mut Client<'_>) {
     let arena = client.shared.arena;
     let at = slot(client);
@@ -101,7 +101,7 @@ pub fn use_mapping(client: &mut Client<'_>) {
     }
 }
 
-/// Has a pipe hold pages of a mapping, takes the mapping away, perhaps, and reads the pipe.
+/// Makes a pipe hold pages of a mapping, perhaps unmaps them, and reads the pipe.
 fn splice(client: &mut Client<'_>, at: usize) {
     let Ok((output, input)) = sys::pipe() else {
         return;
@@ -120,7 +120,7 @@ fn splice(client: &mut Client<'_>, at: usize) {
     }
 }
 
-/// Takes guest memory away, or gives it back, whether it is mapped for DMA or not.
+/// Unmaps guest memory or maps it again, whether it is mapped for DMA or not.
 pub fn change_memory(client: &mut Client<'_>) {
     let arena = client.shared.arena;
     let dice = &mut client.dice;

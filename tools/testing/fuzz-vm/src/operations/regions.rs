@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Accesses to the migration regions, and to those that there are not.
+//! Accesses to the migration regions, and to regions that do not exist.
 
 use crate::client::Client;
 use crate::device::Region;
@@ -113,7 +113,7 @@ pub fn write_region_v1(client: &mut Client<'_>) {
     guest::write(client, Kind::RegionV1Write, region, offset, &bytes);
 }
 
-/// A part of the data section, by one of its two regions.
+/// A part of the data section, through one of the two regions.
 fn part(client: &mut Client<'_>) -> (Region, u64, usize) {
     let layout = &client.shared.layout;
     let dice = &mut client.dice;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Whole migrations by each protocol, which other threads may get in the way of.
+//! Whole migrations by each protocol, which other threads may disturb.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -18,7 +18,7 @@ const IMAGES: usize = 4;
 /// More buffers than any image has.
 const MOST_BUFFERS: usize = 20_000;
 
-/// Keeps an image, unless others have taken all of it.
+/// Keeps an image, unless other threads took all of its bytes.
 fn keep(client: &mut Client<'_>, image: Vec<u8>, event: &'static str) {
     if image.is_empty() {
         return;
@@ -51,7 +51,7 @@ fn meanwhile(client: &mut Client<'_>) {
     }
 }
 
-/// A region's protocol in the words of this file.
+/// A region's protocol: the kinds of its accesses, and its states.
 #[derive(Clone, Copy)]
 struct Protocol {
     read: Kind,
@@ -97,7 +97,7 @@ impl Protocol {
         result
     }
 
-    /// Appends the staged buffer to an image; the driver says that there are `size` bytes.
+    /// Appends the staged buffer, which the driver says has `size` bytes, to an image.
     fn take(self, client: &mut Client<'_>, size: u64, image: &mut Vec<u8>) -> Result<()> {
         let region = self.region(client);
         let mut at = DATA;
@@ -141,7 +141,7 @@ fn try_save_region_2018(client: &mut Client<'_>, image: &mut Vec<u8>) -> Result<
     }
     this.enter(client, 4)?;
     if client.dice.one_in(2) {
-        // Refused where no pages are recorded.
+        // The device refuses this if no pages are recorded.
         let _ = query(client);
         this.get(client, region_2018::PENDING, 24)?;
     }

@@ -29,7 +29,7 @@ pub fn image(client: &mut Client<'_>) -> Option<Vec<u8>> {
     Some(image)
 }
 
-/// Changes the state; a data file that comes with it takes some place, and is returned too.
+/// Changes the state. A data file that comes with it is put in a place and returned.
 pub fn enter(client: &mut Client<'_>, state: u32, good: bool) -> Result<Option<Arc<OwnedFd>>> {
     let Some(device) = client.device() else {
         return Err(sys::Errno(libc::ENODEV));
@@ -60,7 +60,7 @@ pub fn set_state(client: &mut Client<'_>) {
         0 => client.dice.value() as u32,
         _ => client.dice.below(9) as u32,
     };
-    // Where the structure cannot be written back the kernel closes the file itself.
+    // If the structure cannot be written back, the kernel closes the file itself.
     if let Ok(file) = enter(client, state, false) {
         client.close(file);
     }

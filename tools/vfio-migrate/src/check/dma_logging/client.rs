@@ -14,13 +14,13 @@ use crate::sys::{DmaReport, Mapping};
 pub const START: u32 = 6;
 /// `VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP`
 pub const STOP: u32 = 7;
-/// Bytes of a page, where a check is not about others.
+/// Bytes of a page, unless a check is about others.
 pub const PAGE: u64 = 4096;
-/// Where the memory begins that is logged and reported.
+/// I/O virtual address of the memory that is logged and reported.
 pub const IOVA: u64 = 0x0100_0000;
-/// What is logged: devices have a least size, and VMMs have all the memory of a guest logged.
+/// Bytes that are logged: devices have a least size, and a VMM logs all the memory of a guest.
 pub const LOGGED: u64 = 1 << 30;
-/// What is reported of it.
+/// Bytes of it that are reported.
 pub const LENGTH: u64 = 1 << 20;
 /// Bytes of `struct vfio_device_feature_dma_logging_range`.
 pub const RANGE: usize = 16;
@@ -29,8 +29,8 @@ pub const START_ARGSZ: u32 = 32;
 /// Length of the arguments of REPORT.
 pub const REPORT_ARGSZ: u32 = 40;
 
-/// Opens the device, and resets it where v2 says that it does not run: what a close has left behind
-/// is for other checks.
+/// Opens the device, and resets it if v2 says that it does not run. Other checks judge what a close
+/// leaves.
 pub fn running(subject: &Subject) -> Verdict<Open> {
     match V2::open_fresh(subject) {
         Ok(v2) => {
@@ -67,12 +67,12 @@ pub struct Log<'a> {
     open: &'a Open,
     /// A page for the bits.
     pub bitmap: Mapping,
-    /// What the device reaches of the range that is reported.
+    /// Memory behind the reported part of the range.
     _memory: Mapping,
 }
 
 impl<'a> Log<'a> {
-    /// Leaves the check where the device offers nothing.
+    /// Prepares a log; not applicable if the device does not offer DMA logging.
     pub fn new(open: &'a Open) -> Verdict<Self> {
         if answers(open) == [false; 3] {
             return not_applicable("the device does not offer DMA logging");
@@ -148,7 +148,7 @@ impl<'a> Log<'a> {
             .dma_report(argsz, operation, report, &self.bitmap)
     }
 
-    /// Starts, reports and stops; leaves the check where the device never reports.
+    /// Starts, reports and stops; not applicable if the device does not report.
     pub fn reports(&self) -> Verdict {
         self.begin()?;
         let found = self.report(PAGE);

@@ -14,13 +14,13 @@ const SETS: &str = "vfio.h, DMA_LOGGING_REPORT: it will only set bits in the bit
 const PAGES: &str = "vfio.h, DMA_LOGGING_REPORT: page_size can be any power of two and does not \
     have to match the value given to START";
 const SELECTED: &str = "vfio.h, DMA_LOGGING_START: page_size is a hint; on output the device will \
-    return the page size it selected, a power of two as any";
+    return the page size it selected, which is a power of two";
 const MANY: &str = "vfio.h, DMA_LOGGING_START: the core kernel code guarantees to support by \
     minimum num_ranges that fit into a single kernel page";
 
 /// Pages of 8 KiB, 64 KiB and 2 MiB.
 const OTHERS: [u64; 3] = [8 << 10, 64 << 10, 2 << 20];
-/// Bytes of one of many ranges; together they have as many as one alone.
+/// Bytes of one of many ranges; together they are as long as the single range.
 const PART: u64 = 4 << 20;
 
 /// The checks of this area that ask for a report.
@@ -37,7 +37,7 @@ pub fn checks() -> Vec<Check> {
             move |subject| report_by(subject, size),
         ));
     }
-    // The source of a migration is what is logged: the device that is loaded is another one.
+    // Only the source of a migration is logged, not the device that is loaded.
     let states = STATES
         .into_iter()
         .filter(|state| !matches!(state, State::Error | State::Running | State::Resuming));
@@ -96,8 +96,8 @@ fn many_ranges(subject: &Subject) -> Verdict {
     succeeds(log.stop(), "STOP")
 }
 
-/// Whether bits are cleared shows in a bitmap of ones, whether it is written behind its end in one
-/// of zeroes.
+/// A bitmap of ones shows whether bits are cleared, one of zeroes whether any is set behind the
+/// end.
 fn only_sets(subject: &Subject) -> Verdict {
     let open = running(subject)?;
     let log = Log::new(&open)?;
@@ -120,7 +120,8 @@ fn report_by(subject: &Subject, size: u64) -> Verdict {
     succeeds(log.stop(), "STOP")
 }
 
-/// Asks for a report into a bitmap of some bits, and demands that it only sets those of the range.
+/// Asks for a report into a bitmap filled with `fill`, and demands that only bits of the range are
+/// set.
 fn look_at_bits(log: &Log<'_>, length: u64, size: u64, fill: u8) -> Verdict {
     let mut bits = vec![fill; log.bitmap.len()];
     log.bitmap.write(0, &bits);

@@ -12,11 +12,11 @@ const STATUS: usize = 6;
 const CAPABILITIES: u8 = 1 << 4;
 /// Offset of the pointer to the first of them.
 const FIRST: usize = 0x34;
-/// PCI Express, and what of it tells of the function level reset and begins one.
+/// The PCI Express capability, and the bits that announce and begin a function level reset.
 const EXPRESS: u8 = 0x10;
 const EXPRESS_CAN_RESET: u8 = 1 << 4;
 const EXPRESS_RESET: u16 = 1 << 15;
-/// Advanced features of conventional PCI, the same.
+/// The advanced features capability of conventional PCI, likewise.
 const ADVANCED: u8 = 0x13;
 const ADVANCED_CAN_RESET: u8 = 1 << 1;
 const ADVANCED_RESET: u8 = 1;
@@ -24,19 +24,19 @@ const ADVANCED_RESET: u8 = 1;
 /// A write to the configuration space that resets the function.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Flr {
-    /// Where.
+    /// Offset in the configuration space.
     pub at: u64,
-    /// What.
+    /// The bytes to write.
     pub bytes: Vec<u8>,
 }
 
-/// Finds the write that resets a function, where it has a function level reset.
+/// Finds the write that resets a function; `None` if it has no function level reset.
 pub fn flr(config: &[u8; SIZE]) -> Option<Flr> {
     if config[STATUS] & CAPABILITIES == 0 {
         return None;
     }
     let mut at = usize::from(config[FIRST] & 0xfc);
-    // As many as there is room for: the list of a faulty device may be a ring.
+    // No more than there is room for: the list of a faulty device may be a ring.
     for _ in 0..SIZE / 4 {
         // The header that every function has comes before all capabilities.
         if at < 0x40 {

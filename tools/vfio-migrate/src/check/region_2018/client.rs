@@ -24,12 +24,12 @@ pub const TOTAL: u64 = 60;
 /// `dirty_pfns.copied`
 pub const COPIED: u64 = 68;
 
-/// Opens the device, which runs then.
+/// Opens the device and makes it run.
 pub fn open(subject: &Subject) -> Verdict<Raw> {
     Raw::open(subject, Protocol::Region2018, HEADER)
 }
 
-/// What is left, by the three counts.
+/// Reads the sum of the three pending counts.
 pub fn left(region: &Raw) -> Verdict<u64> {
     let mut sum = 0u64;
     for n in 0..3 {
@@ -52,7 +52,7 @@ pub fn drain(region: &Raw, image: &mut Vec<u8>) -> Verdict {
     }
 }
 
-/// Takes the image of the running device, which runs again then.
+/// Saves the running device, which runs again afterwards.
 pub fn save(region: &Raw) -> Verdict<Vec<u8>> {
     let mut image = Vec::new();
     region.set(4)?;
@@ -82,7 +82,7 @@ pub fn put_all(region: &Raw, image: &[u8], size: usize) -> Verdict {
     Ok(())
 }
 
-/// Loads an image into the running device, which runs again then.
+/// Loads an image into the running device, which runs again afterwards.
 pub fn load(region: &Raw, image: &[u8], size: usize) -> Verdict {
     region.set(6)?;
     put_all(region, image, size)?;

@@ -96,7 +96,7 @@ pub fn read_only(subject: &Subject) -> Verdict {
             let what = format!("writing the field at {field}");
             fails_with(region.try_u64(field, 0), Errno::INVAL, &what)?;
         }
-        // All fields at once hold some that are read-only.
+        // The whole header includes read-only fields.
         // CAST: a small number.
         let write = region.write(0, &[0; HEADER as usize]);
         fails_with(write, Errno::INVAL, "writing the whole header")?;

@@ -51,7 +51,7 @@ pub fn transitions(subject: &Subject, from: u32) -> Verdict {
     let image = save(&region)?;
     for to in 0..10u32 {
         go(&region, from, &image)?;
-        // The whole image is there when a completed state is asked for.
+        // A completed state needs the whole image.
         match (from, to) {
             (4, 5) => drain(&region, &mut Vec::new())?,
             (6, 7) => put_all(&region, &image, 1 << 20)?,

@@ -24,7 +24,7 @@ pub fn open_fresh(subject: &Subject) -> Verdict<Raw> {
     Raw::open_fresh(subject, Protocol::RegionV1, HEADER)
 }
 
-/// Opens the device, which runs then.
+/// Opens the device and makes it run.
 pub fn open(subject: &Subject) -> Verdict<Raw> {
     let region = open_fresh(subject)?;
     if region.u32(0)? != 1 {
@@ -33,7 +33,7 @@ pub fn open(subject: &Subject) -> Verdict<Raw> {
     Ok(region)
 }
 
-/// Resets the device, and has it run. That a reset alone does that is said for the error state.
+/// Resets the device and makes it run. The rule says only for the error state that a reset does so.
 pub fn recover(region: &Raw) -> Verdict {
     succeeds(region.open.device.raw_reset(), "VFIO_DEVICE_RESET")?;
     if region.u32(0)? != 1 {
@@ -51,7 +51,7 @@ pub struct Buffer {
     pub size: u64,
 }
 
-/// Begins an iteration: pending bytes, offset and size, in that order; `None` where no bytes are
+/// Begins an iteration: reads pending bytes, offset and size, in that order. `None` if no bytes are
 /// pending.
 pub fn iterate(region: &Raw) -> Verdict<Option<Buffer>> {
     let pending = region.u64(PENDING_BYTES)?;
@@ -64,13 +64,13 @@ pub fn iterate(region: &Raw) -> Verdict<Option<Buffer>> {
     Ok(Some(Buffer { offset, size }))
 }
 
-/// Takes the image, buffer by buffer, by the iterations of the running device, which runs again
-/// then.
+/// Saves the running device and returns the image buffer by buffer; the device runs again
+/// afterwards.
 pub fn save(region: &Raw) -> Verdict<Vec<Vec<u8>>> {
     save_and(region, |_, _| Ok(()))
 }
 
-/// The same; every buffer is shown while it is in the data section.
+/// Does the same and shows `look` every buffer while it is in the data section.
 pub fn save_and(
     region: &Raw,
     mut look: impl FnMut(Buffer, &[u8]) -> Verdict,
@@ -105,7 +105,7 @@ pub fn put(region: &Raw, bytes: &[u8]) -> Result<(), Errno> {
     put_by(region, bytes, |offset| region.write(offset, bytes))
 }
 
-/// Hands a buffer over that goes to its place in some way.
+/// Hands a buffer over; `place` copies it to the offset that it is given.
 pub fn put_by(
     region: &Raw,
     bytes: &[u8],
@@ -118,7 +118,7 @@ pub fn put_by(
     region.try_u64(DATA_SIZE, bytes.len() as u64)
 }
 
-/// Most bytes of a buffer of a resuming device, at least one.
+/// Returns the most bytes that a resuming device takes in a buffer, at least one.
 pub fn room(region: &Raw) -> Verdict<usize> {
     let (offset, size) = (region.u64(DATA_OFFSET)?, region.info.size);
     match size.checked_sub(offset) {
@@ -130,7 +130,7 @@ pub fn room(region: &Raw) -> Verdict<usize> {
     }
 }
 
-/// Loads an image into the running device, which runs again then.
+/// Loads an image into the running device, which runs again afterwards.
 pub fn load(region: &Raw, image: &[Vec<u8>]) -> Verdict {
     region.set(4)?;
     for buffer in image {
@@ -157,7 +157,7 @@ impl Mapped {
         Ok(Self { area, mapping })
     }
 
-    /// Where a range is in the mapping, if it is there.
+    /// Returns the offset of a range in the mapping, if all of it is mapped.
     pub fn find(&self, offset: u64, length: usize) -> Option<usize> {
         find(&self.area, offset, length)
     }
@@ -168,7 +168,7 @@ impl Mapped {
     }
 }
 
-/// Where a range is in an area, if all of it is there.
+/// Returns the offset of a range in an area, if all of it lies there.
 fn find(area: &Area, offset: u64, length: usize) -> Option<usize> {
     let at = offset.checked_sub(area.offset)?;
     // CAST: widening.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What of region v1 can be mapped.
+//! Mappings of region v1.
 
 use super::client::{open, put_by, save, save_and, Mapped, HEADER};
 use crate::check::region::lies_in;
@@ -46,7 +46,7 @@ fn mmap_bounds(subject: &Subject) -> Verdict {
     Ok(())
 }
 
-/// Saves and loads by a mapping what calls see, too.
+/// Saves and loads through a mapping, and compares with what calls see.
 fn mmap_same_bytes(subject: &Subject) -> Verdict {
     let region = open(subject)?;
     let mut areas = Vec::new();

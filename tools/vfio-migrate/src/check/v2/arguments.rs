@@ -18,9 +18,8 @@ const INITIAL: &str = "QEMU, which takes a device that it opened to be RUNNING; 
     name the first state";
 const DATA_FD: &str = "vfio.h, struct vfio_device_feature_mig_state: upon GET data_fd will be -1";
 const DATA_SIZE: &str = "vfio.h, VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: can be called on each device \
-    state and returns a length, so a number of 2^63 and above, which is a negative one that was \
-    meant for an error, is none; QEMU sizes its buffer by the length that a running device tells, \
-    so it is not 0";
+    state and returns a length, which a number of 2^63 and above, a negative errno in disguise, \
+    is not; QEMU sizes its buffer by the length of a running device, so it is not 0";
 const PRECOPY_V2: &str = "vfio.h, VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2: enabled by SET";
 
 /// The checks of this area.
@@ -66,13 +65,13 @@ fn migration_flags(subject: &Subject) -> Verdict {
 }
 
 fn call(v2: &V2, argsz: u32, flags: u32) -> Result<(), Errno> {
-    // 2 in the first word is RUNNING, should it come to a change of state.
+    // The first word is RUNNING, in case the call changes the state.
     let mut data = [0; 64];
     data[0] = 2;
     v2.open.device.raw_feature(argsz, flags, &mut data)
 }
 
-/// Opens the device for a feature, of which only the length of the data came later than v2.
+/// Opens the device for a feature; only MIG_DATA_SIZE is newer than v2.
 fn open_for(subject: &Subject, feature: u32) -> Verdict<V2> {
     let v2 = V2::open(subject)?;
     if feature == MIG_DATA_SIZE {
@@ -204,7 +203,7 @@ mod tests {
         assert_eq!(can_be_a_size(State::Running, 1), Ok(()));
         assert!(can_be_a_size(State::Running, 0).is_err());
         for state in [State::Running, State::Stop] {
-            // -ENODEV, as a function returns it that should have returned a length.
+            // -ENODEV from a function that should have returned a length.
             let found = can_be_a_size(state, -19_i64 as u64);
             assert!(matches!(found, Err(Finding::Fail(text)) if text.ends_with(", which is -19")));
             assert!(can_be_a_size(state, 1 << 63).is_err());

@@ -15,23 +15,23 @@ use crate::error::explain;
 use crate::sys::{self, page_size, Torn};
 
 const FAULT: &str = "vfio.h: end of stream on the FD indicates that the entire device state has \
-    been transferred, to a reader, too, of which a read() has failed with EFAULT";
-const WRITE_FAULT: &str = "vfio.h, SET_STATE: data flows over the FD by write(); nothing is said \
-    of one that fails with EFAULT, so a stream that is refused after it is told for information";
-const NONBLOCK: &str =
-    "vfio.h, SET_STATE: data flows over the FD by read() and write(), as of any \
-    file: with O_NONBLOCK they may fail with EAGAIN until poll says that they do not, and the \
-    whole stream comes";
+    been transferred, also to a reader whose read() has failed with EFAULT";
+const WRITE_FAULT: &str = "vfio.h, SET_STATE: data flows over the FD by write(); it says nothing \
+    of a write() that fails with EFAULT, so a stream that is refused afterwards is told for \
+    information";
+const NONBLOCK: &str = "vfio.h, SET_STATE: data flows over the FD by read() and write(), as with \
+    any file: with O_NONBLOCK they may fail with EAGAIN until poll reports the file ready, and \
+    the whole stream comes";
 const SIGNALS: &str = "vfio.h: end of stream on the FD indicates that the entire device state has \
-    been transferred, and what was written is loaded; to a caller, too, that a signal interrupts \
+    been transferred, and what was written is loaded; also for a caller that a signal interrupts \
     and that calls again; SET_STATE that fails leaves the state or another on the path";
 
-/// How long signals come, and how far they are apart: a call is hit in its midst by some of them.
+/// How long signals come and how far apart they are, so that some interrupt a call midway.
 const VOLLEY: Duration = Duration::from_millis(400);
 const APART: Duration = Duration::from_micros(100);
-/// How long a writer waits that is told to.
+/// How long a writer waits after EAGAIN.
 const PAUSE: Duration = Duration::from_millis(3);
-/// Most calls in a row that may be interrupted, or be told to wait.
+/// Most calls in a row that may end with EINTR or EAGAIN.
 const TRIES: usize = 10_000;
 
 /// The checks of this area that are about single calls.
@@ -56,18 +56,18 @@ pub fn checks() -> Vec<Check> {
     checks
 }
 
-/// How many bytes of the memory that a call is given are there.
+/// The numbers of accessible bytes in the memory that a call is given.
 fn there() -> [usize; 4] {
     [0, 1, 100, page_size()]
 }
 
-/// How many bytes a call has taken that may have met a fault.
+/// Returns how many bytes a call took that may have met a fault.
 fn taken(result: Result<usize, Errno>, there: usize, what: &str) -> Verdict<usize> {
     match result {
         Err(Errno::FAULT) => Ok(0),
         Ok(count) if count <= there => Ok(count),
         Ok(count) => fail(format!(
-            "{what} returns {count} where only {there} bytes of memory are there"
+            "{what} returns {count} although only {there} bytes of memory can be accessed"
         )),
         Err(errno) => fail(format!(
             "{what} with memory that is not there fails with {} instead of EFAULT",
@@ -111,7 +111,8 @@ fn fault_writing(subject: &Subject) -> Verdict {
     let torn = succeeds(Torn::new(), "allocating memory")?;
     let mut left = stream;
     for there in there() {
-        // What follows is the stream's, too: a write of more bytes may have other errors.
+        // The lost bytes count as part of the stream: a write beyond its end may fail for other
+        // reasons.
         let Some(gone @ 1..) = left.len().checked_sub(there) else {
             break;
         };
@@ -131,7 +132,7 @@ fn fault_writing(subject: &Subject) -> Verdict {
     ))
 }
 
-/// Waits where a call says so.
+/// Repeats a call until it does not end with EAGAIN, and polls in between.
 fn waits<T>(
     session: &Stream,
     mut call: impl FnMut() -> Result<T, Errno>,
@@ -163,7 +164,7 @@ fn read_nonblocking(subject: &Subject, state: State) -> Verdict {
     loop {
         match waits(&session, || session.read(&mut bytes))? {
             Ok(0) if stopped => break,
-            // A device whose pre-copy ends so is for another check.
+            // Another check judges a device whose pre-copy ends with 0.
             Ok(0) | Err(Errno::NOMSG) if !stopped => {
                 v2.set(State::StopCopy)?;
                 stopped = true;
@@ -188,7 +189,7 @@ fn write_nonblocking(subject: &Subject) -> Verdict {
     let mut tries = 0;
     while !left.is_empty() {
         match session.write(&left[..left.len().min(4096)]) {
-            // What poll says of a file that is written is nowhere told.
+            // No rule says what poll() tells of a file that is written.
             Err(Errno::AGAIN) if tries < TRIES => {
                 tries += 1;
                 thread::sleep(PAUSE);
@@ -204,7 +205,7 @@ fn write_nonblocking(subject: &Subject) -> Verdict {
     v2.is_in(State::Running, "after a load")
 }
 
-/// Calls until no signal interrupts.
+/// Repeats a call until no signal interrupts it.
 fn patient<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     for _ in 0..TRIES {
         match call() {
@@ -215,9 +216,9 @@ fn patient<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     Err(Errno::INTR)
 }
 
-/// Does something again and again while signals come to the process, that is to its first thread.
+/// Repeats `run` while signals interrupt the process's first thread.
 ///
-/// They end some time, so that a call that no signal lets come to its end does so then.
+/// The signals stop after a time, so a call that cannot complete under them completes then.
 fn under_signals(mut run: impl FnMut() -> Verdict) -> Verdict {
     succeeds(sys::catch_interruptions(), "catching a signal")?;
     let until = Instant::now() + VOLLEY;
@@ -235,7 +236,7 @@ fn under_signals(mut run: impl FnMut() -> Verdict) -> Verdict {
     })
 }
 
-/// Changes the state, however often that takes.
+/// Changes the state, in as many tries as it takes.
 fn move_patiently(v2: &V2, state: State) -> Verdict<Option<Stream>> {
     // CAST: the enum is `repr(u32)`.
     let moved = patient(|| v2.try_set(state as u32));
@@ -243,7 +244,7 @@ fn move_patiently(v2: &V2, state: State) -> Verdict<Option<Stream>> {
     Ok(succeeds(moved, &what)?.file.map(Stream::new))
 }
 
-/// Begins a session, however often that takes.
+/// Begins a session, in as many tries as it takes.
 fn begin_patiently(v2: &V2, state: State) -> Verdict<Stream> {
     match move_patiently(v2, state)? {
         Some(session) => Ok(session),

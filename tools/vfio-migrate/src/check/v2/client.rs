@@ -64,14 +64,13 @@ pub const STATES: [State; 8] = [
     State::PreCopyP2p,
 ];
 
-/// Whether a file can have that many bytes: what is more is a negative number that was meant for an
-/// error.
+/// Whether a file can have that many bytes. A larger number is a negative errno in disguise.
 pub fn is_length(bytes: u64) -> bool {
     i64::try_from(bytes).is_ok()
 }
 
 impl State {
-    /// Whether the state can be read out in it.
+    /// Whether the device's state can be read in this state.
     pub fn is_saving(self) -> bool {
         self == Self::StopCopy || self.is_precopy()
     }
@@ -115,13 +114,13 @@ impl V2 {
         })
     }
 
-    /// Opens the device, of which the subject has taken a stream before.
+    /// Opens the device and makes it run, once the subject has its stream.
     pub fn open(subject: &Subject) -> Verdict<Self> {
         // A check may need the stream while it has the device open; if there is none, that check
         // says so.
         let _ = Self::stream_of(subject);
         let v2 = Self::open_fresh(subject)?;
-        // What a close has left behind is for the checks of the lifetime alone.
+        // Only the checks of the lifetime judge what a close leaves.
         v2.recover()?;
         Ok(v2)
     }
@@ -158,7 +157,7 @@ impl V2 {
             .filter(|state| *state != State::Error && self.supports(*state))
     }
 
-    /// Leaves the check where the device lacks a state.
+    /// Ends the check as not applicable if the device lacks a state.
     pub fn needs(&self, state: State) -> Verdict {
         if self.supports(state) {
             Ok(())
@@ -167,7 +166,7 @@ impl V2 {
         }
     }
 
-    /// Leaves the check where the kernel is older than a feature.
+    /// Ends the check as not applicable if the kernel is older than a feature.
     pub fn knows(&self, feature: u32, name: &str) -> Verdict {
         let device = &self.open.device;
         match device.raw_feature(8, PROBE | feature, &mut [0; 64]) {
@@ -178,7 +177,7 @@ impl V2 {
         }
     }
 
-    /// Lets `VFIO_MIG_GET_PRECOPY_INFO` return flags.
+    /// Makes `VFIO_MIG_GET_PRECOPY_INFO` return flags.
     pub fn opt_in_to_precopy_info_v2(&self) -> Verdict {
         self.knows(MIG_PRECOPY_INFO_V2, "MIG_PRECOPY_INFOv2")?;
         let flags = SET | MIG_PRECOPY_INFO_V2;
@@ -186,7 +185,7 @@ impl V2 {
         succeeds(result, "SET of VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2")
     }
 
-    /// Changes the state to any number.
+    /// Tries to set any number as the state.
     pub fn try_set(&self, state: u32) -> Result<Moved, Errno> {
         self.open.device.set_mig_state(state)
     }
@@ -247,12 +246,12 @@ impl V2 {
         ))
     }
 
-    /// Leaves the check where the running device tells of more state than is held; for all that
-    /// hold a whole stream.
+    /// Ends the check as not applicable if the running device reports more state than is held; for
+    /// checks that hold a whole stream.
     pub fn fits(&self) -> Verdict {
         match self.data_size() {
             Ok(size) if is_length(size) => held(size),
-            // A size that none can have is for the check of the size alone.
+            // Only the check of the size judges an impossible size.
             _ => Ok(()),
         }
     }
@@ -265,7 +264,7 @@ impl V2 {
         self.reset()
     }
 
-    /// Takes a running device to a state; a resuming one has taken a whole stream then.
+    /// Takes a running device to a state; a resuming device then has a whole stream.
     pub fn go(&self, subject: &Subject, state: State) -> Verdict<Option<Stream>> {
         if state == State::Running {
             return Ok(None);
@@ -278,7 +277,7 @@ impl V2 {
         Ok(stream)
     }
 
-    /// Takes a whole stream of the running device, which runs again then.
+    /// Saves a whole stream of the running device, which runs again afterwards.
     pub fn save(&self, segment: usize) -> Verdict<Vec<u8>> {
         self.fits()?;
         let stream = self.begin(State::StopCopy)?.drain(segment)?;
@@ -287,7 +286,7 @@ impl V2 {
         Ok(stream)
     }
 
-    /// Loads a stream into the running device, which runs again then.
+    /// Loads a stream into the running device, which runs again afterwards.
     pub fn load(&self, stream: &[u8], segment: usize) -> Verdict {
         let file = self.begin(State::Resuming)?;
         succeeds(

@@ -11,9 +11,9 @@ use crate::check::{ensure, fail, not_applicable, Check, Finding, Subject, Verdic
 use crate::error::explain;
 
 const FOUND: &str = "vfio.h, RESUMING -> STOP: data found to be incomplete, inconsistent or \
-    otherwise invalid must fail the SET_STATE ioctl; who refuses it in write() has found it; a \
-    driver may not find it, so what is accepted is told for information; VFIO_DEVICE_RESET \
-    recovers";
+    otherwise invalid must fail the SET_STATE ioctl; a driver that refuses it in write() has \
+    found it; other drivers may not find it, so what is accepted is told for information; \
+    VFIO_DEVICE_RESET recovers";
 
 /// Most bytes of an oversized stream.
 const OVERSIZED: usize = 1 << 24;
@@ -61,22 +61,22 @@ pub fn checks() -> Vec<Check> {
 enum Outcome {
     /// The change of state was refused.
     Refused,
-    /// Writing it was refused, and the change of state was not; how many bytes were taken, of
-    /// how many that the whole stream has.
+    /// A write was refused and the change of state was not. `taken` bytes were accepted, of `whole`
+    /// in the stream.
     Forgotten {
         errno: Errno,
         taken: usize,
         whole: usize,
     },
-    /// It was taken.
+    /// The stream was accepted.
     Accepted,
 }
 
 impl Outcome {
-    /// Whether the device knew that the stream is bad, and stopped with it as if it were good.
+    /// Whether the device knew that the stream is bad and accepted it all the same.
     ///
-    /// Where write() says that there is no room or no time, it has found nothing. Nor is it the
-    /// device's fault where a stream was whole and write() refuses what comes after it.
+    /// If write() fails for want of room or time, the device has found nothing. Nor is it at fault
+    /// if write() refuses what follows a whole stream.
     fn is_known_bad(&self) -> bool {
         match self {
             Self::Forgotten {
@@ -120,7 +120,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Loads a stream; whatever happens, a reset must recover.
+/// Loads a damaged stream; a reset must recover the device in any case.
 fn load(subject: &Subject, damaged: Vec<u8>) -> Verdict<Outcome> {
     let stream = V2::stream_of(subject)?;
     if damaged == stream {
@@ -135,7 +135,7 @@ fn load(subject: &Subject, damaged: Vec<u8>) -> Verdict<Outcome> {
         (Err(errno), Ok(_)) => Outcome::Forgotten {
             errno,
             taken,
-            // Where more than the whole stream was taken, what was refused came after it.
+            // If the whole stream was taken, only what follows it was refused.
             whole: if damaged.starts_with(stream) {
                 stream.len()
             } else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A data file of v2 as a client uses it that does as little as possible on its own.
+//! A data file of v2, for a client that does as little as possible on its own.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::check::sum::Sum;
 use crate::check::{ensure, succeeds, Verdict, HELD};
 use crate::sys::{self, Polled};
 
-/// Bytes that are cut into small pieces, so that a large stream does not take hours.
+/// Bytes that go in small pieces; the rest goes in large ones, so that a large stream does not take
+/// hours.
 const CUT: usize = 1 << 16;
 
 /// A data file.
@@ -89,7 +90,7 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Reads to the end of the stream, and keeps no more of it than it is known by.
+    /// Reads to the end of the stream and returns only its length and digest.
     pub fn sum_up(&self) -> Verdict<Sum> {
         let mut sum = Sum::default();
         self.hand_on(1 << 20, |bytes| {
@@ -121,7 +122,7 @@ impl Stream {
         self.fill_counting(bytes, segment, &mut 0)
     }
 
-    /// The same; how many bytes were taken is told also where it fails.
+    /// Does the same and counts the bytes taken in `done`, also if it fails.
     pub fn fill_counting(
         &self,
         mut bytes: &[u8],

@@ -30,7 +30,7 @@ const DIRTY: &str = "vfio.h, struct vfio_precopy_info: dirty_bytes starts at zer
 const POLL: &str = "vfio.h, struct vfio_precopy_info: at the temporary end userspace can wait for \
     more data, which may never come, by using poll";
 const WAKES: &str = "vfio.h, struct vfio_precopy_info: once in STOP_COPY poll always returns \
-    readable, to one who has waited since the temporary end, too";
+    readable, also to a thread that has waited since the temporary end";
 const FLAGS: &str =
     "vfio.h, struct vfio_precopy_info, and vfio_check_precopy_ioctl() of the kernel: \
     after VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 was set flags are output, of which \
@@ -42,9 +42,9 @@ const WHOLE: &str = "vfio.h: moving between the states of the saving group does 
 const REINIT: u32 = 1;
 /// How often a running device may have something new to read.
 const ROUNDS: usize = 20;
-/// How long a call that must end is waited for.
+/// How long to wait for a call that must end.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// How long another thread has, to come to where it waits.
+/// How long another thread has to reach its wait.
 pub const MEANWHILE: Duration = Duration::from_millis(50);
 
 /// The checks of this area.
@@ -83,11 +83,11 @@ pub fn checks() -> Vec<Check> {
 pub enum End {
     /// By ENOMSG.
     Temporary,
-    /// By 0, which is the end of the whole stream; `temporary-end` alone has to judge it.
+    /// By 0, which is the end of the whole stream; only `temporary-end` judges that.
     Permanent,
 }
 
-/// Reads until there is nothing now; returns the bytes and how the end is told.
+/// Reads until there is nothing to read now; returns the bytes and which end was told.
 pub fn drain_now(session: &Stream) -> Verdict<(Vec<u8>, End)> {
     let mut stream = Vec::new();
     let end = hand_on_now(session, |bytes| {
@@ -97,7 +97,7 @@ pub fn drain_now(session: &Stream) -> Verdict<(Vec<u8>, End)> {
     Ok((stream, end))
 }
 
-/// The same, where the bytes are not held.
+/// Does the same but hands the bytes on.
 pub fn hand_on_now(session: &Stream, mut take: impl FnMut(&[u8]) -> Verdict) -> Verdict<End> {
     let mut bytes = vec![0; 1 << 16];
     loop {
@@ -110,7 +110,7 @@ pub fn hand_on_now(session: &Stream, mut take: impl FnMut(&[u8]) -> Verdict) -> 
     }
 }
 
-/// The same, where it is enough to know how many bytes there were.
+/// Does the same but only counts the bytes.
 fn skip_now(session: &Stream) -> Verdict<(u64, End)> {
     let mut length = 0_u64;
     let end = hand_on_now(session, |bytes| {
@@ -148,8 +148,8 @@ fn temporary_end(subject: &Subject, state: State) -> Verdict {
     )))
 }
 
-/// Goes to a temporary end at which poll has nothing to tell; `None` where the device, which runs,
-/// has something new each time.
+/// Reads to a temporary end at which poll() reports nothing; `None` if the running device has
+/// something new each time.
 fn at_temporary_end(v2: &V2) -> Verdict<Option<Stream>> {
     v2.needs(State::PreCopy)?;
     let session = v2.begin(State::PreCopy)?;
@@ -164,7 +164,7 @@ fn at_temporary_end(v2: &V2) -> Verdict<Option<Stream>> {
         ensure(found != Err(Errno::NOMSG), || {
             "poll says readable at the temporary end, and read() fails with ENOMSG".into()
         })?;
-        succeeds(found, "reading where poll says readable")?;
+        succeeds(found, "reading after poll said readable")?;
     }
     Ok(None)
 }

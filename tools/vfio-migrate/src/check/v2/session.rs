@@ -16,21 +16,20 @@ use crate::check::{
 };
 
 const REFUSED: &str = "vfio.h, enum vfio_device_mig_state: arcs that are not permitted return \
-    error; only leaving the saving group or RESUMING terminates a session, so one whose device is \
-    still in the state goes on, and its stream is whole";
+    error; only leaving the saving group or RESUMING terminates a session, so a session goes on \
+    while its device is still in the state, and its stream is whole";
 const CLOSED: &str = "vfio.h, SET_STATE: the user is responsible to close this FD when it is \
     finished; the states are left by SET_STATE, with what was written";
-const STALE: &str =
-    "vfio.h, VFIO_MIG_GET_PRECOPY_INFO: valid only in PRE_COPY states, EINVAL from \
-    any other; leaving them terminates the session, so a later one is not told of by its file";
+const STALE: &str = "vfio.h, VFIO_MIG_GET_PRECOPY_INFO: valid only in PRE_COPY states, EINVAL \
+    from any other; leaving them terminates the session, so its file tells nothing of a later one";
 const READER: &str = "vfio.h (kernel), struct vfio_migration_ops: the FD reaches end of stream or \
-    error whenever the FSM leaves a data transfer state, for one who reads or polls meanwhile, too";
+    error whenever the FSM leaves a data transfer state, also for a thread that reads or polls \
+    meanwhile";
 const SIZE: &str = "vfio.h, struct vfio_device_feature_mig_data_size: an estimate of the data \
     length that will be required to complete stop copy; QEMU plans the downtime by it; a smaller \
     one is told for information";
-const EFFECT: &str =
-    "vfio.h, RESUMING -> STOP: the driver completes the incorporation of the data \
-    into the device; what a device is after a load is not the uAPI's to tell, so another stream \
+const EFFECT: &str = "vfio.h, RESUMING -> STOP: the driver completes the incorporation of the \
+    data into the device; the uAPI does not say what a device is after a load, so another stream \
     than the one loaded is told for information";
 
 /// The checks of this area that are not about single calls.
@@ -66,7 +65,7 @@ pub fn checks() -> Vec<Check> {
     checks
 }
 
-/// Asks for all that is refused in a state, which the device must keep.
+/// Tries all transitions that are not permitted; the device must stay in its state.
 fn be_refused(v2: &V2, state: State) -> Verdict {
     let stopped = state == State::StopCopy;
     let barred =
@@ -133,7 +132,7 @@ fn survives_loading(subject: &Subject, v2: &V2) -> Verdict {
 fn closed_in(subject: &Subject, state: State) -> Verdict {
     let v2 = V2::open(subject)?;
     v2.needs(state)?;
-    // Into a resuming device a whole stream has gone then.
+    // A resuming device has taken a whole stream by now.
     drop(v2.go(subject, state)?);
     v2.is_in(state, "after the data file was closed")?;
     if state.is_precopy() {
@@ -141,23 +140,23 @@ fn closed_in(subject: &Subject, state: State) -> Verdict {
     }
     v2.set(State::Stop)?;
     v2.set(State::Running)?;
-    // Nothing is lost by that: the next stream is whole.
+    // The next stream is whole.
     let stream = v2.save(1 << 20)?;
     v2.load(&stream, 1 << 20)
 }
 
-/// What a reader has met with.
+/// How a reader's session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Met {
     /// The end, or an error.
     End,
-    /// Data that a read returned which began when the session was over.
+    /// Data from a read that began after the session was over.
     Stale,
     /// Poll did not wake it.
     Sleep,
 }
 
-/// Reads on and on, and waits by poll where there is nothing now.
+/// Reads until the session ends; waits with poll() while there is nothing.
 fn read_on(session: &Stream, over: &AtomicBool) -> Verdict<Met> {
     loop {
         let was_over = over.load(Ordering::SeqCst);
@@ -239,7 +238,7 @@ fn length(subject: &Subject) -> Verdict {
     covers(told, sum.length())
 }
 
-/// Tells of an estimate that is too small.
+/// Reports an estimate that is too small.
 fn covers(told: u64, length: u64) -> Verdict {
     if told < length {
         let text = format!("MIG_DATA_SIZE is {told}, and the stream has {length} bytes");

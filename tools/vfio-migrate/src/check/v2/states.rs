@@ -14,9 +14,9 @@ const PAIR: &str = "vfio.h, enum vfio_device_mig_state: the arcs and combination
     terminates the session, moving within the saving group does not affect it; STOP_COPY -> \
     PRE_COPY and any -> ERROR are not permitted; unsupported states cannot be used; ERROR is left \
     by VFIO_DEVICE_RESET alone";
-const PATH: &str = "vfio.h: every path out of RESUMING begins with RESUMING -> STOP; data that \
-    is found to be incomplete must fail the SET_STATE ioctl; a driver may not find it, so a \
-    stream of nothing that is accepted is told for information";
+const PATH: &str = "vfio.h: every path out of RESUMING begins with RESUMING -> STOP; data that is \
+    found to be incomplete must fail the SET_STATE ioctl; a driver may not find it, so an empty \
+    stream that is accepted is told for information";
 const NUMBER: &str = "vfio.h, struct vfio_device_feature_mig_state: device_state is one of enum \
     vfio_device_mig_state";
 
@@ -86,13 +86,13 @@ fn pair(subject: &Subject, from: State, to: State) -> Verdict {
     }
 }
 
-/// Looks at the session that was there before the transition, of which nothing was read.
+/// Checks the session that began before the transition and was not read from.
 fn saving_session(session: &Stream, to: State) -> Verdict {
     let found = session.read(&mut [0; 64]);
     if to.is_saving() {
         let what = "reading on after a move within the saving group";
         return match found {
-            // Whether there is something to be had before the device stops is up to it.
+            // The device decides whether it hands out anything before it stops.
             Err(Errno::NOMSG) if to.is_precopy() => Ok(()),
             Ok(0) => fail(format!("{what} returns 0, as if the stream were over")),
             found => succeeds(found, what).map(drop),
@@ -104,7 +104,7 @@ fn saving_session(session: &Stream, to: State) -> Verdict {
 }
 
 fn from_error(v2: &V2, to: State) -> Verdict {
-    // A stream that is not there may take the device to ERROR, and nothing else here does.
+    // Loading an empty stream may take the device to ERROR; nothing else here does.
     let _session = v2.begin(State::Resuming)?;
     let _ = v2.try_set(State::Stop as u32);
     if v2.state()? != State::Error {

@@ -20,8 +20,8 @@ const SEGMENTS: &str = "vfio.h, SET_STATE: the user is not required to preserve 
 const READERS: &str = "vfio.h: end of stream on the FD indicates that the entire device state has \
     been transferred, to whichever reader; another length than that of one reader is told for \
     information";
-const WRITERS: &str = "vfio.h: the device must not go wrong by what is written; VFIO_DEVICE_RESET \
-    recovers it";
+const WRITERS: &str = "vfio.h: the device must not go wrong, whatever is written; \
+    VFIO_DEVICE_RESET recovers it";
 const ENDS: &str = "vfio.h (kernel), struct vfio_migration_ops: the FD reaches end of stream or \
     error whenever the FSM leaves a data transfer state or before close_device() returns";
 const CLOSED: &str = "vfio.h (kernel), struct vfio_migration_ops: the FD reaches end of stream or \
@@ -156,11 +156,11 @@ fn writers(subject: &Subject) -> Verdict {
     let session = v2.begin(State::Resuming)?;
     thread::scope(|scope| {
         for part in stream.chunks(stream.len().div_ceil(4).max(1)) {
-            // In which order they come is open, so whether they are taken is, too.
+            // The order of the parts is open, so the device may refuse them.
             scope.spawn(|| session.fill(part, 53).is_ok());
         }
     });
-    // The same holds for what became of them.
+    // It may refuse the load, too.
     let _ = v2.try_set(State::Stop as u32);
     drop(session);
     v2.reset()?;
@@ -226,7 +226,7 @@ fn close_before_the_end(subject: &Subject) -> Verdict {
     succeeds(session.read(&mut [0]), "reading a byte")?;
     drop(session);
     v2.set(State::Running)?;
-    // Nothing is lost by that: the next stream is whole.
+    // The next stream is whole.
     let stream = v2.save(1 << 20)?;
     v2.load(&stream, 1 << 20)
 }

@@ -28,7 +28,7 @@ impl Json {
         }
     }
 
-    /// The header's member, and the begin of that of the sections.
+    /// Writes the header's member and the beginning of the sections'.
     fn head(&mut self, header: Option<&HeaderInfo>) -> Result<()> {
         self.has_header = true;
         let header = pretty(&header, "  ");

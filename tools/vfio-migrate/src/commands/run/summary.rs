@@ -76,7 +76,7 @@ pub struct Summary {
     pub buffer_equal: bool,
     /// Pages of memory that differ.
     pub memory_differs: Vec<usize>,
-    /// Where the target stands.
+    /// The target's phase.
     pub target_state: Phase,
 }
 

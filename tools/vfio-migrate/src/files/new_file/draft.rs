@@ -27,7 +27,7 @@ pub struct Draft {
 enum Unplaced {
     /// Without a name: whatever ends the program, nothing is left.
     Unnamed(File),
-    /// With another name, where the file system knows no files without one.
+    /// With another name, if the file system does not support files without one.
     Named(NamedTempFile),
 }
 
@@ -40,7 +40,7 @@ fn names() -> MutexGuard<'static, Vec<PathBuf>> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has signals end the program with no temporary name left, for the rest of its life.
+/// Makes signals that end the program remove temporary names first, for the rest of its life.
 pub fn end_on_signals() -> Result<()> {
     static TAKEN_OVER: Mutex<bool> = Mutex::new(false);
     let mut taken_over = TAKEN_OVER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ pub fn end_on_signals() -> Result<()> {
                 // The program ends; there is nobody to tell.
                 let _ = std::fs::remove_file(path);
             }
-            // No name is made any more.
+            // Keeping the lock prevents new names.
             std::mem::forget(names);
         });
         ending.map_err(Error::step("taking over signals"))?;

@@ -76,7 +76,7 @@ struct Labels {
 }
 
 impl Labels {
-    /// Writes those of a band: its first row's, and rounder ones above as there is room.
+    /// Writes the labels of a band: that of its first row, and rounder ones above if there is room.
     fn draw(&mut self, canvas: &mut dyn Canvas, band: &Band, addresses: &[u64], edges: (f64, f64)) {
         let (upper, lower) = edges;
         let height = (lower - upper) / band.rows() as f64;

@@ -86,7 +86,7 @@ pub fn round_up(value: f64) -> f64 {
     found.unwrap_or(value)
 }
 
-/// A number as it is said, without zeros at the end.
+/// A number without zeros at its end.
 pub fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -13,16 +13,16 @@ use super::{prepare, refuse, Connection};
 use crate::error::{Error, Result};
 use crate::migrate::wire::{Frame, Hello};
 
-/// How long whoever connects may take to make an offer.
+/// How long a peer may take to make an offer after it connected.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections that are listened to at a time. The others wait to be accepted.
+/// Most connections that are read from at a time; others wait to be accepted.
 const MOST: usize = 16;
 
 /// A source that has made an offer.
 pub struct Source {
     /// The connection.
     pub connection: Connection,
-    /// Where it comes from.
+    /// The peer's address.
     pub from: SocketAddr,
     /// The offer, or why it cannot be understood.
     pub hello: Result<Hello>,
@@ -30,10 +30,11 @@ pub struct Source {
 
 /// Accepts connections until the result is dropped.
 ///
-/// One that is silent keeps no other waiting. [`Error::Stranger`] tells of one that is no source and
-/// was closed; any other error is the last.
+/// A silent connection keeps no other waiting. [`Error::Stranger`] reports a connection that is no
+/// source and was closed; any other error ends the listening.
 pub fn open(listener: TcpListener) -> Receiver<Result<Source>> {
-    // Whoever has made an offer waits until it is taken, and nothing is accepted in its place.
+    // A source that has made an offer waits until it is taken; its thread accepts nothing
+    // meanwhile.
     let (sender, receiver) = sync_channel(0);
     let listener = Arc::new(listener);
     for _ in 0..MOST {
@@ -48,7 +49,7 @@ fn watch(listener: &TcpListener, sender: &SyncSender<Result<Source>>) {
     loop {
         let arrival = match listener.accept() {
             Ok((stream, from)) => listen(stream, from),
-            // It was gone before it was accepted.
+            // The peer was gone before it was accepted.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 // The receiver ends, or has ended.
@@ -62,7 +63,7 @@ fn watch(listener: &TcpListener, sender: &SyncSender<Result<Source>>) {
     }
 }
 
-/// Reads what a connection has to say.
+/// Reads the offer of a connection.
 fn listen(stream: TcpStream, from: SocketAddr) -> Result<Source> {
     let mut limited = Limited {
         stream: &stream,
@@ -87,7 +88,7 @@ fn listen(stream: TcpStream, from: SocketAddr) -> Result<Source> {
     }
 }
 
-/// A connection that is read until a time, however slowly its bytes come.
+/// A connection that is read until a deadline, however slowly its bytes come.
 struct Limited<'a> {
     stream: &'a TcpStream,
     end: Instant,
