@@ -1,80 +1,72 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! A migratable VFIO device of any flavour: what its flavour keeps, and the migration state beside it.
+//!
+//! This file holds the device's life: from the VFIO core's `init` to its `release`, and each user's
+//! time between `open_device` and `close_device`. Who may touch the state, and when, is in
+//! [`state_guard`].
 
 mod data_file;
 mod data_section;
-mod device_ref;
+mod dirty_scope;
 mod flavour;
+mod host;
 mod link;
 #[cfg(CONFIG_IOMMUFD_DRIVER)]
 mod log_ops;
 mod migration_ops;
+mod protocols;
 mod region;
 mod reminder;
+mod state_guard;
 mod status;
 pub(crate) mod trace;
 mod trap;
-mod vtable;
+mod vfio_device_ops;
 
-use core::{
-    ops::{
-        Deref,
-        DerefMut, //
-    },
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 
 use kernel::{
     prelude::*,
     sync::{
+        aref::AlwaysRefCounted,
         atomic::{
             Atomic,
             Relaxed, //
         },
-        lock::mutex::MutexGuard,
         poll::PollCondVar,
         static_lock_class,
         Arc,
         Mutex, //
     }, //
 };
-use migration::{
-    device::Access,
-    migratable::Migratable,
-    state, //
-};
+use migration::migratable::Migratable;
 
 use self::{
     data_section::DataSection,
     link::Link,
-    status::Status,
-    trace::Snapshot, //
+    status::Status, //
 };
 pub(crate) use self::{
-    flavour::{
-        DirtyScope,
-        Flavour,
+    dirty_scope::DirtyScope,
+    flavour::Flavour,
+    host::{
         Host,
         Moment, //
     },
     region::type_of,
-    vtable::{
+    vfio_device_ops::{
         vfio_ioctl,
         VTable, //
     }, //
 };
 use crate::{
     bindings,
-    debugfs::Directory,
     dev_warn_ratelimited,
-    lock::{
-        lock_killable,
-        lock_name, //
-    }, //
+    lock::lock_name, //
 };
 
-pub use self::flavour::Protocols;
+pub use self::protocols::Protocols;
 
 /// A device that a driver of a flavour has bound.
 ///
@@ -127,6 +119,20 @@ impl<F: Flavour> Inner<F> {
     }
 }
 
+// SAFETY: A `VfioDevice` is always in an allocation of the VFIO core, which counts the references to
+// its `struct vfio_device` and frees the allocation with the last one.
+unsafe impl<F: Flavour> AlwaysRefCounted for VfioDevice<F> {
+    fn inc_ref(&self) {
+        // SAFETY: The device is valid, since there is a reference to it.
+        unsafe { bindings::rvfio_get_device(self.host().vdev()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives up a reference, so the device is valid until the call.
+        unsafe { bindings::rvfio_put_device(obj.as_ref().host().vdev()) };
+    }
+}
+
 impl<F: Flavour> VfioDevice<F> {
     /// Borrows the device from the VFIO core's pointer.
     ///
@@ -145,7 +151,7 @@ impl<F: Flavour> VfioDevice<F> {
         unsafe { &*vdev.cast() }
     }
 
-    /// Returns what the flavour keeps.
+    /// Returns what the flavour keeps of the device.
     pub(crate) fn host(&self) -> &F::Host {
         &self.host
     }
@@ -223,130 +229,9 @@ impl<F: Flavour> VfioDevice<F> {
         self.hide_status();
     }
 
-    /// Takes the state lock for what no trace event tells of; `EINTR` if the caller is killed while
-    /// it waits.
-    fn lock(&self) -> Result<MutexGuard<'_, Migratable<F::Device>>> {
-        let guard = lock_killable(&self.inner.state)?;
-        Ok(self.caught_up(guard))
-    }
-
-    /// Does what is left to do after a reset by others, if something is.
-    fn caught_up<'a>(
-        &'a self,
-        mut guard: MutexGuard<'a, Migratable<F::Device>>,
-    ) -> MutexGuard<'a, Migratable<F::Device>> {
-        // Data files come here when no user has the device open, when the function may even be
-        // another driver's or gone: there is nothing to catch up then.
-        if F::IS_RESET_BY_OTHERS && self.inner.reset_pending.load(Relaxed) && self.host().is_open()
-        {
-            self.catch_up(&mut guard);
-        }
-        guard
-    }
-
-    /// Does what is left to do after a reset by others.
-    #[cold]
-    fn catch_up(&self, device: &mut Migratable<F::Device>) {
-        if !self.inner.reset_pending.xchg(false, Relaxed) {
-            return;
-        }
-        let before = Snapshot::of(device.engine());
-        self.host().power_on();
-        if let Err(error) = device.reset_by_others(self.host()) {
-            dev_warn_ratelimited!(
-                self.host(),
-                "the device cannot be used after a reset by others: {:?}\n",
-                error
-            );
-        }
-        before.trace(self.host().as_ref(), device.engine());
-        self.progress().notify_all();
-    }
-
-    /// Takes the state lock; `EINTR` where the caller is killed while it waits.
-    pub(crate) fn state(&self) -> Result<State<'_, F>> {
-        Ok(self.observed(self.lock()?))
-    }
-
-    /// Takes the state lock for what must be done even if the caller is killed.
-    fn state_unkillable(&self) -> State<'_, F> {
-        self.observed(self.caught_up(self.inner.state.lock()))
-    }
-
-    /// Has what is done from here on told to those who trace or wait.
-    fn observed<'a>(&'a self, guard: MutexGuard<'a, Migratable<F::Device>>) -> State<'a, F> {
-        State {
-            before: Snapshot::of(guard.engine()),
-            device: self,
-            guard,
-        }
-    }
-
-    /// Takes the state lock to look, whatever is to be caught up with.
-    pub(crate) fn peek(&self) -> MutexGuard<'_, Migratable<F::Device>> {
-        self.inner.state.lock()
-    }
-
-    /// As [`Self::peek`]; `EINTR` where the caller is killed while it waits.
-    pub(crate) fn peek_killable(&self) -> Result<MutexGuard<'_, Migratable<F::Device>>> {
-        lock_killable(&self.inner.state)
-    }
-
-    /// Shows the device in the driver's directory of debugfs; `ENOMEM` without memory.
-    pub(crate) fn show_status(&self, driver: &Directory) -> Result {
-        let status = Status::new(self, driver)?;
-        *self.inner.status.lock() = Some(status);
-        Ok(())
-    }
-
-    /// Takes away what [`Self::show_status`] shows.
-    pub(crate) fn hide_status(&self) {
-        let status = self.inner.status.lock().take();
-        drop(status);
-    }
-
-    /// Does `work` under the state lock; says in the kernel log why an image was refused by it.
-    pub(crate) fn load<R>(
-        &self,
-        work: impl FnOnce(&mut Migratable<F::Device>) -> Result<R>,
-    ) -> Result<R> {
-        let mut state = self.state()?;
-        let before = state.engine().last_refusal();
-        let result = work(&mut state);
-        let after = state.engine().last_refusal();
-        drop(state);
-
-        if let Some(refusal) = after.filter(|_| result.is_err() && after != before) {
-            dev_warn_ratelimited!(
-                self.host(),
-                "migration image refused: {}\n",
-                format_args!("{}", refusal)
-            );
-        }
-        result
-    }
-
-    /// Has the container of an open device count what the device wrote, after a call that has left it
-    /// in `state`.
-    fn limit_dirty_scope(&self, state: state::State) {
-        self.host().limit_dirty_scope(Moment::Call);
-        if !matches!(state, state::State::Running | state::State::Resuming) {
-            // The client may be about to ask the container.
-            self.host().tell_dirty_scope();
-        }
-    }
-
     /// Returns what is notified when a data file may have become readable.
     pub(crate) fn progress(&self) -> &PollCondVar {
         self.inner.link.progress()
-    }
-
-    /// Notes that others have reset the function.
-    ///
-    /// Those who wait for a data file look, and catch up with it.
-    pub(crate) fn was_reset(&self) {
-        self.inner.reset_pending.store(true, Relaxed);
-        self.progress().notify_all();
     }
 
     /// Begins a user's time with the device: gives the section memory and scrubs the device.
@@ -395,65 +280,5 @@ impl<F: Flavour> VfioDevice<F> {
         drop(state);
         self.progress().notify_all();
         result
-    }
-
-    /// The guest reads a trapped register.
-    pub(crate) fn read_register(&self, access: Access) -> Result<u64> {
-        let mut state = self.lock()?;
-        let result = state.read_register(self.host(), access);
-        self.host().limit_dirty_scope(Moment::Access);
-        result
-    }
-
-    /// The guest writes a trapped register.
-    pub(crate) fn write_register(&self, access: Access, value: u64) -> Result {
-        let mut state = self.lock()?;
-        let result = state
-            .write_register(self.host(), access, value)
-            .inspect_err(|error| trace::refused(self.host().as_ref(), access, value, *error));
-        self.host().limit_dirty_scope(Moment::Access);
-        let is_saving = state.engine().session().is_some();
-        drop(state);
-        if is_saving {
-            // The write may have changed what is to be saved.
-            self.progress().notify_all();
-        }
-        result
-    }
-}
-
-/// The state of a device while its lock is held; emits trace events for what was done with it, and
-/// wakes those up who wait for the data file of a session that has ended. It is the client's calls,
-/// so at the end of each the container is seen to.
-pub(crate) struct State<'a, F: Flavour> {
-    guard: MutexGuard<'a, Migratable<F::Device>>,
-    before: Snapshot,
-    device: &'a VfioDevice<F>,
-}
-
-impl<F: Flavour> Deref for State<'_, F> {
-    type Target = Migratable<F::Device>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.guard
-    }
-}
-
-impl<F: Flavour> DerefMut for State<'_, F> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.guard
-    }
-}
-
-impl<F: Flavour> Drop for State<'_, F> {
-    fn drop(&mut self) {
-        let engine = self.guard.engine();
-        self.before.trace(self.device.host().as_ref(), engine);
-        if self.before.session() != engine.session() {
-            self.device.progress().notify_all();
-        }
-        if self.device.host().is_open() {
-            self.device.limit_dirty_scope(engine.state());
-        }
     }
 }

@@ -8,16 +8,16 @@ mod config_space;
 mod copies;
 mod driver;
 mod eventfd;
-mod flavour;
 mod handle;
 mod interrupts;
 mod ioctl;
+mod mediated_device;
+mod mediated_ops;
 mod memory;
 mod operations;
 mod parent;
 mod regions;
 mod virtual_device;
-mod vtable;
 
 pub use self::{
     config_space::Function,

@@ -4,7 +4,6 @@
 
 mod container;
 mod core_device;
-mod flavour;
 mod id;
 mod migration_region;
 mod operations;
@@ -16,7 +15,8 @@ mod registers;
 mod registration;
 mod scope;
 mod scratch;
-mod vtable;
+mod variant_device;
+mod variant_ops;
 
 pub use self::{
     core_device::CoreDevice,

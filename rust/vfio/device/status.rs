@@ -6,7 +6,8 @@
 
 use kernel::{
     fmt,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
 };
 use migration::{
     dirty::snapshot::Snapshot,
@@ -14,7 +15,6 @@ use migration::{
 };
 
 use super::{
-    device_ref::DeviceRef,
     DirtyScope,
     Flavour,
     Host,
@@ -25,6 +25,21 @@ use crate::debugfs::{
     File,
     Show, //
 };
+
+impl<F: Flavour> VfioDevice<F> {
+    /// Shows the device in the driver's directory of debugfs; `ENOMEM` without memory.
+    pub(crate) fn show_status(&self, driver: &Directory) -> Result {
+        let status = Status::new(self, driver)?;
+        *self.inner.status.lock() = Some(status);
+        Ok(())
+    }
+
+    /// Removes what [`Self::show_status`] has added.
+    pub(crate) fn hide_status(&self) {
+        let status = self.inner.status.lock().take();
+        drop(status);
+    }
+}
 
 /// The files of a device that its driver has bound.
 pub(super) struct Status<F: Flavour> {
@@ -40,8 +55,8 @@ impl<F: Flavour> Status<F> {
     /// `ENOMEM` without memory; what debugfs itself cannot do is no error.
     pub(super) fn new(device: &VfioDevice<F>, driver: &Directory) -> Result<Self> {
         let directory = driver.subdirectory(device.host().as_ref().name())?;
-        let view = View(DeviceRef::new(device));
-        let dirty = Dirty(DeviceRef::new(device));
+        let view = View(device.into());
+        let dirty = Dirty(device.into());
         Ok(Self {
             _migration: File::new(&directory, c"migration", view)?,
             _dirty: File::new(&directory, c"dirty", dirty)?,
@@ -50,13 +65,13 @@ impl<F: Flavour> Status<F> {
 }
 
 /// What the file `migration` shows.
-struct View<F: Flavour>(DeviceRef<F>);
+struct View<F: Flavour>(ARef<VfioDevice<F>>);
 
 impl<F: Flavour> Show for View<F> {
     type OwnerModule = F::OwnerModule;
 
     fn show(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let device = self.0.get();
+        let device = &self.0;
         let host = device.host();
         let state = device.peek_killable().map_err(|_| fmt::Error)?;
         let engine = state.engine();
@@ -104,14 +119,14 @@ impl<F: Flavour> Show for View<F> {
 }
 
 /// What the file `dirty` shows.
-struct Dirty<F: Flavour>(DeviceRef<F>);
+struct Dirty<F: Flavour>(ARef<VfioDevice<F>>);
 
 impl<F: Flavour> Show for Dirty<F> {
     type OwnerModule = F::OwnerModule;
 
     fn show(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The text goes to memory of the kernel's, under one hold of the lock; the user gets it later.
-        let state = self.0.get().peek_killable().map_err(|_| fmt::Error)?;
+        let state = self.0.peek_killable().map_err(|_| fmt::Error)?;
         let pages = Snapshot(state.engine().log());
         write!(to, "{}", format_args!("{}", pages))
     }

@@ -9,8 +9,10 @@ use migration::device::{
 };
 
 use super::{
+    trace,
     Flavour,
     Host,
+    Moment,
     VfioDevice, //
 };
 use crate::user::Call;
@@ -78,5 +80,29 @@ impl<F: Flavour> VfioDevice<F> {
             this.write_register(access, user.get(at, access.width)?)
         });
         call.finish(moved, result)
+    }
+
+    /// Reads a register for the guest.
+    fn read_register(&self, access: Access) -> Result<u64> {
+        let mut state = self.lock()?;
+        let result = state.read_register(self.host(), access);
+        self.host().limit_dirty_scope(Moment::Access);
+        result
+    }
+
+    /// Writes a register for the guest.
+    fn write_register(&self, access: Access, value: u64) -> Result {
+        let mut state = self.lock()?;
+        let result = state
+            .write_register(self.host(), access, value)
+            .inspect_err(|error| trace::refused(self.host().as_ref(), access, value, *error));
+        self.host().limit_dirty_scope(Moment::Access);
+        let is_saving = state.engine().session().is_some();
+        drop(state);
+        if is_saving {
+            // The write may have changed what is to be saved.
+            self.progress().notify_all();
+        }
+        result
     }
 }

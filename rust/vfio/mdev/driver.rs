@@ -33,7 +33,7 @@ use kernel::{
 };
 
 use super::{
-    flavour::{
+    mediated_device::{
         Mdev,
         MediatedDevice, //
     },

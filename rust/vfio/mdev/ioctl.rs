@@ -15,11 +15,11 @@ use kernel::{
 };
 
 use super::{
-    flavour::MediatedDevice,
     interrupts::{
         self,
         Data, //
     },
+    mediated_device::MediatedDevice,
     operations::Operations, //
 };
 use crate::{

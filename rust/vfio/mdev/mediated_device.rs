@@ -12,7 +12,6 @@ use kernel::{
 use super::{
     operations::Operations,
     parent::Parent,
-    vtable::VTable,
     VirtualDevice, //
 };
 use crate::{
@@ -36,7 +35,7 @@ impl<T: Operations> Flavour for Mdev<T> {
     type Device = T::Device;
     type OwnerModule = T::OwnerModule;
 
-    const OPS: bindings::vfio_device_ops = VTable::<T>::OPS;
+    const OPS: bindings::vfio_device_ops = Self::OPERATIONS;
     const IS_RESET_BY_OTHERS: bool = false;
 
     fn protocols() -> Protocols {

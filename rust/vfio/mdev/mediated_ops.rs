@@ -2,15 +2,16 @@
 
 //! The operations that the VFIO core calls on a mediated device and not on every device.
 
-use core::marker::PhantomData;
-
 use kernel::{
     error::from_result,
     prelude::*, //
 };
 
 use super::{
-    flavour::MediatedDevice,
+    mediated_device::{
+        Mdev,
+        MediatedDevice, //
+    },
     operations::Operations, //
 };
 use crate::{
@@ -18,14 +19,11 @@ use crate::{
     device::Host, //
 };
 
-/// The vtable of a driver.
-pub(super) struct VTable<T>(PhantomData<T>);
-
-impl<T: Operations> VTable<T> {
+impl<T: Operations> Mdev<T> {
     /// What the VFIO core calls.
     ///
     /// Nothing of the user's is ever pinned, so there is no `dma_unmap`.
-    pub(super) const OPS: bindings::vfio_device_ops = {
+    pub(super) const OPERATIONS: bindings::vfio_device_ops = {
         let mut ops: bindings::vfio_device_ops = pin_init::zeroed();
         ops.get_region_info_caps = Some(Self::get_region_info_caps);
         ops.mmap = Some(Self::mmap);

@@ -15,7 +15,7 @@ use kernel::{
 
 use super::{
     config_space,
-    flavour::{
+    mediated_device::{
         Mdev,
         MediatedDevice, //
     },

@@ -14,11 +14,11 @@ use kernel::{
 use migration::protocols::MigrationRegion;
 
 use super::{
-    flavour::{
+    operations::Operations,
+    variant_device::{
         Pci,
         VariantDevice, //
-    },
-    operations::Operations, //
+    }, //
 };
 use crate::{
     bindings,

@@ -39,11 +39,11 @@ use kernel::{
 };
 
 use super::{
-    flavour::{
+    operations::Operations,
+    variant_device::{
         Pci,
         VariantDevice, //
     },
-    operations::Operations,
     CoreDevice,
     DeviceId, //
 };

@@ -8,7 +8,7 @@ use kernel::time::{
 };
 
 use super::{
-    flavour::Pci,
+    variant_device::Pci,
     CoreDevice,
     Operations, //
 };
@@ -66,7 +66,7 @@ mod iommufd {
     };
 
     use super::super::{
-        flavour::VariantDevice,
+        variant_device::VariantDevice,
         Operations, //
     };
     use crate::{
