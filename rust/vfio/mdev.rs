@@ -17,6 +17,7 @@ mod memory;
 mod operations;
 mod parent;
 mod regions;
+mod registration;
 mod virtual_device;
 
 pub use self::{
@@ -30,6 +31,6 @@ pub use self::{
         Operations,
         Type, //
     },
-    parent::Registration,
+    registration::Registration,
     virtual_device::VirtualDevice, //
 };
