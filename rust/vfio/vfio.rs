@@ -19,8 +19,6 @@ pub mod log;
 pub mod mdev;
 pub mod pci;
 pub mod physical;
-mod sleep;
-mod user;
 pub mod wait;
 pub mod workqueue;
 

@@ -155,7 +155,7 @@ const _: () = assert!(
     "the split of the file position differs from vfio-pci's"
 );
 
-#[kernel::macros::kunit_tests(rvfio_user)]
+#[kernel::macros::kunit_tests(rvfio_call)]
 mod tests {
     use super::*;
 

@@ -9,14 +9,12 @@ use kernel::{
 use migration::device::Device;
 
 use super::{
+    Call,
     Host,
     Protocols,
     VfioDevice, //
 };
-use crate::{
-    bindings,
-    user::Call, //
-};
+use crate::bindings;
 
 /// A flavour of VFIO devices, with the driver of one kind of them.
 pub(crate) trait Flavour: Sized + 'static {

@@ -33,13 +33,11 @@ use migration::{
 
 use super::{
     data_section::DataSection,
+    Call,
     Flavour,
     VfioDevice, //
 };
-use crate::{
-    bindings,
-    user::Call, //
-};
+use crate::bindings;
 
 /// Bytes of the longest header.
 const MAX_HEADER: usize = region_2018::layout::HEADER_LEN;

@@ -10,12 +10,12 @@ use migration::device::{
 
 use super::{
     trace,
+    Call,
     Flavour,
     Host,
     Moment,
     VfioDevice, //
 };
-use crate::user::Call;
 
 /// Returns the widest naturally aligned access at `offset` that moves at most `left` bytes.
 ///

@@ -15,14 +15,12 @@ use kernel::{
 };
 
 use super::{
+    sleep,
+    Call,
     Flavour,
     VfioDevice, //
 };
-use crate::{
-    bindings,
-    sleep,
-    user::Call, //
-};
+use crate::bindings;
 
 /// `VFIO_DEVICE_RESET` of the uAPI.
 const VFIO_DEVICE_RESET: u32 = vfio_ioctl(11);

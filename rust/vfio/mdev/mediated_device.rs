@@ -17,11 +17,11 @@ use super::{
 use crate::{
     bindings,
     device::{
+        Call,
         Flavour,
         Protocols,
         VfioDevice, //
-    },
-    user::Call, //
+    }, //
 };
 
 /// The flavour of mediated devices.

@@ -35,10 +35,10 @@ use crate::{
     },
     device::{
         type_of,
+        Call,
         Flavour,
         Host, //
-    },
-    user::Call, //
+    }, //
 };
 
 /// The only BAR.

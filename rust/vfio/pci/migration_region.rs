@@ -24,9 +24,9 @@ use crate::{
     bindings,
     device::{
         type_of,
+        Call,
         Flavour, //
-    },
-    user::Call, //
+    }, //
 };
 
 impl<T: Operations> VariantDevice<T> {

@@ -17,12 +17,12 @@ use crate::{
     bindings,
     device::{
         vfio_ioctl,
+        Call,
         Flavour,
         Host,
         Protocols,
         VfioDevice, //
-    },
-    user::Call, //
+    }, //
 };
 
 /// `VFIO_DEVICE_IOEVENTFD` of the uAPI.
