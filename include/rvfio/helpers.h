@@ -20,6 +20,7 @@ struct iova_bitmap;
 struct mutex;
 struct page;
 struct pci_dev;
+struct ratelimit_state;
 struct vfio_device;
 struct vfio_pci_core_device;
 struct vfio_precopy_info;
@@ -43,6 +44,9 @@ int rvfio_mutex_lock_killable(struct mutex *mutex);
 bool rvfio_fatal_signal_pending(void);
 int rvfio_allow_kill(void);
 void rvfio_disallow_kill(void);
+
+void rvfio_ratelimit_init(struct ratelimit_state *state);
+u32 rvfio_ratelimit_reset_miss(struct ratelimit_state *state);
 
 /* rust/vfio/leaks.c */
 struct rvfio_registration {

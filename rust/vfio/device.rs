@@ -6,6 +6,7 @@
 //! time between `open_device` and `close_device`. Who may touch the state, and when, is in
 //! [`state_guard`].
 
+mod call;
 mod data_file;
 mod data_section;
 mod dirty_scope;
@@ -18,6 +19,7 @@ mod migration_ops;
 mod protocols;
 mod region;
 mod reminder;
+mod sleep;
 mod state_guard;
 mod status;
 pub(crate) mod trace;
@@ -48,6 +50,7 @@ use self::{
     status::Status, //
 };
 pub(crate) use self::{
+    call::Call,
     dirty_scope::DirtyScope,
     flavour::Flavour,
     host::{

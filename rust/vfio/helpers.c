@@ -14,6 +14,7 @@
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
 #include <linux/uaccess.h>
@@ -86,6 +87,18 @@ int rvfio_allow_kill(void)
 void rvfio_disallow_kill(void)
 {
 	disallow_signal(SIGKILL);
+}
+
+/* A state that counts what is suppressed for the caller, and reports nothing itself. */
+void rvfio_ratelimit_init(struct ratelimit_state *state)
+{
+	ratelimit_default_init(state);
+	ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE);
+}
+
+u32 rvfio_ratelimit_reset_miss(struct ratelimit_state *state)
+{
+	return ratelimit_state_reset_miss(state);
 }
 
 /* Makes a file that is a stream: it has no position. */

@@ -1,61 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Messages that a guest or a client can provoke at will.
+//!
+//! C header: [`include/linux/ratelimit.h`](srctree/include/linux/ratelimit.h)
 
 use kernel::{
+    bindings::{
+        ___ratelimit,
+        ratelimit_state, //
+    },
     device::Device,
     fmt,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
-    time::NSEC_PER_SEC, //
+    types::Opaque, //
 };
 
-use crate::wait;
+use crate::bindings;
 
-/// How many of them a device may cause in [`INTERVAL`].
-const BURST: u32 = 10;
-
-/// How long that counts, in nanoseconds.
-const INTERVAL: i64 = 5 * NSEC_PER_SEC;
-
-/// What a device may still say.
+/// How many messages a device may still cause: the kernel's default, 10 in 5 seconds.
 ///
-/// Each device has its own, so that no guest can crowd out what there is to say of another's. All
-/// zeroes is one of which nothing was used.
+/// Each device has its own, so that no guest can crowd out the messages about another's device.
+#[pin_data]
 pub(crate) struct Budget {
-    /// When the present interval began, on the kernel's monotonic clock; 0 before the first.
-    begun: Atomic<i64>,
-    /// Messages in it, those that were left out too.
-    used: Atomic<u32>,
+    #[pin]
+    state: Opaque<ratelimit_state>,
 }
 
+// SAFETY: The state has a lock of its own, and belongs to no thread.
+unsafe impl Send for Budget {}
+
+// SAFETY: As above.
+unsafe impl Sync for Budget {}
+
 impl Budget {
-    /// Returns one of which nothing was used.
-    pub(crate) const fn new() -> Self {
-        Self {
-            begun: Atomic::new(0),
-            used: Atomic::new(0),
-        }
+    /// Returns an initialiser of a budget of which nothing was used.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: The memory is valid for writes.
+            state <- Opaque::ffi_init(|state| unsafe { bindings::rvfio_ratelimit_init(state) }),
+        })
     }
 
-    /// Returns whether a message may be printed, and how many were left out before it.
-    ///
-    /// Two threads that begin an interval at once may print a few more.
+    /// Returns how many messages were left out before this one; `None` if this one is left out.
     fn take(&self) -> Option<u32> {
-        let (now, begun) = (wait::now(), self.begun.load(Relaxed));
-        let mut left_out = 0;
-        if begun == 0 || now.wrapping_sub(begun) >= INTERVAL {
-            self.begun.store(now, Relaxed);
-            left_out = self.used.xchg(0, Relaxed).saturating_sub(BURST);
+        let state = self.state.get();
+        // SAFETY: The state is initialised. The name is not used: the flag that `new` sets keeps
+        // the function from printing anything.
+        if unsafe { ___ratelimit(state, c"".as_char_ptr()) } == 0 {
+            return None;
         }
-        (self.used.fetch_add(1, Relaxed) < BURST).then_some(left_out)
+        // SAFETY: The state is initialised.
+        Some(unsafe { bindings::rvfio_ratelimit_reset_miss(state) })
     }
 
-    /// Prints a message about `device`, unless the budget is used up; tells first how many were
-    /// left out.
+    /// Prints a message about `device`, unless the budget is used up. Says first how many messages
+    /// were left out before it.
     pub(crate) fn print(&self, device: &Device, level: Level, message: fmt::Arguments<'_>) {
         let Some(left_out) = self.take() else {
             return;
@@ -70,7 +69,7 @@ impl Budget {
     }
 }
 
-/// How bad it is what a message tells of.
+/// How severe a message is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Level {
     /// Something was refused, or failed and can be tried again.
@@ -81,8 +80,8 @@ pub enum Level {
 
 /// A device that has a budget of messages.
 ///
-/// It prints them itself. A driver that got a mediated device as the driver core has it could keep
-/// a reference to that, which the mdev core does not survive: see [`crate::mdev::Registration`].
+/// The device prints them itself. If a driver got the driver core's device of a mediated device, it
+/// could keep a reference, which must not outlive the device: see [`crate::mdev::Registration`].
 pub trait Logs {
     /// Prints a message about the device, or counts it as left out: see [`dev_warn_ratelimited!`].
     ///
@@ -90,7 +89,7 @@ pub trait Logs {
     fn print(&self, level: Level, message: fmt::Arguments<'_>);
 }
 
-/// Prints a warning about a device that [`Logs`], rate-limited.
+/// Prints a warning about a device that [`Logs`]; each device has a limit.
 #[macro_export]
 macro_rules! dev_warn_ratelimited {
     ($host:expr, $($f:tt)*) => {
@@ -102,7 +101,7 @@ macro_rules! dev_warn_ratelimited {
     };
 }
 
-/// Prints an error of a device that [`Logs`], rate-limited.
+/// Prints an error about a device that [`Logs`]; each device has a limit.
 #[macro_export]
 macro_rules! dev_err_ratelimited {
     ($host:expr, $($f:tt)*) => {
@@ -118,18 +117,32 @@ macro_rules! dev_err_ratelimited {
 mod tests {
     use super::*;
 
+    /// Messages in an interval.
+    const BURST: u32 = 10;
+
+    /// Makes the present interval one that has ended.
+    fn end_interval(budget: &Budget) {
+        let state = budget.state.get();
+        // SAFETY: Nobody else uses the state.
+        unsafe {
+            let interval = (*state).interval as usize;
+            (*state).begin = (*state).begin.wrapping_sub(interval + 1);
+        }
+    }
+
     #[test]
-    fn a_burst_and_then_how_many_were_left_out() {
-        let budget = Budget::new();
+    fn a_burst_and_then_how_many_were_left_out() -> Result {
+        let budget = KBox::pin_init(Budget::new(), GFP_KERNEL)?;
         for _ in 0..BURST {
             assert_eq!(budget.take(), Some(0));
         }
         for _ in 0..3 {
             assert_eq!(budget.take(), None);
         }
-        budget.begun.store(wait::now() - INTERVAL, Relaxed);
+        end_interval(&budget);
         assert_eq!(budget.take(), Some(3));
-        budget.begun.store(wait::now() - INTERVAL, Relaxed);
+        end_interval(&budget);
         assert_eq!(budget.take(), Some(0));
+        Ok(())
     }
 }

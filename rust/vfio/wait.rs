@@ -3,7 +3,6 @@
 //! Waiting for hardware, for a bounded time.
 
 use kernel::{
-    bindings::ktime_get,
     io::poll::read_poll_timeout,
     prelude::*,
     time::Delta, //
@@ -16,12 +15,6 @@ pub enum Signals {
     Interrupt,
     /// Signals wait as well: for reset and close, which must leave the device clean.
     Ignore,
-}
-
-/// Returns the time of the kernel's monotonic clock, in nanoseconds.
-pub(crate) fn now() -> i64 {
-    // SAFETY: May be called in any context.
-    unsafe { ktime_get() }
 }
 
 /// Calls `op` every `interval` until it returns true.
@@ -53,6 +46,11 @@ pub fn until(
 
 #[kernel::macros::kunit_tests(rvfio_wait)]
 mod tests {
+    use kernel::time::{
+        Instant,
+        Monotonic, //
+    };
+
     use super::*;
 
     const INTERVAL: Delta = Delta::from_micros(100);
@@ -73,10 +71,10 @@ mod tests {
 
     #[test]
     fn what_never_is_so_times_out() {
-        let begun = now();
+        let begun = Instant::<Monotonic>::now();
         let result = until(Signals::Interrupt, INTERVAL, TIMEOUT, || Ok(false));
         assert_eq!(result, Err(ETIMEDOUT));
-        assert!(now() - begun >= TIMEOUT.as_nanos());
+        assert!(begun.elapsed().as_nanos() >= TIMEOUT.as_nanos());
     }
 
     #[test]

@@ -88,6 +88,7 @@ struct Parts {
     /// The way to this device for others than its callbacks.
     handles: Arc<Handles>,
     /// Messages about the device that its user can provoke.
+    #[pin]
     messages: Budget,
 }
 
@@ -105,7 +106,7 @@ impl VirtualDevice {
             interrupts <- new_mutex!(Interrupts::new(), "rvfio_interrupts"),
             copies <- Copies::new(),
             handles: Handles::new()?,
-            messages: Budget::new(),
+            messages <- Budget::new(),
             function,
         }? Error);
         // INVARIANT: The caller vouches for `vdev`.

@@ -126,7 +126,10 @@ impl CoreDevice {
         );
         // Zeroes are valid for the other fields.
         // SAFETY: The caller vouches for the memory.
-        unsafe { pin_init::raw_init(&raw mut (*this).attachment, attachment) };
+        unsafe {
+            pin_init::raw_init(&raw mut (*this).messages, Budget::new());
+            pin_init::raw_init(&raw mut (*this).attachment, attachment);
+        }
     }
 
     /// Returns the C structure.

@@ -246,8 +246,12 @@ extern "C" fn leave_current() {
 
 #[kernel::macros::kunit_tests(rvfio_pins)]
 mod tests {
+    use kernel::time::{
+        Instant,
+        Monotonic, //
+    };
+
     use super::*;
-    use crate::wait::now;
 
     /// Threads; none has such an address.
     const ONE: usize = 1;
@@ -262,9 +266,9 @@ mod tests {
     }
 
     fn time_of(work: impl FnOnce()) -> i64 {
-        let begun = now();
+        let begun = Instant::<Monotonic>::now();
         work();
-        now() - begun
+        begun.elapsed().as_nanos()
     }
 
     #[test]
