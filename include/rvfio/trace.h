@@ -12,7 +12,7 @@
 #include <linux/tracepoint.h>
 #include <linux/vfio.h>
 
-/* The numbers of Protocol in rust/vfio/device/trace.rs; 0 is none. */
+/* The numbers are those of protocol() in rust/vfio/device/trace.rs; 0 is none. */
 #define rvfio_show_protocol(protocol)					\
 	__print_symbolic(protocol,					\
 			 { 0, "none" },					\

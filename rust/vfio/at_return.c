@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What is to be done when the calling thread returns to user mode, or exits:
+ * Calls a function when the calling thread returns to user mode, or exits: at
  * the end of the system call that it is in.
  */
 
@@ -23,15 +23,16 @@ static void at_return(struct callback_head *work)
 
 	this->func();
 	kfree(this);
-	/* Whoever unloads the module waits for the rest, see below. */
+	/* The module's exit waits for the rest of this function, see below. */
 	module_put(THIS_MODULE);
 }
 
 /*
  * Has the calling thread call @func, a function of this module, at the end of
- * its system call. There is always memory for it, later if not at once.
+ * its system call. Waits for memory if there is none.
  *
- * Returns -ESRCH for a kernel thread and one that is past its last call.
+ * Returns -ESRCH for a kernel thread, and for a thread that exits and has run
+ * its last such work.
  */
 int rvfio_at_return(void (*func)(void))
 {
@@ -53,9 +54,9 @@ int rvfio_at_return(void (*func)(void))
 }
 
 /*
- * Waits for threads that have put the module in at_return(), but may not have
- * left it: they do so before they next sleep by themselves. For the module's
- * exit.
+ * Waits for threads that have put the module in at_return() but may still be in
+ * that function: they leave it before they next sleep voluntarily. For the
+ * module's exit.
  */
 void rvfio_at_return_synchronize(void)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Files in debugfs that hold the module of their functions.
+//! Files in debugfs that keep the module of their operations loaded while they are open.
 //!
-//! Those of the kernel crate do not: a module could be unloaded while a user has one open, and closing
-//! it would call what is gone.
+//! The kernel crate's files do not: the module could be unloaded while a user has one open, and
+//! closing it would call code that is gone.
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
@@ -32,14 +32,14 @@ use kernel::{
 
 use crate::bindings;
 
-/// A directory or a file, which goes with all that is in it when this does.
+/// A directory or a file; its drop removes it, with all that is in it.
 ///
 /// # Invariants
 ///
-/// `dentry` is an entry of debugfs that is owned, or an error, which debugfs takes for nothing.
+/// `dentry` is an owned entry of debugfs, or an error pointer, which debugfs ignores.
 struct Entry {
     dentry: *mut dentry,
-    /// Goes after this one.
+    /// Dropped after this entry was removed.
     _parent: Option<Arc<Entry>>,
 }
 
@@ -51,7 +51,8 @@ unsafe impl Sync for Entry {}
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        // SAFETY: Owned by the type invariant. Waits for calls of a file's functions.
+        // SAFETY: The entry is owned by the type invariant. The call waits for operations of a file
+        // that run.
         unsafe { bindings::rvfio_debugfs_remove(self.dentry) };
     }
 }
@@ -61,13 +62,14 @@ impl Drop for Entry {
 pub(crate) struct Directory(Arc<Entry>);
 
 impl Directory {
-    /// Makes a directory at the top of debugfs; `ENOMEM` without memory for the object, what debugfs
-    /// itself cannot do is no error.
+    /// Makes a directory at the top of debugfs.
+    ///
+    /// `ENOMEM` without memory for the object; a failure of debugfs itself is no error.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
         Self::within(None, name)
     }
 
-    /// Makes a directory in this one.
+    /// Makes a directory in this one; errors are those of [`Self::new`].
     pub(crate) fn subdirectory(&self, name: &CStr) -> Result<Self> {
         Self::within(Some(self.0.clone()), name)
     }
@@ -78,7 +80,7 @@ impl Directory {
             .map_or(core::ptr::null_mut(), |entry| entry.dentry);
         // SAFETY: The name is a C string, and the parent an entry or none.
         let dentry = unsafe { bindings::rvfio_debugfs_directory(name.as_char_ptr(), above) };
-        // INVARIANT: The entry was just made. It is removed where there is no memory.
+        // INVARIANT: The entry was just made. It is removed if there is no memory.
         let entry = Entry {
             dentry,
             _parent: parent,
@@ -107,8 +109,8 @@ impl<T: Show> File<T> {
     /// Makes a file in a directory; errors are those of [`Directory::new`].
     pub(crate) fn new(directory: &Directory, name: &CStr, data: T) -> Result<Self> {
         let data = KBox::pin(data, GFP_KERNEL)?;
-        // SAFETY: The data stay where they are as long as the entry, whose removal waits for who uses
-        // them. The operations are static, and take data of this type.
+        // SAFETY: The data are pinned, and dropped after the entry, whose removal waits for those
+        // who use them. The operations are static, and take data of this type.
         let dentry = unsafe {
             bindings::rvfio_debugfs_file(
                 name.as_char_ptr(),
@@ -155,7 +157,7 @@ impl<T: Show> FileOps<T> {
     ///
     /// Called for reads of a file that `open` opened and that is not removed meanwhile.
     unsafe extern "C" fn show(seq: *mut seq_file, _: *mut c_void) -> c_int {
-        // SAFETY: `seq` is valid and in nobody else's use; its data are the `T` of the file, which
+        // SAFETY: `seq` is valid, and nobody else uses it; its data are the `T` of the file, which
         // stays until the file is removed.
         let (to, data) = unsafe { (SeqFile::from_raw(seq), &*(*seq).private.cast::<T>()) };
         seq_print!(to, "{}", Shown(data));
@@ -163,7 +165,7 @@ impl<T: Show> FileOps<T> {
     }
 }
 
-/// Text of what a file shows.
+/// The text of a file.
 struct Shown<'a, T: Show>(&'a T);
 
 impl<T: Show> fmt::Display for Shown<'_, T> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A migratable VFIO device of any flavour: what its flavour keeps, and the migration state beside it.
+//! A migratable VFIO device of any flavour: what its flavour keeps, and the migration state beside
+//! it.
 //!
 //! This file holds the device's life: from the VFIO core's `init` to its `release`, and each user's
 //! time between `open_device` and `close_device`. Who may touch the state, and when, is in
@@ -44,11 +45,6 @@ use kernel::{
 };
 use migration::migratable::Migratable;
 
-use self::{
-    data_section::DataSection,
-    link::Link,
-    status::Status, //
-};
 pub(crate) use self::{
     call::Call,
     dirty_scope::DirtyScope,
@@ -62,6 +58,11 @@ pub(crate) use self::{
         vfio_ioctl,
         VTable, //
     }, //
+};
+use self::{
+    data_section::DataSection,
+    link::Link,
+    status::Status, //
 };
 use crate::{
     bindings,
@@ -89,19 +90,20 @@ pub(crate) struct Inner<F: Flavour> {
     /// Data section of the migration region.
     #[pin]
     section: DataSection,
-    /// State of the device and of the migration. Taken before any lock of VFIO or the IOMMU but the
-    /// device set's, which the VFIO core holds around open and close. Never held while user memory
-    /// is copied, and for one section of an image at a time: each may take the device long.
+    /// State of the device and of the migration. The lock comes before any lock of VFIO or the
+    /// IOMMU except the device set's, which the VFIO core holds around open and close. It is never
+    /// held while user memory is copied, and held for one section of an image at a time, since a
+    /// section may take the device long.
     #[pin]
     state: Mutex<Migratable<F::Device>>,
     /// What debugfs shows while the device is bound. It holds a reference to the device, so the
-    /// driver takes it away when it unbinds.
+    /// driver removes it when it unbinds.
     #[pin]
     status: Mutex<Option<Status<F>>>,
-    /// What data files know of the device.
+    /// The way from data files to the device.
     link: Arc<Link<F>>,
-    /// The function was reset by others (hot reset, error recovery), under locks that come after
-    /// the state lock; whoever takes that next catches up.
+    /// Others have reset the function (hot reset, error recovery), under locks that come after the
+    /// state lock. Whoever takes the state lock next catches up.
     reset_pending: Atomic<bool>,
 }
 
@@ -211,7 +213,7 @@ impl<F: Flavour> VfioDevice<F> {
         Ok(())
     }
 
-    /// Ends what [`Self::init`] has initialised.
+    /// Drops what [`Self::init`] has initialised: the `release` operation.
     ///
     /// # Safety
     ///
@@ -225,8 +227,9 @@ impl<F: Flavour> VfioDevice<F> {
         unsafe { F::release(vdev) };
     }
 
-    /// The driver gives the device up, which nobody has open any more: its data files, which may
-    /// outlive it, have no device from now on.
+    /// Cuts the device off from its data files, which may outlive it, and removes it from debugfs.
+    ///
+    /// A driver calls this when it gives the device up and nobody has it open any more.
     pub(crate) fn retire(&self) {
         self.inner.link.cut();
         self.hide_status();
@@ -237,12 +240,12 @@ impl<F: Flavour> VfioDevice<F> {
         self.inner.link.progress()
     }
 
-    /// Begins a user's time with the device: gives the section memory and scrubs the device.
+    /// Begins a user's time with the device: allocates the section's memory and scrubs the device.
     ///
-    /// The flavour has enabled the device. On an error the flavour frees the section.
+    /// The flavour has enabled the device before. If this fails, the flavour frees the section.
     pub(crate) fn begin_use(&self) -> Result {
         self.section().allocate()?;
-        // Enabling has reset the function where it can be; that is no news any more.
+        // Enabling resets a function that can be reset. That is no reset by others.
         self.inner.reset_pending.store(false, Relaxed);
         let mut state = self.state()?;
         self.host().set_open(true);
@@ -256,7 +259,8 @@ impl<F: Flavour> VfioDevice<F> {
         })
     }
 
-    /// Ends a user's time with the device: scrubs it so that nothing is left for the next user.
+    /// Ends a user's time with the device: scrubs it, so that the next user finds nothing of this
+    /// one's.
     pub(crate) fn end_use(&self) {
         let mut state = self.state_unkillable();
         self.host().power_on();
@@ -275,7 +279,7 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// Resets the device: `VFIO_DEVICE_RESET`.
     ///
-    /// It is at full power then, as after a reset by vfio-pci.
+    /// The device is at full power afterwards, as after a reset by vfio-pci.
     pub(crate) fn reset(&self) -> Result {
         let mut state = self.state()?;
         self.host().power_on();

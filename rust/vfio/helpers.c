@@ -41,8 +41,8 @@ bool rvfio_precopy_info_v2(struct vfio_device *vdev)
 }
 
 /*
- * vfio_check_precopy_ioctl() for a device that may go away while user memory is
- * copied: what it looks at in the device, @v2, was asked before.
+ * Does what vfio_check_precopy_ioctl() does, for a device that may go away
+ * while user memory is copied: the caller has read @v2 from the device before.
  */
 int rvfio_check_precopy_ioctl(bool v2, unsigned int cmd, unsigned long arg,
 			      struct vfio_precopy_info *info)
@@ -73,7 +73,7 @@ bool rvfio_fatal_signal_pending(void)
 }
 
 /*
- * Has the calling kernel thread take SIGKILL, by which nothing happens. Other
+ * Lets the calling kernel thread take SIGKILL, which only ends its waits. Other
  * threads share their handlers with their process, which the signal would kill.
  */
 int rvfio_allow_kill(void)
@@ -89,7 +89,7 @@ void rvfio_disallow_kill(void)
 	disallow_signal(SIGKILL);
 }
 
-/* A state that counts what is suppressed for the caller, and reports nothing itself. */
+/* Makes a state that counts what it suppresses, for the caller to report. */
 void rvfio_ratelimit_init(struct ratelimit_state *state)
 {
 	ratelimit_default_init(state);
@@ -113,7 +113,7 @@ struct file *rvfio_stream_file(const char *name,
 	return file;
 }
 
-/* Functions that are there, and fail, in a kernel without debugfs too. */
+/* These exist, and fail, in a kernel without debugfs too. */
 struct dentry *rvfio_debugfs_directory(const char *name, struct dentry *parent)
 {
 	return debugfs_create_dir(name, parent);
@@ -142,8 +142,8 @@ void rvfio_pm_put(struct vfio_pci_core_device *vdev)
 }
 
 /*
- * Brings a function to D0 whose user has written another state to PCI_PM_CTRL,
- * as vfio_pci_set_power_state() does, which is not exported.
+ * Brings a function to D0 after its user has written another state to
+ * PCI_PM_CTRL, as vfio_pci_set_power_state() does, which is not exported.
  */
 int rvfio_power_on(struct vfio_pci_core_device *vdev)
 {
@@ -165,8 +165,8 @@ int rvfio_power_on(struct vfio_pci_core_device *vdev)
 }
 
 /*
- * Brings a function's configuration back after a reset that did not: as the PCI
- * core saved it last, and enabled and a master where its driver has made it so.
+ * Restores a function's configuration after a reset that did not: as the PCI
+ * core saved it last, enabled, and a bus master if its driver has made it one.
  */
 void rvfio_restore_config(struct pci_dev *pdev)
 {
@@ -191,9 +191,9 @@ void rvfio_memory_unlock(struct vfio_pci_core_device *vdev)
 }
 
 /*
- * Sets @bits in PCI_COMMAND and returns those that were clear. Only these bits
- * change hands: PCI_COMMAND_INTX_DISABLE flips in the interrupt handler under
- * irqlock, so the whole word must never be saved and put back.
+ * Sets @bits in PCI_COMMAND and returns those that were clear. The caller must
+ * clear only these: PCI_COMMAND_INTX_DISABLE flips in the interrupt handler
+ * under irqlock, so the whole word must never be saved and restored.
  */
 u16 rvfio_command_set(struct vfio_pci_core_device *vdev, u16 bits)
 {
@@ -238,7 +238,10 @@ bool rvfio_group_is_singleton(struct iommu_group *group)
 	return count == 1;
 }
 
-/* Bound to an iommufd, but not to an address space of it: cut off from memory. */
+/*
+ * Whether the device is bound to an iommufd but attached to none of its address
+ * spaces, and so cut off from memory.
+ */
 bool rvfio_is_unattached(struct vfio_device *vdev)
 {
 #if IS_ENABLED(CONFIG_IOMMUFD)
@@ -248,7 +251,7 @@ bool rvfio_is_unattached(struct vfio_device *vdev)
 #endif
 }
 
-/* An iommufd has the device, and no container. */
+/* Whether an iommufd has the device, and no container. */
 bool rvfio_is_of_iommufd(struct vfio_device *vdev)
 {
 #if IS_ENABLED(CONFIG_IOMMUFD)
@@ -271,8 +274,8 @@ int rvfio_iommu_map_page(struct iommu_domain *domain, unsigned long iova,
 }
 
 /*
- * User space may have the page mapped and write it meanwhile, so the copies
- * are made here and not where the compiler may assume that nobody does.
+ * User space may write the page through a mapping meanwhile. So the copies are
+ * made here: the Rust compiler may assume that nobody writes.
  */
 void rvfio_page_read(struct page *page, size_t offset, void *to, size_t len)
 {
@@ -286,8 +289,8 @@ void rvfio_page_write(struct page *page, size_t offset, const void *from,
 }
 
 /*
- * Registers' values to and from the user, little-endian; @width in bytes. The
- * sizes are constants, so that the copies are single instructions.
+ * Copies a register's value to or from the user, little-endian; @width in
+ * bytes. The sizes are constants, so that each copy is a single instruction.
  */
 int rvfio_put_user(void *to, u64 value, u32 width)
 {
@@ -341,13 +344,13 @@ void rvfio_eventfd_signal(struct eventfd_ctx *ctx)
 	eventfd_signal(ctx);
 }
 
-/* A queue whose items may sleep for long and run beside each other. */
+/* Makes a queue whose items may sleep for long and run in parallel. */
 struct workqueue_struct *rvfio_workqueue_alloc(const char *name)
 {
 	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
 }
 
-/* Exported in a namespace, which drivers need not import then. */
+/* Drivers need not import the namespace of iova_bitmap_set() this way. */
 void rvfio_iova_bitmap_set(struct iova_bitmap *bitmap, unsigned long iova,
 			   size_t length)
 {

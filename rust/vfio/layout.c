@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the kernel's own compiler makes of the structures that Rust code reaches
- * into. Kbuild turns the assembly into constants that rust/vfio/layout.rs holds
- * against the bindings, which another compiler front end has made.
+ * into. Kbuild turns the assembly into constants, which rust/vfio/layout.rs
+ * compares with the bindings of another compiler front end.
  */
 
 #include <linux/kbuild.h>

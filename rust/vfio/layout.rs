@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Holds the bindings against what the kernel's compiler makes of the same structures.
+//! Compares the bindings with what the kernel's compiler makes of the same structures.
 //!
-//! `layout_generated.rs` comes from `layout.c`; a difference ends the build.
+//! `layout_generated.rs` comes from `layout.c`; a difference fails the build.
 
 use core::mem::{
     offset_of,

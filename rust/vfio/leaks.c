@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Registrations of drivers that their modules leak. A module's code goes when it
- * is unloaded, and its bus must not call it then. So what is still registered
- * when the module's own exit has returned is unregistered here.
+ * Registrations of drivers that their modules leak. A module's code is freed
+ * when it is unloaded, and its bus must not call it then. So this file
+ * unregisters what is still registered when the module's own exit has returned.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -52,7 +52,10 @@ static struct rvfio_registration *take_registration(struct module *owner)
 	return found;
 }
 
-/* GOING comes after a module's exit, or its failed init, and before its end. */
+/*
+ * GOING comes after a module's exit or failed init, while its code still
+ * exists.
+ */
 static int module_notify(struct notifier_block *nb, unsigned long event,
 			 void *data)
 {

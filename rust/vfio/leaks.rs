@@ -2,9 +2,9 @@
 
 //! Registrations of drivers that their modules leak.
 //!
-//! Safe code can leak any object: its `drop` never runs. A driver's registration that is leaked
-//! would have its bus call a module that was unloaded. So `rvfio.ko` has a list of them
-//! (`leaks.c`), and ends those that are left when a module has ended itself.
+//! Safe code can leak any object, whose `drop` then never runs. If a driver's registration were
+//! leaked, its bus would call a module that was unloaded. So `rvfio.ko` lists the registrations
+//! (`leaks.c`), and ends those that are left when a module's exit has returned.
 
 use kernel::{
     prelude::*,
@@ -24,7 +24,7 @@ pub(crate) struct Listed {
 // SAFETY: The list has a lock of its own.
 unsafe impl Send for Listed {}
 
-// SAFETY: There is nothing to be done with a shared reference.
+// SAFETY: Nothing can be done with a shared reference.
 unsafe impl Sync for Listed {}
 
 impl Listed {
@@ -32,15 +32,15 @@ impl Listed {
     ///
     /// # Safety
     ///
-    /// `end` must be sound to call with a pointer to this object, once, when nothing of the module
-    /// runs any more, if the object was not dropped until then.
+    /// If the object is never dropped, `end` must be sound to call with a pointer to it, once, when
+    /// no code of the module runs any more.
     pub(crate) unsafe fn new(
         module: &'static ThisModule,
         end: unsafe extern "C" fn(*mut bindings::rvfio_registration),
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             raw <- Opaque::ffi_init(|raw: *mut bindings::rvfio_registration| {
-                // SAFETY: The memory is pinned until `drop`, which takes it from the list. The
+                // SAFETY: The memory is pinned until `drop`, which removes it from the list. The
                 // caller vouches for `end`.
                 unsafe {
                     bindings::rvfio_registration_add(raw, module.as_ptr(), Some(end));
@@ -49,7 +49,7 @@ impl Listed {
         })
     }
 
-    /// Returns the object that the C structure is.
+    /// Returns the object that a C structure belongs to.
     pub(crate) fn from_raw(raw: *mut bindings::rvfio_registration) -> *mut Self {
         // CAST: The structure is the only field, and `Opaque` is transparent.
         raw.cast()
@@ -59,8 +59,8 @@ impl Listed {
 #[pinned_drop]
 impl PinnedDrop for Listed {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The registration was added by `new`; it does not matter if it was taken out
-        // since.
+        // SAFETY: The registration was added by `new`. It may have been removed since, which does
+        // no harm.
         unsafe { bindings::rvfio_registration_remove(self.raw.get()) };
     }
 }

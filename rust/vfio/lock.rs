@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the kernel crate's locks lack.
+//! What the kernel crate's locks lack: a class name that all modules share, and a wait that ends
+//! when the caller is killed.
 //!
-//! Names, for lockdep: the module of each driver has a copy of generic code, with the literals in
-//! it; the key of a lock's class is a static of this module, and there is one. lockdep tells names
-//! apart by their addresses and warns when a class has two. So the name comes from a function of
-//! this module.
-//!
-//! And a wait that a killed task gives up.
+//! lockdep compares the names of a class by their addresses, and warns if a class has two. The key
+//! of a class is a static of this module, so there is one of it. Generic code is compiled into the
+//! module of each driver, with the literals in it, so a literal would be a name of each module. A
+//! function of this module returns the same name to all.
 //!
 //! C header: [`include/linux/mutex.h`](srctree/include/linux/mutex.h)
 
@@ -28,7 +27,7 @@ use crate::bindings;
 /// Returns the name of a lock's class, at the same address for all modules.
 macro_rules! lock_name {
     ($name:literal) => {{
-        // Not generic, and not inlined: it is compiled once.
+        // Neither generic nor inlined, so it is compiled once.
         #[inline(never)]
         fn name() -> &'static ::kernel::str::CStr {
             ::kernel::c_str!($name)
@@ -41,7 +40,7 @@ pub(crate) use lock_name;
 
 /// Takes a mutex; `EINTR` if the caller is killed while it waits.
 ///
-/// For one that is held for long: for as long as a device takes, or someone's user memory.
+/// For a mutex that is held for as long as a device takes, or a copy of user memory.
 #[inline]
 pub(crate) fn lock_killable<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
     if let Some(guard) = mutex.try_lock() {
@@ -50,7 +49,7 @@ pub(crate) fn lock_killable<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>> {
     // CAST: A `Mutex` begins with its `struct mutex`: it is `#[repr(C)]`, and that is its first
     // field.
     let raw = core::ptr::from_ref(mutex).cast_mut().cast();
-    // SAFETY: The mutex is initialised, as there is no other.
+    // SAFETY: The mutex is initialised, as every `Mutex` is.
     to_result(unsafe { bindings::rvfio_mutex_lock_killable(raw) })?;
     // SAFETY: The mutex was just taken.
     Ok(unsafe { Guard::new(mutex, ()) })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Begin and end of rvfio.ko, whose crates have no module!.
+ * Init and exit of rvfio.ko, whose crates have no module!.
  */
 
 #include <linux/module.h>

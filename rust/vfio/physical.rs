@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a driver that owns its PCI function needs and `kernel::pci` does not have.
+//! What `kernel::pci` lacks for a driver that owns its PCI function.
 
 mod memory;
 mod resets;
@@ -18,7 +18,7 @@ pub use self::{
     }, //
 };
 
-/// Returns an entry for the table of a driver, of any vendor.
+/// Returns an entry for a driver's table; the vendor need not be one that the kernel crate knows.
 pub const fn device_id(vendor: u16, device: u16) -> pci::DeviceId {
     const ANY: u32 = !0;
     // CAST: Widening; `From` is not const.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The host's sleep and users of devices: one excludes the other. The state of a
- * device that sleeps may be gone when it wakes, and its guest would not know.
+ * Keeps the host's sleep and the use of devices apart. A device may lose its
+ * state while it sleeps, and its guest would not know.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -14,7 +14,9 @@
 
 #include <rvfio/helpers.h>
 
-/* How many devices are in use; -1 from when the host goes to sleep to its end. */
+/*
+ * How many devices are in use; -1 while the host goes to sleep, until it wakes.
+ */
 static atomic_t in_use;
 
 int rvfio_sleep_exclude(void)

@@ -3,7 +3,8 @@
 //! Safe abstractions over VFIO for drivers that make a device live-migratable.
 //!
 //! The only crate of the project with `unsafe` code and raw bindings. A driver implements
-//! [`pci::Operations`] or [`mdev::Operations`] and the migration core's `Device` trait and needs neither.
+//! [`pci::Operations`] or [`mdev::Operations`] and the migration core's `Device` trait, and needs
+//! neither.
 //!
 //! C headers: [`include/linux/vfio.h`](srctree/include/linux/vfio.h),
 //! [`include/linux/vfio_pci_core.h`](srctree/include/linux/vfio_pci_core.h),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Waiting for hardware, for a bounded time.
+//! Waits for hardware, with a time limit.
 
 use kernel::{
     io::poll::read_poll_timeout,
@@ -11,16 +11,16 @@ use kernel::{
 /// Whether a signal ends the wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Signals {
-    /// A pending signal ends the wait with `ERESTARTSYS`: for what the user asked for.
+    /// A pending signal ends the wait with `ERESTARTSYS`: for what a user asks for.
     Interrupt,
-    /// Signals wait as well: for reset and close, which must leave the device clean.
+    /// A signal does not end the wait: for reset and close, which must leave the device clean.
     Ignore,
 }
 
 /// Calls `op` every `interval` until it returns true.
 ///
-/// Returns `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS` on a signal, or the
-/// first error of `op`.
+/// Returns `ETIMEDOUT` if that takes longer than `timeout`, `ERESTARTSYS` on a signal, or the first
+/// error of `op`.
 pub fn until(
     signals: Signals,
     interval: Delta,
@@ -31,8 +31,9 @@ pub fn until(
         || {
             let done = op()?;
             if !done && signals == Signals::Interrupt && kernel::current!().signal_pending() {
-                // The call goes on after a break (a debugger, a frozen control group), and fails
-                // with `EINTR` where the signal has a handler that wants that.
+                // The kernel restarts the call after an interruption such as a debugger or a frozen
+                // control group. The call fails with `EINTR` if the handler of the signal asks for
+                // that.
                 return Err(ERESTARTSYS);
             }
             Ok(done)
@@ -57,7 +58,7 @@ mod tests {
     const TIMEOUT: Delta = Delta::from_millis(20);
 
     #[test]
-    fn what_is_so_already_is_not_waited_for() {
+    fn a_condition_that_holds_is_not_waited_for() {
         for signals in [Signals::Interrupt, Signals::Ignore] {
             let mut calls = 0;
             let result = until(signals, INTERVAL, TIMEOUT, || {
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_is_so_times_out() {
+    fn a_condition_that_never_holds_times_out() {
         let begun = Instant::<Monotonic>::now();
         let result = until(Signals::Interrupt, INTERVAL, TIMEOUT, || Ok(false));
         assert_eq!(result, Err(ETIMEDOUT));

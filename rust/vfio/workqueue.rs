@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A work queue of a driver's own, which is empty before the driver goes.
+//! A driver's own work queue, which is empty before the driver is unloaded.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -21,10 +21,10 @@ use kernel::{
 
 use crate::bindings;
 
-/// A work queue; when it goes, it waits for all its items, and for what they enqueue.
+/// A work queue; its drop waits for all its items, and for those that they enqueue.
 ///
-/// Its items may sleep and run beside each other, each of them once at a time. There are no delayed
-/// ones: a queue that goes does not wait for their timers, which would find it gone.
+/// Items may sleep. They run in parallel, but none in parallel with itself. There are no delayed
+/// items: the end of a queue does not wait for their timers, which would find it freed.
 ///
 /// # Invariants
 ///
@@ -60,10 +60,10 @@ impl WorkQueue {
         unsafe { Queue::from_raw(self.0.as_ptr()) }
     }
 
-    /// Waits until no item runs or is left.
+    /// Waits until no item runs or is queued.
     ///
-    /// Only items may enqueue others meanwhile. Not to be called by an item. An item must not drop
-    /// the last reference to its own queue, so who gives it up drains it before.
+    /// Meanwhile only items may enqueue others. An item must not call this. An item must not drop
+    /// the last reference to its own queue either, so whoever gives the queue up drains it first.
     pub fn drain(&self) {
         // SAFETY: The queue is valid by the type invariant.
         unsafe { drain_workqueue(self.0.as_ptr()) };
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_goes_has_run_all() -> Result {
+    fn a_dropped_queue_has_run_all_items() -> Result {
         let (queue, ran) = busy()?;
         drop(queue);
         assert_eq!(ran.load(Relaxed), ITEMS);

@@ -2,9 +2,9 @@
 
 //! The data file of the v2 protocol: an image as a stream.
 //!
-//! The file may outlive the session, the open device and the binding. It has a link to the device
-//! until that is given up, and what it may do there is decided under the state lock, by the session's
-//! number.
+//! The file may outlive the session, the open device and the binding. Its link to the device lasts
+//! until the driver gives the device up. What the file may do with the device is decided under the
+//! state lock, by the session's number.
 
 use core::marker::PhantomData;
 
@@ -73,17 +73,17 @@ pub(super) enum Direction {
     Load,
 }
 
-/// What stands behind an open data file.
+/// The private data of an open data file.
 #[pin_data]
 struct DataFile<F: Flavour> {
     link: Arc<Link<F>>,
     session: u64,
-    /// For those who wait for what the device is at work on.
+    /// Wakes those who wait for the device's work.
     #[pin]
     reminder: Reminder,
-    /// Serialises reads and writes. User memory is copied while it is held, which the state lock
-    /// must never be; nothing that a page fault takes is ever waited for with this one. That may take
-    /// for ever, so whoever waits for it can be killed.
+    /// Serialises reads and writes. User memory is copied under this lock, and never under the
+    /// state lock. Nobody waits for it with a lock that a page fault takes. A copy may take for
+    /// ever, so whoever waits for this lock can be killed.
     #[pin]
     bounce: Mutex<KBox<[u8; PAGE_SIZE]>>,
 }
@@ -91,7 +91,7 @@ struct DataFile<F: Flavour> {
 impl<F: Flavour> VfioDevice<F> {
     /// Creates the data file of a session.
     ///
-    /// `ENOMEM` or `ENFILE` when there is no memory or no file to be had. The file belongs to the
+    /// `ENOMEM` without memory, `ENFILE` if the system has no more files. The file belongs to the
     /// caller.
     pub(super) fn data_file(&self, session: u64, direction: Direction) -> Result<OwnedFile> {
         let data: Pin<KBox<DataFile<F>>> = KBox::try_pin_init(
@@ -111,7 +111,7 @@ impl<F: Flavour> VfioDevice<F> {
             Direction::Save => kernel::bindings::O_RDONLY,
             Direction::Load => kernel::bindings::O_WRONLY,
         };
-        // SAFETY: The operations are static, and belong to the module that this code is in.
+        // SAFETY: The operations are static, and their owner is the module that this code is in.
         let file = from_err_ptr(unsafe {
             bindings::rvfio_stream_file(
                 c"rvfio-migration".as_char_ptr(),
@@ -136,7 +136,7 @@ impl<F: Flavour> VfioDevice<F> {
 pub(super) struct OwnedFile(*mut file);
 
 impl OwnedFile {
-    /// Gives the file away.
+    /// Gives the reference away.
     pub(super) fn into_raw(self) -> *mut file {
         let file = self.0;
         core::mem::forget(self);
@@ -146,19 +146,20 @@ impl OwnedFile {
 
 impl Drop for OwnedFile {
     fn drop(&mut self) {
-        // SAFETY: The reference is owned by the type invariant. The release operation runs later,
-        // when the task returns to user space, so not with the locks that are held now.
+        // SAFETY: The reference is owned by the type invariant. fput() has the release operation
+        // run later, when the task returns to user space, so without the locks that are held now.
         unsafe { kernel::bindings::fput(self.0) };
     }
 }
 
 impl<F: Flavour> DataFile<F> {
-    /// Does something with the device, without touching user memory; `ENODEV` when it is gone.
+    /// Calls `work`, which must not touch user memory, with the device; `ENODEV` if the device is
+    /// gone.
     fn with<R>(&self, work: impl FnOnce(&VfioDevice<F>) -> Result<R>) -> Result<R> {
         self.link.with(work).unwrap_or(Err(ENODEV))
     }
 
-    /// The user reads up to `count` bytes, fewer where a signal comes meanwhile.
+    /// Copies up to `count` bytes of the image to the user; fewer if a signal comes meanwhile.
     fn read(&self, buf: UserPtr, count: usize) -> Result<usize> {
         let mut bounce = lock_killable(&self.bounce)?;
         let mut to = UserSlice::new(buf, count).writer();
@@ -207,12 +208,12 @@ impl<F: Flavour> DataFile<F> {
         Ok(moved)
     }
 
-    /// The user writes `count` bytes, fewer where a signal comes meanwhile: an image can make the
-    /// device work for 100 ms with each few kilobytes of it.
+    /// Takes up to `count` bytes of the image from the user. It takes fewer if a signal comes
+    /// meanwhile: each few kilobytes of an image can make the device work for 100 ms.
     ///
-    /// An error of the image counts even where bytes were taken before: the session is over with it.
-    /// Memory that cannot be read and a signal end nothing, so there the user is told how many were
-    /// taken, and the others may come again.
+    /// If the image is refused, the call fails even if bytes were taken before, since the session
+    /// ends with it. Memory that cannot be read and a signal do not end the session: the call
+    /// returns how many bytes were taken, and the user can send the rest again.
     fn write(&self, buf: UserPtr, count: usize) -> Result<usize> {
         let mut bounce = lock_killable(&self.bounce)?;
         let mut from = UserSlice::new(buf, count).reader();
@@ -225,7 +226,7 @@ impl<F: Flavour> DataFile<F> {
                 Err(_) => break,
                 Ok(()) => {}
             }
-            // One section at a time, so that others can have the device between two.
+            // One section at a time, so that others can take the state lock in between.
             let mut rest = &*bytes;
             while !rest.is_empty() {
                 let result = self.with(|device| {
@@ -275,7 +276,7 @@ impl<F: Flavour> DataFile<F> {
 
     /// `VFIO_MIG_GET_PRECOPY_INFO`, the only ioctl of the file.
     fn ioctl(&self, cmd: c_uint, arg: c_ulong) -> Result {
-        // The core's check touches user memory, so it comes before the link is used.
+        // The check touches user memory, so it must not run under the link's lock.
         let mut flags_are_output = false;
         self.link.with(|device| {
             // SAFETY: The device is valid.
@@ -308,7 +309,7 @@ impl<F: Flavour> DataFile<F> {
     }
 }
 
-/// Bytes of `struct vfio_precopy_info` up to and with `dirty_bytes`.
+/// Bytes of `struct vfio_precopy_info` up to and including `dirty_bytes`.
 const PRECOPY_INFO_SIZE: usize =
     core::mem::offset_of!(bindings::vfio_precopy_info, dirty_bytes) + 8;
 
@@ -316,7 +317,7 @@ const PRECOPY_INFO_SIZE: usize =
 struct FileOps<F>(PhantomData<F>);
 
 impl<F: Flavour> FileOps<F> {
-    /// What the kernel calls.
+    /// What the kernel calls on a data file.
     const OPS: file_operations = {
         let mut ops: file_operations = pin_init::zeroed();
         ops.owner = this_module::<F::OwnerModule>().as_ptr();
@@ -329,14 +330,14 @@ impl<F: Flavour> FileOps<F> {
         ops
     };
 
-    /// Borrows what stands behind a file.
+    /// Borrows the private data of a file.
     ///
     /// # Safety
     ///
     /// `file` must be an open data file of this driver.
     unsafe fn data<'a>(file: *mut file) -> &'a DataFile<F> {
-        // SAFETY: The file's private data was set to a `DataFile<F>` when it was made, and is valid
-        // until its release.
+        // SAFETY: The file's private data was set to a `DataFile<F>` when the file was made, and is
+        // valid until its release.
         unsafe { &*(*file).private_data.cast() }
     }
 
@@ -394,7 +395,7 @@ impl<F: Flavour> FileOps<F> {
     ///
     /// Called by the kernel once, with a data file that nobody uses any more.
     unsafe extern "C" fn release(_inode: *mut inode, file: *mut file) -> c_int {
-        // SAFETY: The box was given to the file when it was made, pinned.
+        // SAFETY: The file has owned the box, which was pinned, since it was made.
         drop(unsafe {
             Pin::new_unchecked(KBox::from_raw((*file).private_data.cast::<DataFile<F>>()))
         });

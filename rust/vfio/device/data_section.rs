@@ -24,16 +24,17 @@ use crate::{
 
 /// Memory of a region's data section.
 ///
-/// The pages are of their own: a mapping holds references to them and lives on by itself. User
-/// space may change them at any time, so they are only ever copied, never borrowed.
+/// Each page is allocated by itself: a mapping holds references to its pages and may outlive the
+/// section. User space may change the pages at any time, so their bytes are copied and never
+/// borrowed.
 ///
-/// It may also hold on to them for longer than to the device (in a pipe, by a DMA mapping), so each
+/// User space may also keep pages for longer than the device (in a pipe, by a DMA mapping), so each
 /// user gets new ones.
 #[pin_data]
 pub(crate) struct DataSection {
     /// Bytes in the section.
     size: usize,
-    /// The pages, none while nobody uses the device. Nothing is locked under the lock.
+    /// The pages, none while nobody uses the device. No other lock is taken under this one.
     #[pin]
     pages: Mutex<KVec<Page>>,
 }
@@ -55,7 +56,7 @@ impl DataSection {
         self.size
     }
 
-    /// Takes new memory for a new user, full of zeroes; `ENOMEM` when there is not enough.
+    /// Allocates zeroed pages for a new user; `ENOMEM` if there are not enough.
     pub(crate) fn allocate(&self) -> Result {
         let count = self.size / PAGE_SIZE;
         let mut pages = KVec::with_capacity(count, GFP_KERNEL)?;
@@ -66,14 +67,14 @@ impl DataSection {
         Ok(())
     }
 
-    /// Gives the memory up.
+    /// Gives the pages up.
     pub(crate) fn free(&self) {
         *self.pages.lock() = KVec::new();
     }
 
-    /// Maps pages `first..first + count` of the section, where `count` is what the area holds.
+    /// Maps the section from page `first` on, as many pages as the area holds.
     ///
-    /// `EINVAL` when they are not all in the section or the mapping is to be executable.
+    /// `EINVAL` if the section does not have all of them or the mapping is to be executable.
     pub(crate) fn map(&self, area: &VmaNew, first: usize) -> Result {
         let count = (area.end() - area.start()) / PAGE_SIZE;
         let last = first.checked_add(count).ok_or(EINVAL)?;
@@ -90,8 +91,8 @@ impl DataSection {
         Ok(())
     }
 
-    /// Calls `copy` with the page, the offset in it and the range of bytes for each page that
-    /// `offset..offset + len` touches; `EINVAL` when that does not lie in the section.
+    /// Calls `copy` for each page that `offset..offset + len` touches: with the page, the offset in
+    /// it and the range of the caller's bytes. `EINVAL` if the section does not have all of them.
     fn for_each_part(
         &self,
         offset: usize,
@@ -125,9 +126,9 @@ impl DataWindow for DataSection {
         self.size()
     }
 
-    /// `EINTR` where the caller is being killed, since what is done with the bytes may take long.
+    /// `EINTR` if the caller is being killed, since the use of the bytes may take long.
     fn read(&self, offset: usize, to: &mut [u8]) -> Result {
-        // SAFETY: Looks at the caller's own task.
+        // SAFETY: The function looks at the caller's own task.
         if unsafe { bindings::rvfio_fatal_signal_pending() } {
             return Err(EINTR);
         }
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(section.read(0, &mut bytes), Err(EINVAL));
         assert_eq!(bytes, [7; 16]);
 
-        // The next one finds nothing of the last one's.
+        // The next user finds nothing of the last one's.
         section.allocate()?;
         section.read(0, &mut bytes)?;
         assert_eq!(bytes, [0; 16]);

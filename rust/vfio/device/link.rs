@@ -2,9 +2,9 @@
 
 //! The way from a data file to its device, which ends when the driver gives the device up.
 //!
-//! A file may outlive the binding, a VFIO device must not: its function may be gone then, and until
-//! its release the VFIO core takes it for a device of its set and asks the function, whose memory is
-//! not its own any more. So a file has no reference to the device, only this.
+//! A data file may outlive the binding; a VFIO device must not. Until the device's release the VFIO
+//! core counts it as a member of its device set and looks at its function, whose memory may have
+//! been freed. So a file holds no reference to the device, only this link.
 
 use core::ptr::NonNull;
 
@@ -27,12 +27,12 @@ use crate::lock::lock_name;
 /// What a device and its data files share.
 #[pin_data]
 pub(super) struct Link<F: Flavour> {
-    /// The device until it is given up. Taken before the state lock, and never while user memory is
-    /// copied: whoever unbinds the device waits for it.
+    /// The device, until the driver gives it up. The lock comes before the state lock, and is never
+    /// held while user memory is copied: whoever unbinds the device waits for it.
     #[pin]
     device: Mutex<Option<Pointer<F>>>,
-    /// Notified when a data file may have become readable. Here, since those who poll a file wait
-    /// for it even when the device is gone.
+    /// Notified when a data file may have become readable. It is here because those who poll a file
+    /// wait for it even after the device is gone.
     progress: Arc<PollCondVar>,
 }
 
@@ -73,13 +73,14 @@ impl<F: Flavour> Link<F> {
         self.device.lock().take();
     }
 
-    /// Does something with the device; `None` when it was given up.
+    /// Calls `work` with the device; `None` if the driver has given the device up.
     ///
     /// `work` must not touch user memory.
     pub(super) fn with<R>(&self, work: impl FnOnce(&VfioDevice<F>) -> R) -> Option<R> {
         let device = self.device.lock();
         device.as_ref().map(|device| {
-            // SAFETY: By the type invariant, and it stays there as long as the lock is held.
+            // SAFETY: The device is valid by the type invariant: the lock keeps the pointer in the
+            // link.
             work(unsafe { device.0.as_ref() })
         })
     }

@@ -3,9 +3,9 @@
 //! DMA logging, for a client that asks the device which pages it wrote: the features
 //! `VFIO_DEVICE_FEATURE_DMA_LOGGING_*`.
 //!
-//! Only on kernels with `CONFIG_IOMMUFD_DRIVER`. Others accept the start and the stop and fail the
-//! report, which ends a client's migration; so the features are not offered there, and clients ask
-//! the container.
+//! Only kernels with `CONFIG_IOMMUFD_DRIVER` have it. Others accept the start and the stop and fail
+//! the report, which ends a client's migration. So the features are not offered there, and clients
+//! ask the container.
 //!
 //! C headers: `struct vfio_log_ops` in [`include/linux/vfio.h`](srctree/include/linux/vfio.h),
 //! [`include/linux/iova_bitmap.h`](srctree/include/linux/iova_bitmap.h)
@@ -57,9 +57,9 @@ impl<F: Flavour> LogOps<F> {
         log_read_and_clear: Some(Self::read_and_clear),
     };
 
-    /// Starts logging; all that the device writes is logged, not only the ranges that are asked for.
+    /// Starts logging of all that the device writes, not only of the ranges that the client names.
     ///
-    /// `EBUSY` when it is on already.
+    /// `EBUSY` if logging is on already.
     ///
     /// # Safety
     ///
@@ -85,7 +85,7 @@ impl<F: Flavour> LogOps<F> {
         })
     }
 
-    /// Stops logging; does nothing where it is off.
+    /// Stops logging; does nothing if it is off.
     ///
     /// # Safety
     ///
@@ -99,10 +99,11 @@ impl<F: Flavour> LogOps<F> {
         })
     }
 
-    /// Reports what was written in a range, and forgets it; see [`Engine::dirty_report`].
+    /// Reports which pages of a range were written, and forgets them; see [`Engine::dirty_report`].
     ///
-    /// A bit of the bitmap stands for one of the client's pages, counted from the start of the range,
-    /// which need not be one of ours. `EINVAL` where logging is off or the range is empty.
+    /// A bit of the bitmap stands for one of the client's pages, counted from the start of the
+    /// range. The client's pages need not be ours. `EINVAL` if logging is off or the range is
+    /// empty.
     ///
     /// # Safety
     ///

@@ -43,11 +43,11 @@ impl<F: Flavour> VfioDevice<F> {
         }
     }
 
-    /// Moves the device to `target`, and returns a data file where that begins a session.
+    /// Moves the device to `target`, and returns a data file if that begins a session.
     fn set_state(&self, target: State) -> Result<Option<OwnedFile>> {
         let mut file = None;
         self.load(|state| {
-            // Made before anything happens, so that nothing has to be undone where that fails.
+            // The file is made before anything happens, so that a failure leaves nothing to undo.
             if let Some(session) = state.engine().session_of(target) {
                 let direction = match target {
                     State::Resuming => Direction::Load,

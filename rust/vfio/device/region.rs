@@ -2,8 +2,8 @@
 
 //! Migration regions: device-specific regions with a trapped header and a data section.
 //!
-//! The two region protocols differ in the header only, see [`MigrationRegion`]. Their regions share the
-//! data section: one protocol at a time owns the device.
+//! The two region protocols differ in the header only, see [`MigrationRegion`]. Their regions share
+//! the data section: one protocol at a time owns the device.
 //!
 //! uAPI: `include/uapi/linux/vfio_migration_region.h` and `struct vfio_device_migration_info` in
 //! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h)
@@ -42,7 +42,7 @@ use crate::bindings;
 /// Bytes of the longest header.
 const MAX_HEADER: usize = region_2018::layout::HEADER_LEN;
 
-/// Returns type and subtype in the type capability of a region.
+/// Returns the type and the subtype that the type capability of a region carries.
 pub(crate) const fn type_of(region: MigrationRegion) -> (u32, u32) {
     match region {
         MigrationRegion::Region2018 => (
@@ -57,9 +57,9 @@ pub(crate) const fn type_of(region: MigrationRegion) -> (u32, u32) {
 }
 
 impl<F: Flavour> VfioDevice<F> {
-    /// Returns the migration region of an index; `EINVAL` where there is none.
+    /// Returns the migration region of an index; `EINVAL` if there is none.
     ///
-    /// They come right after the regions of vfio-pci.
+    /// The migration regions come right after the regions of vfio-pci.
     #[inline]
     pub(crate) fn migration_region(index: u64) -> Result<MigrationRegion> {
         let number = index
@@ -77,8 +77,8 @@ impl<F: Flavour> VfioDevice<F> {
             Part::Header(offset) => {
                 let mut header = [0; MAX_HEADER];
                 let fields = header.get_mut(..call.len()).ok_or(EINVAL)?;
-                // A read of several fields may be done with what it stages, if it is repeated. So
-                // memory that cannot be written is found before the read has an effect.
+                // A read may use up what an earlier one has staged. So memory that cannot be
+                // written is found before the read has an effect.
                 call.writer().write_slice(fields)?;
                 self.state()?
                     .region_read(region, self.host(), self.section(), offset, fields)?;
@@ -117,10 +117,10 @@ impl<F: Flavour> VfioDevice<F> {
         finish(call, result)
     }
 
-    /// Writes to the header, one section of an image at a time: others can have the device between
-    /// two.
+    /// Writes to the header. An image is loaded one section at a time, so that others can take the
+    /// state lock in between.
     ///
-    /// `EINVAL` where another one has ended the load meanwhile.
+    /// `EINVAL` if another caller has ended the load meanwhile.
     fn header_write(&self, region: MigrationRegion, offset: usize, fields: &[u8]) -> Result {
         let mut session = None;
         loop {
@@ -137,10 +137,11 @@ impl<F: Flavour> VfioDevice<F> {
         }
     }
 
-    /// Finds what a call is about, and shortens one that goes beyond the end of the region.
+    /// Finds the part of the region that a call addresses, and shortens a call that goes beyond the
+    /// end of the region.
     ///
-    /// `EINVAL` for a call that begins beyond it, touches what lies between header and data section,
-    /// or touches more than the header from within.
+    /// `EINVAL` if the call begins beyond the end, touches bytes between the header and the data
+    /// section, or begins in the header and goes beyond it.
     fn locate(&self, region: MigrationRegion, call: &mut Call) -> Result<Part> {
         let offset = usize::try_from(call.offset())?;
         if let Some(offset) = offset.checked_sub(DataSection::OFFSET) {
@@ -161,8 +162,8 @@ impl<F: Flavour> VfioDevice<F> {
 
     /// Moves `len` bytes of the data section from `offset` on, a page at a time.
     ///
-    /// No lock is held: the section is only memory, and what is moved while the user maps it is the
-    /// user's own affair.
+    /// No lock is held: the section is only memory. If the user changes it through a mapping
+    /// meanwhile, that is the user's own affair.
     fn for_each_page(
         &self,
         offset: usize,
@@ -192,7 +193,7 @@ impl<F: Flavour> VfioDevice<F> {
             .ok_or(EINVAL)
     }
 
-    /// Maps a part of the data section; `EINVAL` where the area goes beyond it.
+    /// Maps a part of the data section; `EINVAL` if the area goes beyond it.
     ///
     /// # Safety
     ///
@@ -202,14 +203,15 @@ impl<F: Flavour> VfioDevice<F> {
         let area = unsafe { VmaNew::from_raw(vma) };
         // SAFETY: As above.
         let page = unsafe { (*vma).vm_pgoff };
-        // The page offset tells the region as well, in its upper bits.
+        // The upper bits of the page offset are the region's index.
         let first = (page & REGION_PAGES_MASK)
             .checked_sub(DataSection::OFFSET / PAGE_SIZE)
             .ok_or(EINVAL)?;
         self.section().map(area, first)
     }
 
-    /// Tells which part of a region can be mapped: all but the trapped header.
+    /// Adds the capability that says which part of a region can be mapped: all but the trapped
+    /// header.
     ///
     /// `ENOMEM` without memory.
     ///
@@ -246,7 +248,7 @@ impl<F: Flavour> VfioDevice<F> {
 /// Bits of a page offset that are the offset within a region.
 const REGION_PAGES_MASK: usize = (1 << (bindings::VFIO_PCI_OFFSET_SHIFT as usize - PAGE_SHIFT)) - 1;
 
-/// What a call to the region is about.
+/// The part of a region that a call addresses.
 enum Part {
     /// Fields of the header, from this offset on.
     Header(usize),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Waking those who wait for a data file, a while later, to look again.
+//! Wakes those who wait for a data file after a while, so that they look again.
 //!
-//! When a device has done what it is at work on, the driver need not learn of it: the interrupt, if
-//! there is one, is the guest's. So as long as somebody waits for that, somebody looks.
+//! The driver need not learn when a device has finished its work: the interrupt, if there is one,
+//! is the guest's. So as long as somebody waits for the work, a timer wakes them.
 
 use kernel::{
     impl_has_hr_timer,
@@ -36,21 +36,21 @@ use kernel::{
 
 use crate::lock::lock_name;
 
-/// How long nobody looks.
+/// Time until those who wait look again.
 const INTERVAL: Delta = Delta::from_millis(10);
 
-/// Wakes those who wait for a data file, once for each time that it is asked to.
+/// Wakes those who wait for a data file, once for each call of [`Self::set`].
 ///
-/// When it goes, it wakes nobody any more: the timer is off.
+/// Its drop stops the timer.
 #[pin_data]
 pub(super) struct Reminder {
     alarm: Arc<Alarm>,
-    /// The timer, from when it was started first.
+    /// The timer, once it was started.
     #[pin]
     handle: Mutex<Option<ArcHrTimerHandle<Alarm>>>,
 }
 
-/// What the timer reaches.
+/// What the timer's callback uses.
 #[pin_data]
 struct Alarm {
     #[pin]
@@ -78,12 +78,12 @@ impl Reminder {
         })
     }
 
-    /// Notifies those who wait from now on, and others, soon.
+    /// Starts the timer, which notifies those who wait, unless it is on.
     pub(super) fn set(&self) {
         let mut handle = self.handle.lock();
-        // Not later for those who are to be woken already.
+        // A timer that is on is not put off: others wait for it.
         if !self.alarm.is_set.xchg(true, Full) {
-            // Its drop would stop the timer.
+            // The drop of the old handle stops the timer, so it comes before the start.
             handle.take();
             *handle = Some(self.alarm.clone().start(INTERVAL));
         }
@@ -97,7 +97,7 @@ impl HrTimerCallback for Alarm {
         this: ArcBorrow<'_, Self>,
         _context: HrTimerCallbackContext<'_, Self>,
     ) -> HrTimerRestart {
-        // First: who comes too late to be notified sets it again.
+        // Cleared first: whoever comes too late to be notified starts the timer again.
         let _ = this.is_set.xchg(false, Full);
         this.progress.notify_all();
         HrTimerRestart::NoRestart

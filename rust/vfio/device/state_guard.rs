@@ -131,10 +131,7 @@ impl<F: Flavour> VfioDevice<F> {
     }
 
     /// Makes a guard from the lock: what is done from here on is reported.
-    fn observed<'a>(
-        &'a self,
-        guard: MutexGuard<'a, Migratable<F::Device>>,
-    ) -> StateGuard<'a, F> {
+    fn observed<'a>(&'a self, guard: MutexGuard<'a, Migratable<F::Device>>) -> StateGuard<'a, F> {
         StateGuard {
             before: Snapshot::of(guard.engine()),
             device: self,

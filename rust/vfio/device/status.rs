@@ -52,7 +52,7 @@ pub(super) struct Status<F: Flavour> {
 impl<F: Flavour> Status<F> {
     /// Adds the files to the driver's directory.
     ///
-    /// `ENOMEM` without memory; what debugfs itself cannot do is no error.
+    /// `ENOMEM` without memory; a failure of debugfs itself is no error.
     pub(super) fn new(device: &VfioDevice<F>, driver: &Directory) -> Result<Self> {
         let directory = driver.subdirectory(device.host().as_ref().name())?;
         let view = View(device.into());
@@ -125,7 +125,7 @@ impl<F: Flavour> Show for Dirty<F> {
     type OwnerModule = F::OwnerModule;
 
     fn show(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The text goes to memory of the kernel's, under one hold of the lock; the user gets it later.
+        // The text is written to kernel memory in one hold of the lock; the user gets it later.
         let state = self.0.peek_killable().map_err(|_| fmt::Error)?;
         let pages = Snapshot(state.engine().log());
         write!(to, "{}", format_args!("{}", pages))

@@ -2,8 +2,8 @@
 
 //! Trace events: `events/rvfio` in tracefs.
 //!
-//! The events are declared in `include/rvfio/trace.h`. Those of a migration come from comparing the
-//! engine before an operation with the engine after it, so no operation has to think of them.
+//! The events are declared in `include/rvfio/trace.h`. Those of a migration come from a comparison
+//! of the engine before and after an operation, so no operation emits any itself.
 
 use kernel::{
     bindings,
@@ -35,7 +35,7 @@ use crate::bindings::{
     rvfio_trace_unmap, //
 };
 
-/// What the events of a migration tell of.
+/// The part of an engine that the events of a migration report.
 pub(super) struct Snapshot {
     state: State,
     session: Option<u64>,
@@ -44,7 +44,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at an engine.
+    /// Takes a snapshot of an engine.
     pub(super) fn of<D: Device>(engine: &Engine<D>) -> Self {
         Self {
             state: engine.state(),
@@ -54,12 +54,12 @@ impl Snapshot {
         }
     }
 
-    /// Returns the session that was there.
+    /// Returns the session at the time of the snapshot.
     pub(super) fn session(&self) -> Option<u64> {
         self.session
     }
 
-    /// Emits an event for each thing that has happened since.
+    /// Emits an event for each change since the snapshot.
     pub(super) fn trace<D: Device>(&self, dev: &device::Device, engine: &Engine<D>) {
         let now = Self::of(engine);
         let raw = raw(dev);
@@ -93,8 +93,8 @@ pub(crate) fn private_dma(dev: &device::Device, time: Delta, result: Result) {
     unsafe { rvfio_trace_private_dma(raw(dev), time.as_micros_ceil(), error) };
 }
 
-/// Emits the event of a mapping that was found pinned for the `round`th time; its end waited for
-/// `time`.
+/// Emits the event of a mapping that its container found pinned for the `round`th time. The
+/// container waited for `time`.
 pub(crate) fn unmap(dev: &device::Device, iova: u64, bytes: u64, round: u32, time: Delta) {
     // SAFETY: The device is valid for the life of `dev`.
     unsafe { rvfio_trace_unmap(raw(dev), iova, bytes, round, time.as_micros_ceil()) };

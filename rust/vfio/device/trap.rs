@@ -31,8 +31,8 @@ fn width_at(offset: u64, left: usize) -> Width {
 impl<F: Flavour> VfioDevice<F> {
     /// Moves bytes between the user and a trapped BAR, access by access.
     ///
-    /// `access` gets each one and its place in the user's buffer. Returns how many bytes were moved
-    /// and why no more.
+    /// Calls `access` with each access and its place in the user's buffer. Returns how many bytes
+    /// were moved, and the error that ended the call, if one did.
     fn for_each_access(
         &self,
         bar: u8,
@@ -64,7 +64,7 @@ impl<F: Flavour> VfioDevice<F> {
         (moved, Ok(()))
     }
 
-    /// The user reads a trapped BAR.
+    /// Answers a read of a trapped BAR.
     pub(crate) fn trapped_read(&self, bar: u8, mut call: Call) -> isize {
         let user = call.user();
         let (moved, result) = self.for_each_access(bar, &mut call, |this, at, access| {
@@ -73,7 +73,7 @@ impl<F: Flavour> VfioDevice<F> {
         call.finish(moved, result)
     }
 
-    /// The user writes a trapped BAR.
+    /// Answers a write to a trapped BAR.
     pub(crate) fn trapped_write(&self, bar: u8, mut call: Call) -> isize {
         let user = call.user();
         let (moved, result) = self.for_each_access(bar, &mut call, |this, at, access| {

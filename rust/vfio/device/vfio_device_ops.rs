@@ -35,7 +35,7 @@ pub(crate) const fn vfio_ioctl(number: u32) -> u32 {
 pub(crate) struct VTable<F>(PhantomData<F>);
 
 impl<F: Flavour> VTable<F> {
-    /// What the VFIO core calls: what all devices have, besides what their flavour has.
+    /// What the VFIO core calls: the operations of the flavour, and those that every device has.
     pub(crate) const OPS: bindings::vfio_device_ops = {
         let mut ops = F::OPS;
         ops.name = <F::OwnerModule as ModuleMetadata>::NAME
@@ -76,7 +76,7 @@ impl<F: Flavour> VTable<F> {
     /// Called by the VFIO core with a registered device of this driver.
     unsafe extern "C" fn open_device(vdev: *mut bindings::vfio_device) -> c_int {
         from_result(|| {
-            // First of all: enabling the device can take longer than the host is awake.
+            // First, since the host could go to sleep while the device is being enabled.
             sleep::exclude()?;
             // SAFETY: The caller vouches for the device.
             F::open(unsafe { VfioDevice::from_vdev(vdev) }).inspect_err(|_| sleep::allow())?;

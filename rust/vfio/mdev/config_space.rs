@@ -2,9 +2,9 @@
 
 //! The emulated PCI configuration space of a virtual device.
 //!
-//! A conventional function with one 32-bit memory BAR, INTx and an MSI capability of one vector with
-//! 64-bit addresses. What the guest writes to the capability is kept; interrupts go where
-//! `VFIO_DEVICE_SET_IRQS` says, as vfio-pci has it.
+//! A conventional function with one 32-bit memory BAR, INTx and an MSI capability of one vector
+//! with 64-bit addresses. What the guest writes to the capability is kept. Interrupts go where
+//! `VFIO_DEVICE_SET_IRQS` says, as they do in vfio-pci.
 
 /// Bytes of a conventional configuration space.
 pub(super) const SIZE: usize = 256;
@@ -21,18 +21,18 @@ pub(super) const COMMAND_MASTER: u16 = 1 << 2;
 /// [`COMMAND`]: the function does not assert INTx.
 pub(super) const COMMAND_INTX_DISABLE: u16 = 1 << 10;
 
-/// [`COMMAND`]: what can be written; beside the above parity error response and SERR#, which do
-/// nothing.
+/// [`COMMAND`]: the bits that can be written. Beside the above these are parity error response and
+/// SERR#, which do nothing.
 const COMMAND_WRITABLE: u16 =
     COMMAND_MEMORY | COMMAND_MASTER | COMMAND_INTX_DISABLE | (1 << 6) | (1 << 8);
 
 /// Offset of the status register.
 const STATUS: usize = 0x06;
 
-/// [`STATUS`]: INTx is asserted, whether the function may or not.
+/// [`STATUS`]: INTx is asserted, even if the function must not signal it.
 const STATUS_INTERRUPT: u8 = 1 << 3;
 
-/// [`STATUS`]: there is a list of capabilities.
+/// [`STATUS`]: the function has a list of capabilities.
 const STATUS_CAPABILITIES: u16 = 1 << 4;
 
 /// Offset of the revision, with the class code after it.
@@ -47,7 +47,7 @@ const SUBSYSTEM: usize = 0x2c;
 /// Offset of the pointer to the first capability.
 const CAPABILITIES: usize = 0x34;
 
-/// Offset of the interrupt line, which is the guest's own, with the pin after it.
+/// Offset of the interrupt line, a scratch register of the guest, with the pin after it.
 const INTERRUPT_LINE: usize = 0x3c;
 
 /// Offset of the MSI capability.
@@ -59,10 +59,10 @@ const MSI_ID: u8 = 0x05;
 /// MSI control: 64-bit addresses.
 const MSI_64BIT: u16 = 1 << 7;
 
-/// MSI control: what can be written, the enable bit and the number of vectors, of which there is one.
+/// MSI control: the bits that can be written, enable and the number of vectors, which is one.
 const MSI_WRITABLE: u16 = (1 << 0) | (7 << 4);
 
-/// What tells a PCI function from others.
+/// What identifies a PCI function, and the size of its BAR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Function {
     /// Vendor.
@@ -83,7 +83,7 @@ pub struct Function {
 
 /// The configuration space of one virtual device.
 pub(super) struct ConfigSpace {
-    /// What it reads.
+    /// The bytes as the guest reads them.
     bytes: [u8; SIZE],
     /// Bits that can be written.
     writable: [u8; SIZE],
@@ -136,7 +136,7 @@ impl ConfigSpace {
 
     /// Reads from `offset` on; `asserted` is the state of INTx.
     ///
-    /// What lies beyond the end reads as 0.
+    /// Bytes beyond the end read as 0.
     pub(super) fn read(&self, offset: usize, asserted: bool, out: &mut [u8]) {
         for (at, byte) in (offset..).zip(out) {
             *byte = self.bytes.get(at).copied().unwrap_or(0);
@@ -146,7 +146,7 @@ impl ConfigSpace {
         }
     }
 
-    /// Writes from `offset` on the bits that can be written.
+    /// Writes from `offset` on, only the bits that can be written.
     pub(super) fn write(&mut self, offset: usize, data: &[u8]) {
         let places = self.bytes.iter_mut().zip(&self.writable).skip(offset);
         for ((byte, writable), new) in places.zip(data) {
@@ -165,7 +165,7 @@ impl ConfigSpace {
 mod tests {
     use super::*;
 
-    /// Returns a space with values that are all different.
+    /// Returns a space whose values are all different.
     fn space() -> ConfigSpace {
         ConfigSpace::new(&Function {
             vendor: 0x1122,

@@ -2,9 +2,10 @@
 
 //! The copy of user memory that is under way, and how it is called off.
 //!
-//! A fault of user memory may wait for ever, for a userfaultfd that nobody serves. A user's own
-//! thread is killed out of it. Copies for a device are made by kernel threads, which take no signals:
-//! so who copies takes `SIGKILL` meanwhile, and who cannot wait sends it. Only the fault ends by that.
+//! A page fault of user memory may wait for ever, for a userfaultfd that nobody serves. A thread of
+//! the user can be killed then. Kernel threads make the copies for a device, and they take no
+//! signals. So a thread that copies takes `SIGKILL` meanwhile, and whoever cannot wait for it sends
+//! one. The signal ends only the fault.
 
 use kernel::{
     bindings::{
@@ -23,16 +24,16 @@ use kernel::{
 
 use crate::bindings;
 
-/// What is copied, and whether anything may be.
+/// Who copies, and whether a copy may begin.
 #[derive(Default)]
 struct State {
-    /// Who copies, and takes the signal.
+    /// The thread that copies, and takes the signal.
     copier: Option<ARef<Task>>,
-    /// Copies end, and none begins.
+    /// The copy under way is to end, and none begins.
     called_off: bool,
 }
 
-/// The copies of one device: one at a time.
+/// The copies of one device, one at a time.
 #[pin_data]
 pub(super) struct Copies {
     #[pin]
@@ -40,7 +41,7 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Returns a device's copies, of which none is under way.
+    /// Returns an initialiser; no copy is under way.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             state <- new_mutex!(State::default(), "rvfio_copies"),
@@ -50,8 +51,8 @@ impl Copies {
     /// Runs `copy` in a kernel thread, so that it can be called off; `EINTR` if that was done
     /// before it began.
     ///
-    /// `EOPNOTSUPP` if the caller is no kernel thread: `SIGKILL` would kill its process. `EBUSY` if
-    /// another one copies, since one is called off at a time.
+    /// `EOPNOTSUPP` if the caller is no kernel thread, since `SIGKILL` would kill its process.
+    /// `EBUSY` if another thread copies, since only one can be called off.
     pub(super) fn run(&self, copy: impl FnOnce() -> Result) -> Result {
         let _signal = Signal::allow()?;
         let mut state = self.state.lock();
@@ -64,38 +65,38 @@ impl Copies {
         state.copier = Some(ARef::from(&**kernel::current!()));
         drop(state);
         let result = copy();
-        // No signal is sent from here on.
+        // From here on nobody sends a signal.
         let copier = self.state.lock().copier.take();
         drop(copier);
         result
     }
 
-    /// Ends the copy under way where it waits for memory; none begins until [`Self::allow`].
+    /// Ends the copy under way if it waits for memory; none begins until [`Self::allow`].
     pub(super) fn call_off(&self) {
         let mut state = self.state.lock();
         state.called_off = true;
         if let Some(copier) = &state.copier {
             // CAST: A small constant.
-            // SAFETY: The task is referenced. It is a kernel thread by `Signal`: it takes the
-            // signal, and looks at nothing but that it is there.
+            // SAFETY: The task is referenced. It is a kernel thread that takes the signal, by
+            // `Signal`, and only looks whether one is pending.
             unsafe { send_sig(SIGKILL as c_int, copier.as_ptr(), 1) };
         }
     }
 
-    /// Copies may begin again.
+    /// Lets copies begin again.
     pub(super) fn allow(&self) {
         self.state.lock().called_off = false;
     }
 }
 
-/// The calling kernel thread takes `SIGKILL`; when this goes, it takes none, and forgets one that
+/// The calling kernel thread takes `SIGKILL` as long as this exists. The drop discards one that
 /// came.
 struct Signal;
 
 impl Signal {
-    /// `EOPNOTSUPP` if the caller is no kernel thread.
+    /// Has the caller take the signal; `EOPNOTSUPP` if it is no kernel thread.
     fn allow() -> Result<Self> {
-        // SAFETY: Changes the calling task alone.
+        // SAFETY: The function changes only the calling task.
         to_result(unsafe { bindings::rvfio_allow_kill() })?;
         Ok(Self)
     }
@@ -110,7 +111,7 @@ impl Drop for Signal {
 
 #[kernel::macros::kunit_tests(rvfio_copies)]
 mod tests {
-    // They run in a kernel thread.
+    // KUnit runs the tests in a kernel thread.
     use super::*;
 
     fn copies() -> Result<Pin<KBox<Copies>>> {
@@ -152,7 +153,7 @@ mod tests {
             assert!(kernel::current!().signal_pending());
             Ok(())
         })?;
-        // And nothing is left of it.
+        // The signal was discarded.
         assert!(!kernel::current!().signal_pending());
         Ok(())
     }

@@ -49,26 +49,26 @@ use crate::{
 /// [`Driver::uses`] of a driver that is not registered.
 const UNREGISTERED: i32 = 0;
 
-/// [`Driver::uses`] of a driver that somebody is about to register or to unregister.
+/// [`Driver::uses`] of a driver that is being registered or unregistered.
 const CHANGING: i32 = -1;
 
 /// A driver of mediated devices: a `static` of its module, since its parents refer to it.
 ///
 /// # Invariants
 ///
-/// `uses` is [`UNREGISTERED`], [`CHANGING`], or how many [`Registered`] there are. In the last case
-/// `raw` is registered with the mdev bus and `directory` does not change.
+/// `uses` is [`UNREGISTERED`], [`CHANGING`], or the number of [`Registered`] that exist. In the
+/// last case `raw` is registered with the mdev bus and `directory` does not change.
 pub struct Driver<T: Operations> {
     raw: Opaque<bindings::mdev_driver>,
     /// The driver's directory in debugfs.
     directory: UnsafeCell<Option<Directory>>,
     uses: Atomic<i32>,
-    /// Where `rvfio.ko` finds one whose registration is leaked.
+    /// The entry by which `rvfio.ko` finds a driver whose registration was leaked.
     listed: Opaque<bindings::rvfio_registration>,
     _mediated: PhantomData<fn() -> T>,
 }
 
-// SAFETY: `directory` changes only as the type invariant says, `raw` is the mdev bus's own affair.
+// SAFETY: `directory` changes only as the type invariant says, and only the mdev bus uses `raw`.
 unsafe impl<T: Operations> Sync for Driver<T> {}
 
 impl<T: Operations> Driver<T> {
@@ -106,12 +106,12 @@ impl<T: Operations> Driver<T> {
             Ok(()) => 1,
             Err(_) => UNREGISTERED,
         };
-        // INVARIANT: The driver is registered where this is 1.
+        // INVARIANT: If this is 1, the driver is registered.
         self.uses.store(uses, Release);
         result.map(|()| DriverRegistration(Registered(self)))
     }
 
-    /// Does what [`Self::register`] does, by the only one who may.
+    /// Registers the driver; the caller has set `uses` to [`CHANGING`].
     fn change_to_registered(&'static self) -> Result {
         let directory = Directory::new(<T::OwnerModule as ModuleMetadata>::NAME)?;
         // SAFETY: Nobody uses the directory of a driver that is not registered, by the type
@@ -123,7 +123,7 @@ impl<T: Operations> Driver<T> {
             drop(unsafe { (*self.directory.get()).take() });
         })?;
         let module = this_module::<T::OwnerModule>();
-        // SAFETY: The driver is static, and taken from the list before it is unregistered.
+        // SAFETY: The driver is static, and removed from the list before it is unregistered.
         // `end_leaked` is for a `listed` in a `Self`.
         unsafe {
             bindings::rvfio_registration_add(
@@ -139,9 +139,9 @@ impl<T: Operations> Driver<T> {
     ///
     /// # Safety
     ///
-    /// The driver must be registered, and nobody else unregister it.
+    /// The driver must be registered, and nobody else may unregister it.
     unsafe fn unregister(&self) {
-        // SAFETY: By the function's requirements.
+        // SAFETY: The caller vouches for the registration.
         unsafe {
             bindings::rvfio_registration_remove(self.listed.get());
             bindings::mdev_unregister_driver(self.raw.get());
@@ -158,18 +158,18 @@ impl<T: Operations> Driver<T> {
     /// `listed` must be in a `Self` that nobody will ever use again.
     unsafe extern "C" fn end_leaked(listed: *mut bindings::rvfio_registration) {
         let listed: *mut Opaque<bindings::rvfio_registration> = listed.cast();
-        // SAFETY: The caller vouches for the object. It is in the list, so it is registered.
+        // SAFETY: The caller vouches for the object. It is registered, since it is in the list.
         unsafe { (*container_of!(listed, Self, listed)).unregister() };
     }
 
-    /// Keeps the driver registered as long as the object that it returns is there; `ENODEV` if it
-    /// is not registered.
+    /// Keeps the driver registered as long as the returned object exists; `ENODEV` if it is not
+    /// registered.
     pub(super) fn registered(&'static self) -> Result<Registered<T>> {
         let mut uses = self.uses.load(Relaxed);
         while uses > 0 {
             let more = uses.checked_add(1).ok_or(EBUSY)?;
             match self.uses.cmpxchg(uses, more, Full) {
-                // INVARIANT: There is one more.
+                // INVARIANT: `uses` counts one more.
                 Ok(_) => return Ok(Registered(self)),
                 Err(now) => uses = now,
             }
@@ -192,7 +192,7 @@ impl<T: Operations> Driver<T> {
             })?;
             // SAFETY: The device was just allocated, and `probe` owns a reference.
             let device = unsafe { MediatedDevice::<T>::from_vdev(vdev) };
-            // SAFETY: `probe` is called for a driver that is registered, which is the one in a
+            // SAFETY: The mdev bus calls `probe` for a registered driver, which is the one in a
             // `Self`.
             let directory = unsafe {
                 let driver: *mut kernel::bindings::device_driver = (*mdev).dev.driver;
@@ -267,8 +267,8 @@ impl<T: Operations> Driver<T> {
     }
 }
 
-/// A registered driver; unregistered when it goes, or when its last parent does, whichever is
-/// later. If it is leaked, it is unregistered when its module goes.
+/// A registered driver. The drop of this object unregisters it, or the drop of its last parent,
+/// whichever comes later. If this is leaked, the end of the module unregisters the driver.
 pub struct DriverRegistration<T: Operations>(
     #[expect(dead_code, reason = "dropped only")] Registered<T>,
 );
@@ -277,11 +277,11 @@ pub struct DriverRegistration<T: Operations>(
 ///
 /// # Invariants
 ///
-/// It is counted in the driver's `uses`.
+/// The driver's `uses` counts it.
 pub(super) struct Registered<T: Operations>(&'static Driver<T>);
 
 impl<T: Operations> Registered<T> {
-    /// Returns the C structure of the driver, which is registered as long as `self` is there.
+    /// Returns the C structure of the driver, which is registered as long as `self` exists.
     pub(super) fn as_raw(&self) -> *mut bindings::mdev_driver {
         self.0.raw.get()
     }
@@ -303,7 +303,7 @@ impl<T: Operations> Drop for Registered<T> {
                 Err(now) => uses = now,
             }
         }
-        // SAFETY: Registered by the type invariant of `Driver`, and this was the last one.
+        // SAFETY: The driver is registered by its type invariant, and this was the last use.
         unsafe { driver.unregister() };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Eventfds, by which user space hears of interrupts.
+//! Eventfds, by which interrupts reach user space.
 //!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h)
 
@@ -26,7 +26,7 @@ unsafe impl Send for EventFd {}
 impl EventFd {
     /// Gets the eventfd behind a file descriptor of the calling process.
     ///
-    /// `EBADF` where there is no file, `EINVAL` where it is none.
+    /// `EBADF` if there is no such file, `EINVAL` if it is no eventfd.
     pub(crate) fn new(fd: i32) -> Result<Self> {
         // SAFETY: The function checks the number.
         let context = from_err_ptr(unsafe { bindings::rvfio_eventfd_get(fd) })?;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_is_no_file() {
+    fn a_number_without_a_file_is_refused() {
         for fd in [-1, i32::MIN, i32::MAX] {
             assert_eq!(EventFd::new(fd).err(), Some(EBADF));
         }

@@ -2,9 +2,10 @@
 
 //! Handles of a virtual device, for threads of the driver's own.
 //!
-//! The device itself must not be kept: when it is removed, its `struct mdev_device` goes, and its
-//! user's container goes when it is closed. So a handle leads to the device for as long as the user
-//! has it who had it when the handle was made, and closing waits for those who are with the device.
+//! A thread must not keep the device itself: when it is removed, its `struct mdev_device` is freed,
+//! and when it is closed, its user's container may be. So a handle leads to the device only as long
+//! as the user who had it open when the handle was made still has it open. Closing waits for those
+//! who are with the device.
 
 use core::ptr::NonNull;
 
@@ -25,36 +26,36 @@ use super::VirtualDevice;
 ///
 /// # Invariants
 ///
-/// The device is valid as long as this is in a [`State`], and until nobody is inside after that.
+/// The device is valid as long as this is in a [`State`], and after that until nobody is inside.
 struct Pointer(NonNull<VirtualDevice>);
 
 // SAFETY: The device may be used from any thread.
 unsafe impl Send for Pointer {}
 
-/// Who has the device open, and who is with it.
+/// Whether a user has the device open, and how many threads are with it.
 #[derive(Default)]
 struct State {
-    /// The device, while a user has it open.
+    /// The device while a user has it open.
     device: Option<Pointer>,
-    /// How many users have opened it: the number of the present one, if there is one.
+    /// How many users have opened the device: the number of the present user, if there is one.
     user: u64,
-    /// Calls of [`Handle::with`] that run.
+    /// The number of calls of [`Handle::with`] that run.
     inside: u32,
 }
 
 /// What a device and its handles share.
 #[pin_data]
 pub(super) struct Handles {
-    /// Nothing is locked under the lock.
+    /// No other lock is taken under this one.
     #[pin]
     state: Mutex<State>,
-    /// Notified when nobody is inside any more.
+    /// Notified when the last one inside leaves.
     #[pin]
     left: CondVar,
 }
 
 impl Handles {
-    /// Returns what a closed device shares with the handles that it will have.
+    /// Returns what a closed device will share with its handles; `ENOMEM` without memory.
     pub(super) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -69,13 +70,13 @@ impl Handles {
     ///
     /// # Safety
     ///
-    /// The device must be valid, and open for its container, until [`Self::wait`] has returned
-    /// after [`Self::close`].
+    /// The device must be valid, and have its container, until [`Self::wait`] has returned after
+    /// [`Self::close`].
     pub(super) unsafe fn open(&self, device: &VirtualDevice) {
         let mut state = self.state.lock();
         // INVARIANT: The caller vouches for the device.
         state.device = Some(Pointer(device.into()));
-        // No overflow: 64 bits of users.
+        // No overflow: the number has 64 bits.
         state.user += 1;
     }
 
@@ -97,7 +98,8 @@ impl Handles {
         self.state.lock().device.is_some()
     }
 
-    /// Returns a handle of the device for the present user's time, dead if there is none.
+    /// Returns a handle for the present user's time with the device; without a user, it leads
+    /// nowhere.
     pub(super) fn handle(this: &Arc<Self>) -> Handle {
         let state = this.state.lock();
         Handle {
@@ -109,8 +111,8 @@ impl Handles {
 
 /// A way to a virtual device that ends when its user closes it.
 ///
-/// To be kept by what works for the device in a thread of its own. It may be kept for any time: the
-/// next user's device is none of its business, and it holds nothing but its own memory.
+/// For code that works for the device in a thread of its own. It may be kept for any time: it does
+/// not lead to the device of the next user, and it keeps nothing but its own memory.
 #[derive(Clone)]
 pub struct Handle {
     handles: Arc<Handles>,
@@ -119,10 +121,10 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Does `work` with the device; `None`, without doing it, once the user has closed the device.
+    /// Calls `work` with the device; `None`, without the call, if the user has closed the device.
     ///
-    /// May be called from any thread that may sleep. Closing the device waits for `work`, which
-    /// must not wait for that in turn; a copy of the user's memory in it is called off then.
+    /// May be called from any thread that may sleep. Closing the device waits for `work`, so `work`
+    /// must not wait for the close. A copy of the user's memory in it is called off then.
     pub fn with<R>(&self, work: impl FnOnce(&VirtualDevice) -> R) -> Option<R> {
         let mut state = self.handles.state.lock();
         let device = match &state.device {
@@ -133,7 +135,8 @@ impl Handle {
         state.inside += 1;
         drop(state);
 
-        // SAFETY: By the type invariant of `Pointer`: this one is inside.
+        // SAFETY: The device is valid by the type invariant of `Pointer`, since this call is
+        // inside.
         let result = work(unsafe { device.as_ref() });
 
         let mut state = self.handles.state.lock();

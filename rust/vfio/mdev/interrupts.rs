@@ -2,7 +2,7 @@
 
 //! Interrupts of a virtual device: INTx or one MSI vector, and the request to give it up.
 //!
-//! `VFIO_DEVICE_SET_IRQS` does here what it does for vfio-pci, but for one thing: INTx cannot be
+//! `VFIO_DEVICE_SET_IRQS` does here what it does for vfio-pci, with one exception: INTx cannot be
 //! unmasked by an eventfd (`ENOTTY`), so a hypervisor unmasks it itself.
 
 use kernel::prelude::*;
@@ -29,7 +29,7 @@ use crate::bindings::{
 enum Mode {
     /// They do not.
     None,
-    /// As INTx: masked by each interrupt until the user unmasks it.
+    /// As INTx: each interrupt masks it until the user unmasks it.
     Intx {
         trigger: Option<EventFd>,
         masked: bool,
@@ -38,7 +38,7 @@ enum Mode {
     Msi { trigger: Option<EventFd> },
 }
 
-/// What comes with a `VFIO_DEVICE_SET_IRQS`.
+/// The data of a `VFIO_DEVICE_SET_IRQS`.
 #[derive(Clone, Copy)]
 pub(super) enum Data {
     /// Nothing.
@@ -47,7 +47,7 @@ pub(super) enum Data {
     Bool(bool),
     /// A file descriptor, negative for none.
     EventFd(i32),
-    /// The call is for no interrupt, but not by [`Data::None`].
+    /// The call is for no interrupt, and does not say so by [`Data::None`].
     Empty,
 }
 
@@ -69,12 +69,12 @@ impl Data {
     }
 }
 
-/// Gets an eventfd by a descriptor; none by a negative one.
+/// Gets the eventfd of a descriptor; none if it is negative.
 fn eventfd(fd: i32) -> Result<Option<EventFd>> {
     (fd >= 0).then(|| EventFd::new(fd)).transpose()
 }
 
-/// Returns flags and number of interrupts of an index; `EINVAL` for one that there is not.
+/// Returns flags and number of interrupts of an index; `EINVAL` if there is no such index.
 pub(super) fn info(index: u32) -> Result<(u32, u32)> {
     match index {
         VFIO_PCI_INTX_IRQ_INDEX => Ok((
@@ -91,7 +91,7 @@ pub(super) fn info(index: u32) -> Result<(u32, u32)> {
 /// The interrupts of one virtual device.
 pub(super) struct Interrupts {
     mode: Mode,
-    /// The device asserts INTx, whether anybody listens or not.
+    /// The device asserts INTx, even if nobody listens.
     asserted: bool,
     /// The guest has switched INTx off in the command register.
     intx_disabled: bool,
@@ -100,7 +100,7 @@ pub(super) struct Interrupts {
 }
 
 impl Interrupts {
-    /// Returns those of a device that nobody listens to.
+    /// Returns the interrupts of a device to which nobody listens.
     pub(super) fn new() -> Self {
         Self {
             mode: Mode::None,
@@ -115,7 +115,7 @@ impl Interrupts {
         self.asserted
     }
 
-    /// The device has an interrupt: asserts INTx, or sends a message.
+    /// Raises an interrupt: asserts INTx, or sends a message.
     pub(super) fn raise(&mut self) {
         if let Mode::Msi { trigger } = &self.mode {
             signal(trigger);
@@ -125,12 +125,12 @@ impl Interrupts {
         }
     }
 
-    /// The device has no interrupt any more.
+    /// Deasserts INTx.
     pub(super) fn lower(&mut self) {
         self.asserted = false;
     }
 
-    /// The guest switches INTx off, or on again.
+    /// Follows the guest's command register, which switches INTx off, or on again.
     pub(super) fn disable_intx(&mut self, disabled: bool) {
         if self.intx_disabled == disabled {
             return;
@@ -147,7 +147,7 @@ impl Interrupts {
         signal(&self.request);
     }
 
-    /// Signals INTx, and masks it, where it is asserted and not masked.
+    /// Signals INTx, and masks it, if it is asserted and not masked.
     fn follow_level(&mut self) {
         if let Mode::Intx { trigger, masked } = &mut self.mode {
             if self.asserted && !*masked && !self.intx_disabled {
@@ -159,8 +159,8 @@ impl Interrupts {
 
     /// Does what `VFIO_DEVICE_SET_IRQS` asks of an index.
     ///
-    /// `EINVAL` where that does not fit the index or the present mode, `ENOTTY` for what is not
-    /// offered, errors of the eventfd; nothing has changed then.
+    /// `EINVAL` if that does not fit the index or the present mode, `ENOTTY` for what is not
+    /// offered, errors of the eventfd. After an error nothing has changed.
     pub(super) fn set(&mut self, index: u32, action: u32, count: u32, data: Data) -> Result {
         match (index, action) {
             (VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_MASK) => self.mask(true, count, data),
@@ -243,7 +243,7 @@ impl Interrupts {
     }
 }
 
-/// Signals an eventfd where there is one.
+/// Signals an eventfd, if there is one.
 fn signal(eventfd: &Option<EventFd>) {
     if let Some(eventfd) = eventfd {
         eventfd.signal();

@@ -41,9 +41,9 @@ fn field(from: &mut UserSliceReader) -> Result<u32> {
     from.read::<u32>()
 }
 
-/// Returns the start of an argument, `N` 32-bit fields of which the first is `argsz`.
+/// Returns the first `N` 32-bit fields of an argument; the very first is `argsz`.
 ///
-/// `EINVAL` where the user says that there are not so many.
+/// `EINVAL` if `argsz` does not cover them.
 fn fields<const N: usize>(arg: UserPtr) -> Result<[u32; N]> {
     let mut from = UserSlice::new(arg, N * size_of::<u32>()).reader();
     let mut fields = [0; N];
@@ -57,7 +57,7 @@ fn fields<const N: usize>(arg: UserPtr) -> Result<[u32; N]> {
     }
 }
 
-/// Writes the fields of an argument back.
+/// Writes the first fields of an argument back.
 fn put<const N: usize>(arg: UserPtr, fields: [u32; N]) -> Result {
     let mut to = UserSlice::new(arg, N * size_of::<u32>()).writer();
     for field in &fields {
@@ -67,7 +67,7 @@ fn put<const N: usize>(arg: UserPtr, fields: [u32; N]) -> Result {
 }
 
 impl<T: Operations> MediatedDevice<T> {
-    /// Answers an ioctl; `ENOTTY` for one that there is not.
+    /// Answers an ioctl; `ENOTTY` if the device does not know it.
     pub(super) fn user_ioctl(&self, cmd: u32, arg: UserPtr) -> Result {
         match cmd {
             GET_INFO => {
@@ -101,7 +101,7 @@ impl<T: Operations> MediatedDevice<T> {
             ..Default::default()
         };
         let mut len = 0;
-        // SAFETY: Both are valid for the call, which only looks at the header.
+        // SAFETY: Header and length are valid for the call, which only looks at the header.
         to_result(unsafe {
             bindings::vfio_set_irqs_validate_and_prepare(
                 &mut header,

@@ -104,8 +104,8 @@ const _: () = assert!(core::mem::offset_of!(bindings::mdev_device, dev) == 0);
 unsafe fn parent_of<'a, T: Operations>(
     vdev: *mut bindings::vfio_device,
 ) -> Result<(&'a T::Parent, usize)> {
-    // SAFETY: The device is that of an `mdev_device`, whose parent is registered as long as
-    // mediated devices are created.
+    // SAFETY: The VFIO device's `dev` is that of an `mdev_device`, whose parent is registered as
+    // long as mediated devices are created.
     unsafe {
         let mdev: *mut bindings::mdev_device = (*vdev).dev.cast();
         Parent::<T>::find((*mdev).type_)

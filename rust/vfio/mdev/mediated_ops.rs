@@ -22,7 +22,7 @@ use crate::{
 impl<T: Operations> Mdev<T> {
     /// What the VFIO core calls.
     ///
-    /// Nothing of the user's is ever pinned, so there is no `dma_unmap`.
+    /// No memory of the user is ever pinned, so there is no `dma_unmap`.
     pub(super) const OPERATIONS: bindings::vfio_device_ops = {
         let mut ops: bindings::vfio_device_ops = pin_init::zeroed();
         ops.get_region_info_caps = Some(Self::get_region_info_caps);
@@ -40,15 +40,15 @@ impl<T: Operations> Mdev<T> {
 
     /// # Safety
     ///
-    /// Called by the VFIO core with an open device of this driver, what the user asks and a list of
-    /// capabilities.
+    /// Called by the VFIO core with an open device of this driver, the information to fill in and a
+    /// list of capabilities.
     unsafe extern "C" fn get_region_info_caps(
         vdev: *mut bindings::vfio_device,
         info: *mut bindings::vfio_region_info,
         caps: *mut bindings::vfio_info_cap,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The caller vouches for the device, the question and the list.
+            // SAFETY: The caller vouches for the device, the information and the list.
             unsafe { MediatedDevice::<T>::from_vdev(vdev).region_info(&mut *info, caps) }?;
             Ok(0)
         })
@@ -70,7 +70,7 @@ impl<T: Operations> Mdev<T> {
 
     /// # Safety
     ///
-    /// Called by the VFIO core with a device of this driver, again and again until it is closed.
+    /// Called by the VFIO core with a device of this driver, repeatedly until it is closed.
     unsafe extern "C" fn request(vdev: *mut bindings::vfio_device, count: c_uint) {
         // SAFETY: The caller vouches for the device.
         let host = unsafe { MediatedDevice::<T>::from_vdev(vdev) }.host();

@@ -2,7 +2,7 @@
 
 //! The user's memory, as a virtual device's DMA reaches it.
 //!
-//! The container finds what is mapped, and counts what is written as dirty. So its bitmap is exact
+//! The container finds what is mapped, and takes what is written for dirty. So its bitmap is exact
 //! for a virtual device, and nothing has to be pinned.
 
 use kernel::{
@@ -21,22 +21,23 @@ use crate::{
 };
 
 impl VirtualDevice {
-    /// Tells whoever traces that the device is about to write `range`.
+    /// Emits the trace event that the device is about to write `range`.
     pub fn mark_writing(&self, range: IovaRange) {
         trace::dirty(self.as_ref(), range);
     }
 
     /// Reads the user's memory at an I/O virtual address.
     ///
-    /// `EINVAL` where it is not mapped, `EPERM` where it may not be read, `EFAULT` where the user's
-    /// memory is gone; bytes before that may have been read. The caller must hold no lock that a
-    /// page fault takes.
+    /// `EINVAL` if the address is not mapped, `EPERM` if it must not be read, `EFAULT` if the
+    /// user's memory is gone. Bytes before that may have been read. The caller must hold no lock
+    /// that a page fault takes.
     ///
-    /// Refused, and nothing read: `ENODEV` if no user has the device open, `EOPNOTSUPP` if the
-    /// caller is no kernel thread, which alone can be called off, and `EBUSY` if another thread
-    /// copies the device's memory.
+    /// Nothing is read if no user has the device open (`ENODEV`), if the caller is no kernel
+    /// thread, which alone can be called off (`EOPNOTSUPP`), or if another thread copies the
+    /// device's memory (`EBUSY`).
     ///
-    /// `EINTR` or any of the first ones when it is called off, see [`Self::call_off_copies`].
+    /// `EINTR`, or any of the first errors, if the copy is called off, see
+    /// [`Self::call_off_copies`].
     pub fn read_memory(&self, iova: u64, to: &mut [u8]) -> Result {
         self.copy(|| {
             // SAFETY: The device is valid and open, and `to` is valid for writes of its length.
@@ -48,7 +49,7 @@ impl VirtualDevice {
 
     /// Writes the user's memory at an I/O virtual address.
     ///
-    /// Errors and rules are those of [`Self::read_memory`].
+    /// Rules and errors are those of [`Self::read_memory`].
     pub fn write_memory(&self, iova: u64, from: &[u8]) -> Result {
         self.copy(|| {
             let data = from.as_ptr().cast_mut().cast();
@@ -58,10 +59,10 @@ impl VirtualDevice {
         })
     }
 
-    /// Runs `copy` if the device is open, and stays so meanwhile.
+    /// Runs `copy` if the device is open; it stays open meanwhile.
     ///
-    /// The caller is either a callback of the driver, which has the state lock, without which the
-    /// device cannot be closed; or a handle has led it here, and closing waits for it.
+    /// The caller is either a callback of the driver, with the state lock, without which the device
+    /// cannot be closed; or a handle has led it here, and closing waits for it.
     fn copy(&self, copy: impl FnOnce() -> Result) -> Result {
         if !self.is_open() {
             return Err(ENODEV);
@@ -71,8 +72,8 @@ impl VirtualDevice {
 
     /// Has a copy that waits for the user's memory end with an error, and lets none begin.
     ///
-    /// For who must wait for the device's commands, whatever the memory is: a userfaultfd that nobody
-    /// serves keeps a copy waiting for ever.
+    /// For whoever must wait for the device's commands, whatever the memory is: a userfaultfd that
+    /// nobody serves keeps a copy waiting for ever.
     pub fn call_off_copies(&self) {
         self.copies().call_off();
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a driver of mediated devices says of itself.
+//! What a driver of mediated devices implements.
 
 use kernel::prelude::*;
 use migration::device::Device;
@@ -40,7 +40,7 @@ pub trait Operations: Sized + 'static {
     /// Returns the driver, a `static` of its module.
     fn driver() -> &'static Driver<Self>;
 
-    /// Returns the migration protocols that are offered; all of them without this.
+    /// Returns the migration protocols that are offered; all of them by default.
     fn protocols() -> Protocols {
         Protocols::ALL
     }
@@ -54,16 +54,16 @@ pub trait Operations: Sized + 'static {
 
     /// Returns how many virtual devices of [`Self::TYPES`]`[type_]` can still be created.
     ///
-    /// For the administrator to see: what counts is what [`Self::new`] finds.
+    /// The administrator sees this number; what [`Self::new`] returns decides.
     fn available(parent: &Self::Parent, type_: usize) -> u32;
 
     /// Creates the state of a virtual device of [`Self::TYPES`]`[type_]`.
     ///
-    /// `ENOSPC` where there is none left.
+    /// `ENOSPC` if none is left.
     fn new(parent: &Self::Parent, type_: usize) -> Result<Self::Device>;
 
-    /// A virtual device was removed, and nobody has it open: there can be another in its place.
+    /// A virtual device was removed, and nobody has it open: another can take its place.
     ///
-    /// The state itself lives on as long as someone has a data file of it.
+    /// The state itself exists as long as someone has a data file of it.
     fn removed(device: &mut Self::Device);
 }

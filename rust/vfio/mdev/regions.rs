@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The regions of a mediated device: BAR 0, the configuration space, and those of migration.
+//! The regions of a mediated device: BAR 0, the configuration space, and the migration regions.
 
 use core::mem::size_of;
 
@@ -44,7 +44,7 @@ use crate::{
 /// The only BAR.
 const BAR: u8 = 0;
 
-/// What an index stands for.
+/// The region that an index stands for.
 enum Region {
     /// BAR 0.
     Bar,
@@ -64,7 +64,7 @@ impl<T: Operations> MediatedDevice<T> {
             .fold(VFIO_PCI_NUM_REGIONS, |count, _| count + 1)
     }
 
-    /// Returns the region of an index; `EINVAL` where there is none.
+    /// Returns the region of an index; `EINVAL` if there is none.
     #[inline]
     fn region(index: u64) -> Result<Region> {
         match u32::try_from(index)? {
@@ -75,7 +75,7 @@ impl<T: Operations> MediatedDevice<T> {
         }
     }
 
-    /// Fills in what `VFIO_DEVICE_GET_REGION_INFO` tells; `EINVAL` for an index that there is not.
+    /// Fills in what `VFIO_DEVICE_GET_REGION_INFO` returns; `EINVAL` if the index has no region.
     ///
     /// # Safety
     ///
@@ -111,7 +111,7 @@ impl<T: Operations> MediatedDevice<T> {
         Ok(())
     }
 
-    /// The user reads.
+    /// Answers a read of the user.
     pub(super) fn user_read(&self, call: Call) -> isize {
         if call.len() == 0 {
             return 0;
@@ -125,7 +125,7 @@ impl<T: Operations> MediatedDevice<T> {
         }
     }
 
-    /// The user writes.
+    /// Answers a write of the user.
     pub(super) fn user_write(&self, call: Call) -> isize {
         if call.len() == 0 {
             return 0;
@@ -139,7 +139,8 @@ impl<T: Operations> MediatedDevice<T> {
         }
     }
 
-    /// The user maps a part of a region; `EINVAL` for all but data sections, and for private mappings.
+    /// Maps a part of a region for the user; `EINVAL` except for data sections, and for private
+    /// mappings.
     ///
     /// # Safety
     ///
@@ -160,7 +161,8 @@ impl<T: Operations> MediatedDevice<T> {
         }
     }
 
-    /// Returns where in the configuration space a call begins; shortens one that goes beyond its end.
+    /// Returns the offset in the configuration space at which a call begins, and shortens a call
+    /// that goes beyond the end.
     fn config_offset(call: &mut Call) -> Result<usize> {
         let offset = usize::try_from(call.offset())?;
         let room = config_space::SIZE
@@ -171,7 +173,7 @@ impl<T: Operations> MediatedDevice<T> {
         Ok(offset)
     }
 
-    /// The user reads the configuration space.
+    /// Answers a read of the configuration space.
     fn config_read(&self, mut call: Call) -> isize {
         let mut bytes = [0; config_space::SIZE];
         let result = Self::config_offset(&mut call).and_then(|offset| {
@@ -183,7 +185,7 @@ impl<T: Operations> MediatedDevice<T> {
         call.finish(moved, result)
     }
 
-    /// The user writes the configuration space.
+    /// Answers a write to the configuration space.
     fn config_write(&self, mut call: Call) -> isize {
         let mut bytes = [0; config_space::SIZE];
         let result = Self::config_offset(&mut call).and_then(|offset| {
@@ -197,7 +199,7 @@ impl<T: Operations> MediatedDevice<T> {
     }
 }
 
-/// Tells the type of a device-specific region; `ENOMEM` without memory.
+/// Adds the capability with the type of a device-specific region; `ENOMEM` without memory.
 ///
 /// # Safety
 ///

@@ -46,14 +46,14 @@ use crate::{
     }, //
 };
 
-/// A virtual device: what it takes to be a PCI function to its user.
+/// A virtual device: what makes it a PCI function to its user.
 ///
-/// What a driver's migration code works with: the function's interrupt
+/// A driver's migration code uses it for the function's interrupt
 /// ([`VirtualDevice::raise_interrupt`]) and the user's memory ([`VirtualDevice::read_memory`],
 /// [`VirtualDevice::write_memory`]). All of it may be used from any thread that may sleep, with or
 /// without the state lock.
 ///
-/// Nobody can keep a reference to it. What works for the device in a thread of its own keeps a
+/// Nobody can keep a reference to it. Code that works for the device in a thread of its own keeps a
 /// [`Handle`], which [`VirtualDevice::handle`] returns.
 ///
 /// # Invariants
@@ -68,7 +68,7 @@ pub struct VirtualDevice {
 // SAFETY: The VFIO core allows its functions to be called from any thread.
 unsafe impl Send for VirtualDevice {}
 
-// SAFETY: As above; what is Rust's is synchronised.
+// SAFETY: As above; the Rust part is synchronised.
 unsafe impl Sync for VirtualDevice {}
 
 /// The Rust part.
@@ -78,14 +78,14 @@ struct Parts {
     /// Taken before `interrupts`.
     #[pin]
     config: Mutex<ConfigSpace>,
-    /// The command register, to be looked at without the lock.
+    /// A copy of the command register, to be read without the lock.
     command: Atomic<u32>,
     #[pin]
     interrupts: Mutex<Interrupts>,
     /// Copies of the user's memory.
     #[pin]
     copies: Copies,
-    /// The way to this device for others than its callbacks.
+    /// The way to this device for threads other than its callbacks.
     handles: Arc<Handles>,
     /// Messages about the device that its user can provoke.
     #[pin]
@@ -114,7 +114,7 @@ impl VirtualDevice {
         unsafe { pin_init::raw_try_init(&raw mut (*this).parts, parts) }
     }
 
-    /// Ends what [`Self::init`] has initialised.
+    /// Drops what [`Self::init`] has initialised.
     ///
     /// # Safety
     ///
@@ -124,7 +124,7 @@ impl VirtualDevice {
         unsafe { core::ptr::drop_in_place(&raw mut (*vdev.cast::<Self>()).parts) };
     }
 
-    /// Makes configuration space and interrupts those of a device that nobody uses.
+    /// Resets configuration space and interrupts to those of a device that nobody uses.
     pub(super) fn clear(&self) {
         *self.parts.config.lock() = ConfigSpace::new(&self.parts.function);
         self.parts.command.store(0, Relaxed);
@@ -162,7 +162,7 @@ impl VirtualDevice {
 
     /// Waits for those whom a [`Handle`] has led to the device, which is closed.
     ///
-    /// A copy of the user's memory, which may wait for ever, ends.
+    /// Calls off a copy of the user's memory, which may wait for ever.
     pub(super) fn wait_for_handles(&self) {
         self.parts.copies.call_off();
         self.parts.handles.wait();
@@ -174,7 +174,7 @@ impl VirtualDevice {
         &self.parts.copies
     }
 
-    /// Returns a handle of the device, which leads to it until its user closes it.
+    /// Returns a handle, which leads to the device until its user closes it.
     pub fn handle(&self) -> Handle {
         Handles::handle(&self.parts.handles)
     }
@@ -201,12 +201,12 @@ impl VirtualDevice {
         self.parts.command.load(Relaxed) & u32::from(bit) != 0
     }
 
-    /// The device has an interrupt: asserts INTx or sends a message, whichever is set up.
+    /// Raises the interrupt: asserts INTx or sends a message, whichever is set up.
     pub fn raise_interrupt(&self) {
         self.parts.interrupts.lock().raise();
     }
 
-    /// The device has no interrupt any more.
+    /// Deasserts INTx.
     pub fn lower_interrupt(&self) {
         self.parts.interrupts.lock().lower();
     }
@@ -215,8 +215,8 @@ impl VirtualDevice {
 // SAFETY: The structure begins with the `struct vfio_device`.
 unsafe impl Host for VirtualDevice {
     fn as_ref(&self) -> &device::Device {
-        // SAFETY: By the type invariant; `dev` is the mediated device's, which is there until its
-        // driver's `remove` has returned. Until then the VFIO device is used: nobody has a
+        // SAFETY: By the type invariant; `dev` is the mediated device's, which exists until its
+        // driver's `remove` has returned. The VFIO device is not used after that: nobody has a
         // reference to it outside of its driver's callbacks, and closing waits for those whom a
         // handle leads to it.
         unsafe { device::Device::from_raw((*self.vdev.get()).dev) }
@@ -228,7 +228,7 @@ unsafe impl Host for VirtualDevice {
 
     fn set_open(&self, is_open: bool) {
         match is_open {
-            // SAFETY: The device is being opened. It is closed by this and then by
+            // SAFETY: The device is being opened. It is closed by this function and then
             // `wait_for_handles` before the VFIO core parts it from its container.
             true => unsafe { self.parts.handles.open(self) },
             false => self.parts.handles.close(),

@@ -2,14 +2,14 @@
 
 //! The user's container and its own bitmap of dirty pages.
 //!
-//! A type1 container cannot see what a device writes. It takes all mapped memory for dirty, until
-//! the device's driver has pinned a page: from then on only pages that were pinned since tracking
-//! began count. So a driver that pins each page that its device writes makes that bitmap exact, for
-//! clients that ask the container and not the device.
+//! A type1 container cannot see what a device writes. It takes all mapped memory for dirty until
+//! the device's driver has pinned a page. From then on it counts only pages that were pinned since
+//! tracking began. So a driver that pins each page that its device writes makes the container's
+//! bitmap exact, for clients that ask the container and not the device.
 //!
-//! The pages are unpinned at once. Pins that are held are undone in the `dma_unmap` operation, and
-//! type1 deadlocks when two threads unmap then; and the pages are pinned by the mapping anyway. What
-//! happens when a mapping ends in that moment is in [`super::pins`].
+//! The pages are unpinned at once. If pins were held, the `dma_unmap` operation would have to undo
+//! them, and type1 deadlocks when two threads unmap then. The mapping pins the pages anyway. What
+//! happens if a mapping ends in that moment is in [`super::pins`].
 //!
 //! C header: [`include/linux/vfio.h`](srctree/include/linux/vfio.h)
 
@@ -48,19 +48,20 @@ const IOVA_BITS: u32 = 57;
 /// Pages pinned in one call; the VFIO core allows 512.
 const CHUNK: usize = 32;
 
-/// Pages that are marked in one call at most, 16 MiB: the device's lock is held for as long as the
+/// The most pages that are marked in one call, 16 MiB: the device's lock is held for as long as the
 /// container takes.
 const MARKED_PAGES: u64 = 4096;
 
 impl CoreDevice {
     /// Tells the user's container, and whoever traces, that the device is about to write `range`.
     ///
-    /// To be called before the device is told to write. What the user has not mapped for the device
-    /// to write cannot be written, and the container is not told of it. Any error means that the
-    /// container does not know of all pages: the device must not write then. `E2BIG` if `range` has
-    /// more than 4096 pages of 4096 bytes: mark it in parts. `ENODEV` if no user has the device open;
-    /// `EINTR` if the caller is killed and `ETIMEDOUT` after 60 seconds while the user undoes
-    /// mappings; what type1 says, such as `ENOMEM`.
+    /// To be called before the device is told to write. The device cannot write what the user has
+    /// not mapped for it to write, so the container is not told of that. After any error the
+    /// container does not know of all pages, so the device must not write.
+    ///
+    /// `E2BIG` if `range` has more than 4096 pages of 4096 bytes: mark it in parts. `ENODEV` if no
+    /// user has the device open. `EINTR` if the caller is killed, and `ETIMEDOUT` after 60 seconds,
+    /// while the user undoes mappings. Otherwise what type1 returns, such as `ENOMEM`.
     pub fn mark_writing(&self, range: IovaRange) -> Result {
         self.mark_written(range)?;
         trace::dirty(Host::as_ref(self), range);
@@ -69,8 +70,8 @@ impl CoreDevice {
 
     /// Tells the user's container that the device has written `range`.
     ///
-    /// To be called when the device has done what [`CoreDevice::mark_writing`] announced: the client
-    /// may have asked, and copied the pages, in between. Errors as there.
+    /// To be called when the device has done what [`CoreDevice::mark_writing`] announced: in
+    /// between, the client may have asked the container and copied the pages. Errors are the same.
     pub fn mark_written(&self, range: IovaRange) -> Result {
         let pages = pages_to_mark(range)?;
         let mut at = pages.first();
@@ -99,9 +100,9 @@ impl CoreDevice {
 
     /// Has the container count only pages that the device wrote, although it wrote none so far.
     ///
-    /// That takes one page that is mapped, and the container does not tell which are. So a page is
-    /// looked for in a few places ([`places`]). While none of them is mapped, the container takes all
-    /// memory for dirty: slow, but right.
+    /// That takes one page that is mapped, and the container does not tell which pages are. So this
+    /// tries a few places ([`places`]). While none of them is mapped, the container takes all
+    /// memory for dirty, which is slow but right.
     #[cold]
     pub(super) fn find_page_to_pin(&self, moment: Moment) {
         if !self.scope().may_look(moment) {
@@ -112,7 +113,7 @@ impl CoreDevice {
         if is_of_iommufd {
             return self.scope().set(DirtyScope::NotAsked);
         }
-        // One after the other, but with one wait for mappings that end.
+        // One place after the other, but one wait for mappings that end.
         let found = self.pins().with(|| {
             places().find_map(|iova| match self.pin_now(iova, 1, IOMMU_READ) {
                 Ok(()) => Some(DirtyScope::Written),
@@ -120,13 +121,13 @@ impl CoreDevice {
                 Err(_) => None,
             })
         });
-        // If no pin may begin, nothing was looked at, and the next call looks.
+        // If no pin may begin, nothing was tried, and the next call tries.
         if let Ok(found) = found {
             self.scope().set(found.unwrap_or(DirtyScope::Everything));
         }
     }
 
-    /// Says in the kernel log, once for each user, if no page was found.
+    /// Says in the kernel log, once for each user, that no page was found.
     pub(super) fn tell_of_container(&self) {
         if self.scope().is_to_tell() {
             dev_warn_ratelimited!(
@@ -143,7 +144,8 @@ impl CoreDevice {
             .with(|| self.pin_now(iova, count, IOMMU_READ | IOMMU_WRITE))?
     }
 
-    /// Does [`CoreDevice::pin`] at once, for pages that the device may access so.
+    /// Does what [`CoreDevice::pin`] does, without the wait; `prot` is the access that the pin asks
+    /// for.
     fn pin_now(&self, iova: u64, count: u64, prot: u32) -> Result {
         let count = c_int::try_from(count)?;
         let mut pages: [*mut page; CHUNK] = [core::ptr::null_mut(); CHUNK];
@@ -170,14 +172,14 @@ fn pages_to_mark(range: IovaRange) -> Result<PageRange> {
     }
 }
 
-/// Returns whether an error of pinning says that the device cannot write the page.
+/// Returns whether an error of pinning means that the device cannot write the page.
 fn is_unmapped(error: Error) -> bool {
     error == EINVAL || error == EPERM
 }
 
-/// Returns whether an error of pinning says that the container has no pins.
+/// Returns whether an error of pinning means that the container has no pins.
 ///
-/// One of `VFIO_TYPE1_IOMMU` has none, and tells of no dirty pages.
+/// A container of `VFIO_TYPE1_IOMMU` has none, and reports no dirty pages.
 fn has_no_pins(error: Error) -> bool {
     error == EACCES
 }
@@ -185,9 +187,9 @@ fn has_no_pins(error: Error) -> bool {
 /// Returns the addresses at which a mapped page is looked for, some ninety: 0, each power of two,
 /// and the page below it.
 ///
-/// Memory of a guest, or a mapping of any other VMM, that is at least as large as its address lies
-/// on one of them, or begins there. A guest that has an IOMMU of its own maps pages from the top of
-/// the space down that a device reaches.
+/// If a guest's memory, or a mapping of any other VMM, is at least as large as its address, one of
+/// these addresses lies in it. A guest that has an IOMMU of its own maps pages from the top of the
+/// device's address space down.
 fn places() -> impl Iterator<Item = u64> {
     (PAGE_SHIFT..IOVA_BITS)
         .map(|shift| 1 << shift)

@@ -50,15 +50,15 @@ const BARS: u8 = 6;
 
 /// A PCI function that the vfio-pci core manages.
 ///
-/// What a driver's migration code works with: the guest's way to the registers
+/// A driver's migration code uses it for the guest's way to the registers
 /// ([`CoreDevice::guest_read`], [`CoreDevice::guest_write`]), the driver's own
 /// ([`CoreDevice::registers`]) and DMA into the driver's own memory
 /// ([`CoreDevice::with_private_dma`]).
 ///
-/// The vfio-pci core has registers, configuration space and the user's container for a device that
-/// a user has open. A driver's code gets the device at other times too: in
-/// [`Operations::new`](super::Operations::new), and when debugfs asks what is left to save. What needs an
-/// open device then fails with `ENODEV`.
+/// The vfio-pci core has registers, configuration space and the user's container only while a user
+/// has the device open. A driver's code gets the device at other times too: in
+/// [`Operations::new`](super::Operations::new), and when debugfs asks what is left to save.
+/// Whatever needs an open device then fails with `ENODEV`.
 ///
 /// # Invariants
 ///
@@ -69,25 +69,25 @@ pub struct CoreDevice {
     raw: Opaque<bindings::vfio_pci_core_device>,
     /// Messages about the device that its user can provoke.
     messages: Budget,
-    /// What the driver's own DMA and resets by others know of each other.
+    /// Keeps the driver's own DMA and resets by others apart.
     passes: Passes,
     /// A user has the device open, see [`Host::is_open`].
     is_open: Atomic<bool>,
     /// What is known of the container's dirty pages.
     scope: Scope,
-    /// Pages that are pinned for the moment.
+    /// Pins that last for a moment.
     pins: Pins,
-    /// Whether the device reaches its user's memory. Held by whoever exchanges its domain: a pass of
-    /// the driver's, under the state lock, and an iommufd, which may take long to pin memory and is
-    /// then waited for by passes alone.
+    /// Whether the device reaches its user's memory. Locked by whoever exchanges its domain: a pass
+    /// of the driver, under the state lock, or an iommufd. An iommufd may take long to pin memory,
+    /// and only passes wait for it.
     attachment: Mutex<Attachment>,
 }
 
 /// What the driver knows of the device's way to its user's memory.
 #[derive(Default)]
 pub(super) struct Attachment {
-    /// The device was cut off from all memory, see [`super::PassError::Lost`], and must stay so until
-    /// its user gives it up.
+    /// The device was cut off from all memory, see [`super::PassError::Lost`], and must stay so
+    /// until its user gives it up.
     pub(super) is_cut_off: bool,
 }
 
@@ -110,7 +110,7 @@ impl CoreDevice {
         unsafe { &*ptr.cast() }
     }
 
-    /// Initialises what is not the vfio-pci core's.
+    /// Initialises all but the vfio-pci core's structure.
     ///
     /// # Safety
     ///
@@ -146,7 +146,7 @@ impl CoreDevice {
         }
     }
 
-    /// Returns what the driver's own DMA and resets by others know of each other.
+    /// Returns what keeps the driver's own DMA and resets by others apart.
     pub(super) fn passes(&self) -> &Passes {
         &self.passes
     }
@@ -156,7 +156,7 @@ impl CoreDevice {
         &self.scope
     }
 
-    /// Returns the way to the user's memory.
+    /// Returns what the driver knows of the way to the user's memory.
     pub(super) fn attachment(&self) -> &Mutex<Attachment> {
         &self.attachment
     }
@@ -195,7 +195,7 @@ impl CoreDevice {
     /// Checks that the function answers the guest's memory accesses: `EIO` while it does not,
     /// `ENODEV` if no user has the device open.
     ///
-    /// For a register that the driver answers for; [`CoreDevice::guest_read`] and
+    /// For a register whose value the driver makes up; [`CoreDevice::guest_read`] and
     /// [`CoreDevice::guest_write`] check by themselves.
     #[inline]
     pub fn check_decoding(&self) -> Result {
@@ -203,7 +203,7 @@ impl CoreDevice {
         if self.is_decoding() {
             return Ok(());
         }
-        // It may only be asleep.
+        // It may be asleep.
         let _awake = self.wake()?;
         match self.is_decoding() {
             true => Ok(()),
@@ -211,12 +211,12 @@ impl CoreDevice {
         }
     }
 
-    /// Returns whether the function, which a user has open, answers the guest's memory accesses, if
-    /// it is awake.
+    /// Returns whether the function, which a user has open, answers the guest's memory accesses. A
+    /// function that is asleep does not.
     #[inline]
     fn is_decoding(&self) -> bool {
-        // The lock that belongs to it keeps the answer true while the hardware is accessed. It is
-        // not here.
+        // Its lock, which would keep the answer true while the hardware is accessed, is not held
+        // here.
         // SAFETY: By the type invariant. The vfio-pci core has a configuration space for the guest
         // while the device is open, as the caller has checked.
         unsafe { bindings::__vfio_pci_memory_enabled(self.as_raw()) }
@@ -235,8 +235,10 @@ impl CoreDevice {
         self.write(access, value, true)
     }
 
-    /// Returns the address of a register; `EINVAL` where the BAR has none, `ENODEV` or `EBUSY`
-    /// where the BAR could not be mapped, `ENODEV` if no user has the device open.
+    /// Returns the address of a register.
+    ///
+    /// `EINVAL` if the BAR does not have it, `ENODEV` or `EBUSY` if the BAR could not be mapped,
+    /// `ENODEV` if no user has the device open.
     fn io(&self, access: Access) -> Result<*mut c_void> {
         self.check_open()?;
         // CAST: The enum's values are the widths in bytes.
@@ -260,7 +262,7 @@ impl CoreDevice {
         Ok(base.cast::<u8>().wrapping_add(offset).cast())
     }
 
-    /// Reads a register, with or without a test that memory decoding is on.
+    /// Reads a register; `EIO` if `test_mem` asks for memory decoding and it is off.
     pub(super) fn read(&self, access: Access, test_mem: bool) -> Result<u64> {
         let io = self.io(access)?;
         let vdev = self.as_raw();
@@ -300,7 +302,7 @@ impl CoreDevice {
         }
     }
 
-    /// Writes a register, with or without a test that memory decoding is on.
+    /// Writes a register; errors as for [`CoreDevice::read`].
     pub(super) fn write(&self, access: Access, value: u64, test_mem: bool) -> Result {
         let io = self.io(access)?;
         let vdev = self.as_raw();

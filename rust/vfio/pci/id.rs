@@ -13,9 +13,9 @@ use kernel::{
 
 /// One entry of a variant driver's table.
 ///
-/// Matches only where the administrator names the driver (`driver_override`), and makes a
-/// `vfio_pci:` alias, by which management software finds the driver (`PCI_DRIVER_OVERRIDE_DEVICE_VFIO`
-/// in [`include/linux/pci.h`](srctree/include/linux/pci.h)).
+/// Matches only if the administrator names the driver (`driver_override`). It makes a `vfio_pci:`
+/// alias, by which management software finds the driver (`PCI_DRIVER_OVERRIDE_DEVICE_VFIO` in
+/// [`include/linux/pci.h`](srctree/include/linux/pci.h)).
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct DeviceId(bindings::pci_device_id);
@@ -39,11 +39,11 @@ impl DeviceId {
         })
     }
 
-    /// Returns whether an entry is what the PCI core gives a driver in place of one of its table.
+    /// Returns whether an entry is the PCI core's substitute for one of the driver's table.
     ///
-    /// `driver_override` offers a driver any device (`pci_match_device` in
-    /// [`drivers/pci/pci-driver.c`](srctree/drivers/pci/pci-driver.c)). Those that an administrator
-    /// has added by `new_id` have an entry of their own.
+    /// `driver_override` offers a driver any device, with that entry (`pci_match_device` in
+    /// [`drivers/pci/pci-driver.c`](srctree/drivers/pci/pci-driver.c)). A device that an
+    /// administrator has added by `new_id` comes with an entry of its own.
     pub(super) fn is_stand_in(id: &bindings::pci_device_id) -> bool {
         id.vendor == Self::ANY && id.device == Self::ANY
     }
@@ -56,8 +56,8 @@ unsafe impl RawDeviceId for DeviceId {
 
 /// A reference to a driver's table.
 ///
-/// The kernel crate's trait of that name can be implemented by a driver, which then says where the
-/// PCI core finds a table. So what this refers to is an array.
+/// A driver can implement the kernel crate's trait of that name, and then decides where the PCI
+/// core finds a table. So this refers to an array.
 #[derive(Clone, Copy)]
 pub struct IdTable(&'static dyn device_id::IdTable<DeviceId, ()>);
 

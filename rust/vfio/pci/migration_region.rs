@@ -30,7 +30,7 @@ use crate::{
 };
 
 impl<T: Operations> VariantDevice<T> {
-    /// Adds the regions to the device that is being opened, which has no others of its own yet.
+    /// Adds the regions to a device that is being opened, and has no other regions of its own yet.
     pub(super) fn register_migration_regions(&self) -> Result {
         Pci::<T>::protocols()
             .regions()
@@ -119,7 +119,8 @@ impl<T: Operations> RegionOps<T> {
         })
     }
 
-    /// Tells which part of the region can be mapped: all but the trapped header.
+    /// Adds the capability that says which part of the region can be mapped: all but the trapped
+    /// header.
     ///
     /// # Safety
     ///

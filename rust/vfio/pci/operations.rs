@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a vfio-pci variant driver says of itself.
+//! What a vfio-pci variant driver implements.
 
 use core::ops::Range;
 
@@ -24,13 +24,13 @@ pub trait Operations: Sized + 'static {
     /// The device's state and what it takes to save and load it.
     type Device: Device<Host = CoreDevice> + Send + Unpin;
 
-    /// The devices that it takes.
+    /// The devices that the driver takes.
     const ID_TABLE: IdTable;
 
-    /// BARs whose accesses the driver decodes; they cannot be mapped.
+    /// Numbers of the BARs whose accesses the driver decodes; they cannot be mapped.
     const TRAPPED_BARS: &'static [u8];
 
-    /// Returns the migration protocols that are offered; all of them without this.
+    /// Returns the migration protocols that are offered; all of them by default.
     fn protocols() -> Protocols {
         Protocols::ALL
     }
@@ -39,13 +39,13 @@ pub trait Operations: Sized + 'static {
     /// size.
     fn data_section_size() -> usize;
 
-    /// Creates the state of a device that was just found. Must not access the hardware.
+    /// Creates the state of a device that is being bound. Must not access the hardware.
     fn new(core: &CoreDevice) -> Result<Self::Device>;
 
     /// Returns whether reads of these bytes of a trapped BAR need no decoding.
     ///
-    /// They are then read from the hardware as vfio-pci does it, by vfio-pci and without the state
-    /// lock. All others are read by [`Device::read`].
+    /// vfio-pci then reads them from the hardware, without the state lock. All others are read by
+    /// [`Device::read`].
     fn reads_through(_bar: u8, _bytes: Range<u64>) -> bool {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

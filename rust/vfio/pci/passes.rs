@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The driver's own use of a function, and resets of it by others, which exclude each other.
+//! Keeps the driver's own use of a function, a pass, and resets by others apart.
 //!
 //! A reset through sysfs holds the device lock alone. It clears the function's configuration and
-//! brings it back a while later: a transfer in between would come to nothing, or end nowhere, and
-//! what the driver sets in PCI_COMMAND would not be what it clears.
+//! restores it a while later. A transfer in between would be lost or never end, and the bits that
+//! the driver sets in PCI_COMMAND would not be those that it clears.
 //!
-//! The recovery from an error of the bus may reset the function too. It does not call what a reset
-//! calls before and after, but the driver's error handlers.
+//! The recovery from an error of the bus may reset the function too. It calls the driver's error
+//! handlers, and not `reset_prepare` and `reset_done`.
+//!
+//! A `struct rw_semaphore` cannot stand in for this. Its waits have no time limit. A recovery ends
+//! in another thread than it began in, or when the driver is unbound, and resets may overlap it.
+//! And a reset whose wait has timed out holds no semaphore, so new passes could begin during it.
 
 use kernel::{
     prelude::*,
@@ -26,31 +30,32 @@ use crate::wait::{
     Signals, //
 };
 
-/// How often one looks whether the other has ended.
+/// Time between two looks whether the other has ended.
 const INTERVAL: Delta = Delta::from_millis(1);
 
-/// The longest that either is waited for; both take less.
+/// The longest wait for either; both take less.
 pub(super) const TIMEOUT: Delta = Delta::from_secs(10);
 
-/// Which of both is under way. Zeroes are a valid one.
+/// What is under way. All zeroes: nothing.
 pub(super) struct Passes {
     passing: Atomic<bool>,
     resetting: Atomic<bool>,
-    /// A recovery from an error is under way. All that changes this and the next holds the device
-    /// lock.
+    /// A recovery from an error is under way. Whoever changes this or the next field holds the
+    /// device lock.
     recovering: Atomic<bool>,
     /// That recovery resets the function.
     recovery_resets: Atomic<bool>,
 }
 
 impl Passes {
-    /// Begins a pass once no reset is under way; `EBUSY` where that does not end.
+    /// Begins a pass once no reset is under way; `EBUSY` if the reset does not end within 10
+    /// seconds.
     ///
-    /// The caller holds the function's memory lock, which a reset by the function's own user takes
-    /// first, and is the only one with a pass.
+    /// The caller holds the function's memory lock, so there is one pass at a time, and no reset by
+    /// the function's own user, which takes that lock first.
     pub(super) fn begin(&self) -> Result<Pass<'_>> {
         let begun = wait::until(Signals::Ignore, INTERVAL, TIMEOUT, || {
-            // Full ordering: of both at least one sees the other.
+            // Full ordering: at least one of the two sees the other.
             let _ = self.passing.xchg(true, Full);
             if !self.resetting.load(Acquire) && !self.recovering.load(Acquire) {
                 return Ok(true);
@@ -61,7 +66,8 @@ impl Passes {
         begun.map_err(|_| EBUSY).map(|()| Pass(self))
     }
 
-    /// A reset is about to begin: lets no pass begin, and waits for one that has.
+    /// A reset is about to begin: keeps new passes from beginning, and waits for one that has
+    /// begun.
     pub(super) fn reset_prepare(&self) {
         let _ = self.resetting.xchg(true, Full);
         self.wait();
@@ -74,7 +80,7 @@ impl Passes {
 
     /// A recovery from an error has begun, with a reset or not: as [`Self::reset_prepare`].
     ///
-    /// [`Self::recovered`] follows, also where the recovery fails.
+    /// [`Self::recovered`] follows, even if the recovery fails.
     pub(super) fn error_detected(&self, resets: bool) {
         if resets {
             self.recovery_resets.store(true, Relaxed);
@@ -106,7 +112,7 @@ impl Passes {
 
     /// Waits for a pass that has begun.
     fn wait(&self) {
-        // What takes longer than it may, the reset ends.
+        // If a pass exceeds its time limit, the reset proceeds anyway.
         let _ = wait::until(Signals::Ignore, INTERVAL, TIMEOUT, || {
             Ok(!self.passing.load(Acquire))
         });
@@ -159,7 +165,7 @@ mod tests {
     #[test]
     fn a_recovery_tells_whether_it_has_reset_the_function() {
         let passes = passes();
-        // Told at once, or found out on the way; each recovery anew.
+        // The reset is announced at once or during the recovery; each recovery starts anew.
         for (at_once, later) in [(true, false), (false, false), (false, true), (false, false)] {
             passes.error_detected(at_once);
             if later {
@@ -168,7 +174,7 @@ mod tests {
             assert_eq!(passes.recovery_resets(), at_once || later);
             passes.recovered();
         }
-        // An error may become worse while one recovers from it.
+        // An error may become worse during the recovery.
         passes.error_detected(false);
         passes.error_detected(true);
         passes.error_detected(false);

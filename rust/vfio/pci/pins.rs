@@ -2,11 +2,11 @@
 
 //! Pins that last for a moment, and mappings that are undone in that moment.
 //!
-//! A type1 container that undoes a mapping looks whether a page of it is pinned. If one is, it drops
+//! A type1 container that undoes a mapping looks for a pinned page of it. If it finds one, it drops
 //! its lock, calls the `dma_unmap` operation of its devices with the list of devices locked, takes
 //! its lock and looks again. The twelfth look in a row that finds a page stops the kernel
-//! (`BUG_ON(++retries > 10)` in `vfio_iommu_type1.c`). A user has both the thread that unmaps and the
-//! one whose access makes the driver pin, so nothing but this file keeps them from it.
+//! (`BUG_ON(++retries > 10)` in `vfio_iommu_type1.c`). A user has both the thread that unmaps and
+//! the one whose access makes the driver pin, so only this file keeps the user from that.
 //!
 //! Why there is no twelfth look:
 //!
@@ -17,21 +17,21 @@
 //! 2. The operation waits for that pin to end. Its thread needs nothing but the container's lock to
 //!    end it, and the operation sleeps, so a real-time thread that unmaps does not keep it from the
 //!    processor.
-//! 3. The operation must give up at first. A second thread that unmaps may hold the container's lock
-//!    and wait for the list of devices, which is locked around the operation. Once the first thread
-//!    returns, the second gets the list and lets go of the lock.
-//! 4. That lock goes to those who wait in the order in which they came. Another thread may overtake
-//!    the first of them once; then the mutex is handed over to that one and to nobody else. So each
-//!    time that somebody gives up, the pin's thread comes nearer to its turn. The thread that gave up
-//!    comes after it, or has overtaken somebody. To get to a late round it must overtake in each
-//!    round, and there must be as many threads before the pin's. Patience doubles from round to round,
-//!    so that a pin whose thread merely lacks a processor is over by then.
-//! 5. From round [`LAST_ROUNDS`] on nothing is given up. When the operation returns, the pin is over,
+//! 3. The early rounds must give up. A second thread that unmaps may hold the container's lock and
+//!    wait for the list of devices, which is locked around the operation. Once the first thread
+//!    returns, the second gets the list and releases the lock.
+//! 4. The container's lock goes to its waiters in the order in which they came. Another thread may
+//!    overtake the first waiter once; then the mutex is handed over to that waiter and to nobody
+//!    else. So each time that a thread gives up, the pin's thread comes nearer to its turn. The thread
+//!    that gave up queues behind it, or has overtaken somebody. To get to a late round it must
+//!    overtake in each round, and as many threads must wait before the pin's. Patience doubles from
+//!    round to round, so that a pin whose thread merely lacks a processor is over by then.
+//! 5. From round [`LAST_ROUNDS`] on the operation does not give up. When it returns, the pin is over,
 //!    and by 1 none follows. A user who has arranged for all of 4 makes its own threads wait for each
 //!    other for ever. The host goes on.
 //!
-//! Rounds are counted for the thread and not for the device, so a device that the user opens in the
-//! meantime, which may have a pin that the first call did not know of, is waited for as long as the
+//! Rounds are counted for the thread and not for the device. The user may open a device in the
+//! meantime, with a pin that the first call did not know of. That pin is waited for as long as the
 //! others are. Each such device can add one round.
 //!
 //! A pin that may not begin waits, up to [`PIN_TIMEOUT`], and then fails: the device is not told to
@@ -62,8 +62,8 @@ use crate::{
     }, //
 };
 
-/// How long a pin waits for mappings to end. Much memory takes seconds; the kernel calls those who
-/// wait for the pin's thread hung after twice the time.
+/// How long a pin waits for mappings to end. Unmapping much memory takes seconds. After twice this
+/// time the kernel reports the tasks that wait for the pin's thread as hung.
 const PIN_TIMEOUT: Delta = Delta::from_secs(60);
 
 /// How long the first round waits for a pin to end; each other waits twice as long as the one before.
@@ -75,22 +75,22 @@ const LAST_ROUNDS: u32 = 9;
 /// Time between two looks.
 const INTERVAL: Delta = Delta::from_micros(200);
 
-/// Time between two looks, or two attempts to get memory, that nothing should depend on.
+/// Time between two looks, or two attempts to get memory, in cases that should not occur.
 const LONG_INTERVAL: Delta = Delta::from_millis(5);
 
 /// A thread that unmaps memory of a device, some of which was found pinned.
 struct Unmapper {
     /// Address of the thread.
     thread: usize,
-    /// What tells the device's [`Pins`] from others. The device may be gone: it is an address that
-    /// nobody follows.
+    /// The address of the device's [`Pins`], which tells it from others. Nobody follows it, since
+    /// the device may be gone.
     device: usize,
-    /// How many times the thread was told in its system call.
+    /// How many times the operation was called in the thread's system call.
     round: u32,
 }
 
 global_lock! {
-    /// The threads that unmap, once for each device of their containers.
+    /// The threads that unmap, with one entry for each device of their containers.
     // SAFETY: `rvfio_pins_init()` initialises it when the module is loaded.
     unsafe(uninit) static UNMAPPERS: Mutex<KVVec<Unmapper>> = KVVec::new();
 }
@@ -99,29 +99,30 @@ global_lock! {
 ///
 /// # Safety
 ///
-/// To be called once, before anything else of this file is.
+/// To be called once, before anything else in this file is.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn rvfio_pins_init() {
     // SAFETY: The caller vouches for that.
     unsafe { UNMAPPERS.init() };
 }
 
-/// The pins of one device. Zeroes are a valid one.
+/// The pins of one device. All zeroes: none.
 pub(crate) struct Pins {
-    /// Callers of [`Self::with`] who may have pages pinned. Goes up with [`UNMAPPERS`] locked.
+    /// Callers of [`Self::with`] that may have pages pinned. It goes up only while [`UNMAPPERS`] is
+    /// locked.
     outstanding: Atomic<i32>,
 }
 
 impl Pins {
-    /// Runs `pin`, which pins pages once at most and unpins them.
+    /// Runs `pin`, which pins pages at most once and unpins them.
     ///
-    /// While the device's mappings end, and were found pinned, this waits. Then `pin` has not run
-    /// when it fails: `EINTR` if the caller is killed, `ETIMEDOUT` after 60 seconds.
+    /// Waits while mappings of the device end in which pins were found. If the wait fails, `pin`
+    /// was not run: `EINTR` if the caller is killed, `ETIMEDOUT` after 60 seconds.
     pub(crate) fn with<T>(&self, pin: impl FnOnce() -> T) -> Result<T> {
         self.with_patience(PIN_TIMEOUT, pin)
     }
 
-    /// Does [`Self::with`] with another time limit.
+    /// Does what [`Self::with`] does, with another time limit.
     fn with_patience<T>(&self, timeout: Delta, pin: impl FnOnce() -> T) -> Result<T> {
         wait::until(Signals::Ignore, INTERVAL, timeout, || {
             if self.begin() {
@@ -138,7 +139,7 @@ impl Pins {
         Ok(result)
     }
 
-    /// Begins a pin, unless the device's mappings end.
+    /// Begins a pin, unless mappings of the device end.
     fn begin(&self) -> bool {
         let unmappers = UNMAPPERS.lock();
         let begins = unmappers.iter().all(|entry| entry.device != self.id());
@@ -153,11 +154,11 @@ impl Pins {
         self.outstanding.fetch_sub(1, Release);
     }
 
-    /// Waits for pins of mappings that end: the `dma_unmap` operation. Returns the number of the
+    /// Waits for pins in mappings that end: the `dma_unmap` operation. Returns the number of the
     /// round, from 1.
     ///
-    /// Until the calling thread returns to user mode no pin begins. To be called without locks that
-    /// pinning takes.
+    /// No pin begins until the calling thread returns to user mode. The caller must not hold a lock
+    /// that pinning takes.
     pub(crate) fn drain(&self) -> u32 {
         let thread = current_thread();
         let (round, is_new) = self.enter(thread);
@@ -165,7 +166,8 @@ impl Pins {
         let lasts = !is_new || unsafe { bindings::rvfio_at_return(Some(leave_current)) } == 0;
         self.wait(round);
         if !lasts {
-            // Not a thread in a system call: nothing tells when it has unmapped. Type1 has none.
+            // The thread is not in a system call, so nothing tells when it has unmapped. Type1 has
+            // no such thread.
             leave(thread);
         }
         round
@@ -194,12 +196,12 @@ impl Pins {
                 return (at_least, before.is_none());
             }
             drop(unmappers);
-            // As `__GFP_NOFAIL` does for a few bytes: there is nothing else to be done.
+            // Tries again, as `__GFP_NOFAIL` does for a few bytes: nothing else can be done.
             fsleep(LONG_INTERVAL);
         }
     }
 
-    /// Waits for pins to end, as long as is right for the round.
+    /// Waits for pins to end, for as long as the round's patience lasts.
     fn wait(&self, round: u32) {
         let is_over = || Ok(self.outstanding.load(Acquire) == 0);
         match patience(round) {
@@ -212,7 +214,7 @@ impl Pins {
         }
     }
 
-    /// Returns what tells the device from others.
+    /// Returns the number that tells the device from others.
     fn id(&self) -> usize {
         core::ptr::from_ref(self).addr()
     }
@@ -229,17 +231,17 @@ fn current_thread() -> usize {
     kernel::current!().as_ptr().addr()
 }
 
-/// A thread has unmapped, whatever it was.
+/// Removes the entries of a thread that has unmapped.
 fn leave(thread: usize) {
     let mut unmappers = UNMAPPERS.lock();
     unmappers.retain(|entry| entry.thread != thread);
     if unmappers.is_empty() {
-        // Many may have been there at a time.
+        // Frees the memory: there may have been many at a time.
         *unmappers = KVVec::new();
     }
 }
 
-/// The calling thread has unmapped: it is on its way to user mode, or to its end.
+/// Removes the entries of the calling thread, which is on its way to user mode or to its end.
 extern "C" fn leave_current() {
     leave(current_thread());
 }
@@ -253,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    /// Threads; none has such an address.
+    /// Threads; no thread has such an address.
     const ONE: usize = 1;
     const OTHER: usize = 2;
 
@@ -281,7 +283,7 @@ mod tests {
                 here.with_patience(MOMENT, || panic!("pinned")),
                 Err::<(), _>(ETIMEDOUT)
             );
-            // Those of another container are not concerned.
+            // Devices of another container are not affected.
             assert_eq!(elsewhere.with_patience(MOMENT, || 5), Ok(5));
             leave(thread);
         }
@@ -296,7 +298,7 @@ mod tests {
             assert_eq!(first.enter(ONE), (round, round == 1));
             assert_eq!(second.enter(ONE), (round, false));
         }
-        // One that was opened meanwhile.
+        // A device that was opened meanwhile.
         let third = pins();
         assert_eq!(third.enter(ONE), (3, false));
         assert_eq!(first.enter(ONE), (4, false));
@@ -319,7 +321,7 @@ mod tests {
         for round in [LAST_ROUNDS, LAST_ROUNDS + 1, u32::MAX] {
             assert_eq!(patience(round), None);
         }
-        // With one more for a device that was opened meanwhile.
+        // One more round for a device that was opened meanwhile.
         assert!(LAST_ROUNDS < 11);
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Keeping a function awake that its user may have sent to sleep.
+//! Keeps a function awake that its user may have sent to sleep.
 
 use kernel::prelude::*;
 
@@ -17,9 +17,9 @@ pub(super) struct Awake<'a> {
 }
 
 impl CoreDevice {
-    /// Wakes the function, as vfio-pci does around its own accesses; `EIO` where it does not wake.
+    /// Wakes the function, as vfio-pci does around its own accesses; `EIO` if it does not wake.
     ///
-    /// Must not be called with `memory_lock` held, which waking takes.
+    /// Must not be called with `memory_lock` held: waking takes it.
     pub(super) fn wake(&self) -> Result<Awake<'_>> {
         // SAFETY: By the type invariant of `CoreDevice`.
         match unsafe { bindings::rvfio_pm_get(self.as_raw()) } {

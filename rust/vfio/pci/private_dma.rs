@@ -2,15 +2,15 @@
 
 //! DMA into the driver's own memory while user space owns the device.
 //!
-//! The device then lives in the user's IOMMU domain, where no I/O virtual address is known to be
-//! free. So a domain of the driver's own takes its place for the time of the pass. Mappings that
-//! the user makes meanwhile go into the user's domain and are there when it comes back.
+//! The device is in the user's IOMMU domain then, in which no I/O virtual address is known to be
+//! free. So a domain of the driver's own takes its place during a pass. Mappings that the user
+//! makes meanwhile go into the user's domain, and are there when that comes back.
 //!
-//! A user with a container keeps its domain as long as the device is open. One with an iommufd may
-//! attach the device to another address space at any time, or to none, and has none yet when the
-//! device is opened. So these operations take the attachment's lock, as each pass does, and a device
-//! that is attached to none has nothing to come back. The handle that iommufd leaves with the group
-//! is not touched by an exchange of domains.
+//! If a container owns the device, the domain stays as long as the device is open. If an iommufd
+//! owns it, the user may attach the device to another address space at any time, or to none, and it
+//! has none yet when the device is opened. So attaching and detaching take the attachment's lock,
+//! as each pass does. A device that is attached to none has no domain to come back. The handle that
+//! iommufd leaves with the group is not touched by an exchange of domains.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -63,10 +63,11 @@ use crate::{
 
 /// I/O virtual address of the scratch page in the private domain.
 ///
-/// Low, since devices differ in how many address bits they have.
+/// Low, since devices differ in their number of address bits.
 const IOVA: u64 = 0x1000;
 
-/// How long at most the user's domain is attached again and again while there is no memory for that.
+/// The longest time for which attaching the user's domain is tried again if there is no memory for
+/// it.
 const MEMORY_TIMEOUT: Delta = Delta::from_millis(200);
 
 /// Time between two tries.
@@ -79,7 +80,7 @@ pub enum PassError {
     Failed(Error),
     /// The device may still be at work or could not be given back to the user's domain.
     ///
-    /// It was cut off from all memory and stays so until it leaves the user's container.
+    /// It was cut off from all memory, and stays so until it leaves the user's container.
     Lost(Error),
 }
 
@@ -99,8 +100,10 @@ impl From<PassError> for Error {
 struct Group(*mut iommu_group);
 
 impl Group {
-    /// Gets the group of a device: `ENODEV` without an IOMMU, `EOPNOTSUPP` where the device shares
-    /// the group, since others' DMA would lose its domain too.
+    /// Gets the group of a device.
+    ///
+    /// `ENODEV` without an IOMMU; `EOPNOTSUPP` if the device shares the group, since the other
+    /// devices would lose the domain for their DMA too.
     fn of(core: &CoreDevice) -> Result<Self> {
         // SAFETY: The device is valid for the life of `core`.
         let group = unsafe { iommu_group_get(&raw mut (*core.pdev()).dev) };
@@ -145,7 +148,7 @@ impl Domain {
 
 impl Drop for Domain {
     fn drop(&mut self) {
-        // SAFETY: The domain is owned and, where it was attached, was detached before.
+        // SAFETY: The domain is owned and, if it was attached, was detached before.
         unsafe { iommu_domain_free(self.0) };
     }
 }
@@ -187,14 +190,14 @@ impl Drop for Mapping<'_> {
 impl CoreDevice {
     /// Runs `pass` while the device reads and writes `page` instead of the user's memory.
     ///
-    /// `pass` is given the registers of `bar` and the page's I/O virtual address, below 8192. It
-    /// must leave the device idle, and return an error only where it cannot say that it is: the
-    /// device is then cut off from all memory, see [`PassError::Lost`].
+    /// `pass` gets the registers of `bar` and the page's I/O virtual address, below 8192. It must
+    /// leave the device idle, and return an error only if it cannot tell that the device is idle.
+    /// The device is then cut off from all memory, see [`PassError::Lost`].
     ///
-    /// The caller holds the state lock: without it no driver has the device. Waits while the device's
-    /// user attaches it to another address space.
+    /// The caller holds the state lock, without which no driver gets the device. The call waits
+    /// while the device's user attaches it to another address space.
     ///
-    /// Before that the errors are `ENODEV` (no user has the device open, so cutting it off would
+    /// Errors before the pass are `ENODEV` (no user has the device open, so cutting it off would
     /// give it to the host; no IOMMU; or the device was cut off before), `EOPNOTSUPP` (the device
     /// shares its IOMMU group, or its user has it translate by page tables of a guest), `EIO`
     /// (low-power state), `EBUSY` (a reset by others does not end), `EINTR` (the caller was killed
@@ -260,18 +263,18 @@ impl CoreDevice {
         Ok(value)
     }
 
-    /// Returns the domain in which the user has the device; none where an iommufd owns it and it is
-    /// attached to no address space.
+    /// Returns the user's domain; none if an iommufd owns the device and it is attached to no
+    /// address space.
     ///
-    /// Valid until the caller gives the attachment's lock back.
+    /// The domain is valid until the caller releases the attachment's lock.
     ///
-    /// `iommu_get_domain_for_dev()` is documented as not for drivers that manage the device's domain
-    /// themselves, as this one does: what it returns is valid as long as the driver is bound only if
-    /// the domain is that of the DMA API, and while the PCI core resets the function the hardware is
-    /// in another. No other function that is exported returns the domain of a user:
+    /// `iommu_get_domain_for_dev()` is documented as not for drivers that manage the device's
+    /// domain themselves, as this one does. Only if the domain is that of the DMA API is what it
+    /// returns valid as long as the driver is bound, and while the PCI core resets the function the
+    /// hardware is in another domain. No other exported function returns a user's domain:
     /// `iommu_driver_get_domain_for_dev()` is for the IOMMU's driver, under the group's mutex, and
-    /// what type1 and iommufd keep is their own. Here it is right all the same. The function reads
-    /// the group's domain, and nothing changes that, or frees it, while this one's caller uses it:
+    /// what type1 and iommufd keep is private to them. Here the function is right all the same. It
+    /// reads the group's domain, and nothing changes or frees that while the caller uses it:
     ///
     /// - a container attaches and detaches a group only while none of its devices is open
     ///   (`vfio_group_ioctl_unset_container()` fails with `EBUSY`);
@@ -288,8 +291,8 @@ impl CoreDevice {
         if attachment.is_cut_off {
             return Err(ENODEV);
         }
-        // SAFETY: The device is valid for the life of `self`, and so is what is found, as is said
-        // above.
+        // SAFETY: The device is valid for the life of `self`. The domain is valid as the function's
+        // documentation says.
         let domain = unsafe { iommu_get_domain_for_dev(&raw mut (*self.pdev()).dev) };
         let domain = NonNull::new(domain).ok_or(ENODEV)?;
         // SAFETY: As above.
@@ -304,23 +307,23 @@ impl CoreDevice {
         if kind == IOMMU_DOMAIN_NESTED {
             return Err(EOPNOTSUPP);
         }
-        // A device that was lost stays cut off, in a domain that blocks, until it leaves the
-        // container: that it was opened again since does not change that.
+        // A device that was lost stays in a domain that blocks until it leaves the container, even
+        // if it was opened again since.
         Err(ENODEV)
     }
 
-    /// Attaches the user's domain again, where there is one.
+    /// Attaches the user's domain again, if there is one.
     ///
-    /// That allocates, and waits for the end of a reset (`EBUSY`). It is tried again for a while: the
-    /// device would be lost.
+    /// That allocates memory, and fails with `EBUSY` until a reset has ended. It is tried again for
+    /// a while, since the device would be lost.
     fn give_back(user: Option<NonNull<iommu_domain>>, group: &Group) -> Result {
         let Some(user) = user else {
             return Ok(());
         };
         let begun = Instant::<Monotonic>::now();
         let attach = || {
-            // SAFETY: The user's domain lives until the attachment's lock is given back, and the
-            // group has none.
+            // SAFETY: The user's domain is valid until the attachment's lock is released, and the
+            // group has no domain.
             let result = to_result(unsafe { iommu_attach_group(user.as_ptr(), group.0) });
             match result {
                 Err(error) if comes_later(error, begun.elapsed()) => Ok(false),
@@ -331,7 +334,7 @@ impl CoreDevice {
     }
 }
 
-/// Returns whether a domain that could not be attached for so long may be in a while.
+/// Returns whether a domain that could not be attached for `elapsed` may be attached in a while.
 fn comes_later(error: Error, elapsed: Delta) -> bool {
     error == EBUSY || (error == ENOMEM && elapsed < MEMORY_TIMEOUT)
 }

@@ -25,9 +25,9 @@ pub(super) const COMMAND_MASTER: u16 = 0x4;
 
 /// Access to one BAR for the driver itself.
 ///
-/// While it lives the function is awake, memory decoding is on, and the guest can neither reach the registers nor change
-/// PCI_COMMAND; when it goes, the command bits that it set are clear again. Take it for a short
-/// time: the guest's register accesses wait for it.
+/// While it exists, the function is awake, memory decoding is on, and the guest can neither reach
+/// the registers nor change PCI_COMMAND. Its drop clears the command bits that it has set. Keep it
+/// for a short time: the guest's register accesses wait for it.
 ///
 /// # Invariants
 ///
@@ -35,9 +35,9 @@ pub(super) const COMMAND_MASTER: u16 = 0x4;
 pub struct Registers<'a> {
     core: &'a CoreDevice,
     bar: u8,
-    /// Bits of PCI_COMMAND to be cleared in the end.
+    /// Bits of PCI_COMMAND that the drop clears.
     set: Cell<u16>,
-    /// Keeps resets by others away, which clear PCI_COMMAND and restore it.
+    /// Keeps away resets by others, which clear PCI_COMMAND and restore it.
     pass: Option<Pass<'a>>,
     _awake: Awake<'a>,
 }
@@ -46,8 +46,8 @@ impl CoreDevice {
     /// Takes the registers of a BAR for the driver.
     ///
     /// `ENODEV` if no user has the device open, `EIO` while the guest has the device in a low-power
-    /// state, `EBUSY` where a reset by others does not end. Must not be called with `memory_lock`
-    /// held, so not from within another [`Registers`].
+    /// state, `EBUSY` if a reset by others does not end. Must not be called with `memory_lock`
+    /// held, so not while another [`Registers`] exists.
     pub fn registers(&self, bar: u8) -> Result<Registers<'_>> {
         self.check_open()?;
         let awake = self.wake()?;
@@ -135,7 +135,7 @@ impl Drop for Registers<'_> {
             bindings::rvfio_command_clear(self.core.as_raw(), set);
         }
         drop(self.pass.take());
-        // SAFETY: As above. Nobody else has a pass before this.
+        // SAFETY: As above. The pass has ended, so the next one can begin.
         unsafe {
             bindings::rvfio_memory_unlock(self.core.as_raw());
         }

@@ -2,9 +2,9 @@
 
 //! Registration of a variant driver with the PCI bus.
 //!
-//! The kernel crate's `pci::Driver` cannot host one: VFIO manages the DMA domain
-//! (`driver_managed_dma`), error handlers are needed, and the driver data must be the
-//! `struct vfio_pci_core_device`, which vfio-pci's own callbacks expect.
+//! The kernel crate's `pci::Driver` cannot be one: VFIO manages the DMA domain
+//! (`driver_managed_dma`), error handlers are needed, and the driver data must be the `struct
+//! vfio_pci_core_device`, which vfio-pci's own callbacks expect.
 
 use core::marker::PhantomData;
 
@@ -54,8 +54,8 @@ use crate::{
     leaks::Listed, //
 };
 
-/// A registered variant driver; unregistered when it goes, or, if it is leaked, when its module
-/// does.
+/// A registered variant driver. Its drop unregisters the driver; if it is leaked, the end of its
+/// module does.
 ///
 /// # Invariants
 ///
@@ -66,13 +66,13 @@ pub struct Registration<T: Operations> {
     directory: Directory,
     #[pin]
     driver: Opaque<pci_driver>,
-    /// Where `rvfio.ko` finds one that is leaked.
+    /// The entry by which `rvfio.ko` finds a registration that was leaked.
     #[pin]
     listed: Listed,
     _variant: PhantomData<T>,
 }
 
-// SAFETY: There is nothing to be done with a shared reference.
+// SAFETY: Nothing can be done with a shared reference.
 unsafe impl<T: Operations> Sync for Registration<T> {}
 
 // SAFETY: Registration and unregistration may happen on any thread.
@@ -83,7 +83,7 @@ impl<T: Operations> Registration<T> {
     pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             directory: Directory::new(<T::OwnerModule as ModuleMetadata>::NAME)?,
-            // INVARIANT: Registered where the initialiser succeeds.
+            // INVARIANT: The driver is registered if the initialiser succeeds.
             driver <- Opaque::try_ffi_init(|driver: *mut pci_driver| {
                 // SAFETY: The memory is valid for writes and pinned until `drop`, which
                 // unregisters the driver.
@@ -130,7 +130,7 @@ impl<T: Operations> Registration<T> {
         }
     }
 
-    /// What the PCI core calls around errors and resets.
+    /// What the PCI core calls on errors and resets.
     const ERROR_HANDLERS: pci_error_handlers = {
         let mut handlers: pci_error_handlers = pin_init::zeroed();
         handlers.error_detected = Some(Self::error_detected);
@@ -141,11 +141,11 @@ impl<T: Operations> Registration<T> {
         handlers
     };
 
-    /// `ENODEV` for a device that the driver's table does not have.
+    /// Binds a device; `ENODEV` if the driver's table does not have it.
     ///
     /// # Safety
     ///
-    /// Called by the PCI core with a device that it offers this driver, and the entry by which.
+    /// Called by the PCI core with a device that it offers this driver, and the matching entry.
     unsafe extern "C" fn probe(pdev: *mut pci_dev, id: *const pci_device_id) -> c_int {
         from_result(|| {
             // SAFETY: Both are valid by the function's requirements.
@@ -191,8 +191,8 @@ impl<T: Operations> Registration<T> {
         // SAFETY: The caller vouches for the device.
         let device = unsafe { Self::device(pdev) };
         if device.host().passes().is_recovering() {
-            // The PCI core tells a device that has gone meanwhile of no end. Who has it open is not
-            // to wait for it.
+            // If a device goes away during a recovery, the PCI core does not report the end of it.
+            // The user who has the device open must not wait for that.
             Self::recovered(device);
         }
         // SAFETY: `probe` has set the driver data and owns one reference.
@@ -219,11 +219,12 @@ impl<T: Operations> Registration<T> {
             Self::recovered(device);
         } else {
             let is_frozen = state == pci_channel_io_frozen;
-            // The recovery resets a frozen bus, and others on demand of any driver on the bus, with
-            // neither `reset_prepare` nor `reset_done`.
+            // The recovery resets a frozen bus, and another one if any driver on the bus demands
+            // it, with neither `reset_prepare` nor `reset_done`.
             device.host().passes().error_detected(is_frozen);
             if is_frozen {
-                // Whoever comes now catches up first, and waits for the end with that.
+                // Whoever takes the state lock now catches up first, and so waits for the end of
+                // the recovery.
                 device.was_reset();
             }
         }
@@ -231,7 +232,7 @@ impl<T: Operations> Registration<T> {
         unsafe { bindings::vfio_pci_core_aer_err_detected(pdev, state) }
     }
 
-    /// The bus was reset on demand of another driver. What vfio-pci votes does not demand it.
+    /// The bus was reset because another driver demanded it. vfio-pci's own vote does not.
     ///
     /// # Safety
     ///
@@ -249,7 +250,7 @@ impl<T: Operations> Registration<T> {
         // SAFETY: The caller vouches for the device.
         let device = unsafe { Self::device(pdev) };
         if device.host().passes().recovery_resets() {
-            // Nobody else brings back what the reset has cleared.
+            // Nobody else restores what the reset has cleared.
             // SAFETY: The caller vouches for the device.
             unsafe { bindings::rvfio_restore_config(pdev) };
             Self::recovered(device);
@@ -260,7 +261,7 @@ impl<T: Operations> Registration<T> {
 
     /// The recovery has ended, and the device was reset or cannot be used.
     fn recovered(device: &VariantDevice<T>) {
-        // First, so that whoever may use the function again knows.
+        // Noted first, so that whoever uses the function from then on knows.
         device.was_reset();
         device.host().passes().recovered();
     }
@@ -282,7 +283,7 @@ impl<T: Operations> Registration<T> {
     unsafe extern "C" fn reset_done(pdev: *mut pci_dev) {
         // SAFETY: The caller vouches for the device.
         let device = unsafe { Self::device(pdev) };
-        // First, so that whoever may use the function again knows.
+        // Noted first, so that whoever uses the function from then on knows.
         device.was_reset();
         device.host().passes().reset_done();
     }

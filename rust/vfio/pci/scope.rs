@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the user's container takes for dirty, as far as the driver knows.
+//! What the driver knows of what the user's container takes for dirty.
 
 use kernel::{
     bindings::jiffies,
@@ -19,19 +19,19 @@ use crate::device::{
     Moment, //
 };
 
-/// Time between two looks for a page at accesses of the guest, which come at any rate.
+/// Milliseconds between two looks for a page at accesses of the guest, which come at any rate.
 const INTERVAL: Msecs = 100;
 
-/// What is known of the container since the device was opened. All zeroes: nothing yet.
+/// What is known of the container since the device was opened. All zeroes: nothing.
 ///
-/// A container's group keeps its scope until the group leaves the container, which it does not while
-/// the device is open. So what is settled stays so until the device is closed.
+/// A group keeps its scope until it leaves the container, which it cannot while the device is open.
+/// So a settled scope stays so until the device is closed.
 ///
-/// Changes under the state lock, but for the time between two users.
+/// Changes under the state lock, except between two users.
 pub(super) struct Scope {
     /// The number of a [`DirtyScope`].
     scope: Atomic<u32>,
-    /// The user's container was complained about.
+    /// The kernel log has a message about the user's container.
     is_told: Atomic<bool>,
     /// When a page was last looked for at an access, in jiffies.
     looked: Atomic<usize>,
@@ -66,10 +66,10 @@ impl Scope {
         self.scope.store(scope as u32, Relaxed);
     }
 
-    /// Returns whether there is nothing left to do until the device is closed.
+    /// Returns whether nothing is left to do until the device is closed.
     #[inline]
     pub(super) fn is_settled(&self) -> bool {
-        // CAST: The enum is `repr(u32)`; what is settled has the larger numbers.
+        // CAST: The enum is `repr(u32)`; the settled scopes have the larger numbers.
         self.scope.load(Relaxed) >= DirtyScope::Written as u32
     }
 
@@ -86,7 +86,7 @@ impl Scope {
         true
     }
 
-    /// Returns whether to complain about the container: once for each user.
+    /// Returns whether to log a message about the container: once for each user.
     pub(super) fn is_to_tell(&self) -> bool {
         self.get() == DirtyScope::Everything && !self.is_told.xchg(true, Relaxed)
     }

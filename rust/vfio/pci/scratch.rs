@@ -22,15 +22,15 @@ use crate::bindings;
 pub struct ScratchPage(Page);
 
 impl ScratchPage {
-    /// Bytes that the page holds.
+    /// Size of the page in bytes.
     pub const SIZE: usize = PAGE_SIZE;
 
-    /// Allocates a page full of zeroes; `ENOMEM` when there is none.
+    /// Allocates a zeroed page; `ENOMEM` if there is none.
     pub fn new() -> Result<Self> {
         Ok(Self(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?))
     }
 
-    /// Copies the first bytes of the page to `to`; `EINVAL` when that is longer than a page.
+    /// Copies the first bytes of the page to `to`; `EINVAL` if `to` is longer than a page.
     pub fn read(&self, to: &mut [u8]) -> Result {
         if to.len() > Self::SIZE {
             return Err(EINVAL);
@@ -40,7 +40,7 @@ impl ScratchPage {
         Ok(())
     }
 
-    /// Copies `from` to the start of the page; `EINVAL` when that is longer than a page.
+    /// Copies `from` to the start of the page; `EINVAL` if `from` is longer than a page.
     pub fn write(&mut self, from: &[u8]) -> Result {
         if from.len() > Self::SIZE {
             return Err(EINVAL);

@@ -75,7 +75,7 @@ impl<T: Operations> Flavour for Pci<T> {
         let raw = device.host().as_raw();
         // SAFETY: By the type invariant; the VFIO core holds the device set's lock.
         to_result(unsafe { bindings::vfio_pci_core_enable(raw) })?;
-        // Where it is still cut off, it is in a domain that blocks, and the scrub fails.
+        // If the device is still cut off, its domain blocks, and the scrub fails.
         device.host().attachment().lock().is_cut_off = false;
         let result = device.set_up();
         if result.is_err() {
@@ -134,7 +134,7 @@ impl<T: Operations> Flavour for Pci<T> {
 }
 
 impl<T: Operations> VariantDevice<T> {
-    /// Does what [`Flavour::open`] must undo as a whole.
+    /// Sets up an enabled device for its user; if this fails, [`Flavour::open`] disables it.
     fn set_up(&self) -> Result {
         let raw = self.host().as_raw();
         self.register_migration_regions()?;
@@ -156,7 +156,7 @@ impl<T: Operations> VariantDevice<T> {
         Ok(())
     }
 
-    /// Returns the BAR that a region is, where it is trapped.
+    /// Returns the BAR that a region is, if it is trapped.
     fn trapped_bar(region: u64) -> Option<u8> {
         T::TRAPPED_BARS
             .iter()
@@ -164,7 +164,7 @@ impl<T: Operations> VariantDevice<T> {
             .find(|bar| u64::from(*bar) == region)
     }
 
-    /// Returns whether a read of a trapped BAR is none of the driver's business.
+    /// Returns whether the hardware alone answers a read of a trapped BAR.
     fn reads_through(bar: u8, call: &Call) -> bool {
         let start = call.offset();
         // CAST: Widening. No overflow: an offset has 40 bits, a length less than 32.

@@ -39,7 +39,7 @@ impl<T: Operations> Pci<T> {
     };
 }
 
-/// Nothing stays pinned, but a pin may not have ended yet.
+/// Waits for pins: none is held for long, but one may not have ended yet.
 ///
 /// # Safety
 ///
@@ -76,10 +76,10 @@ mod iommufd {
 
     /// Attaches the device to an address space, in place of the one before.
     ///
-    /// That may pin all of a guest's memory and take long. The state lock is not held meanwhile;
-    /// passes through a private domain wait.
+    /// That may pin all of a guest's memory and take long. Passes through a private domain wait for
+    /// it; the state lock is not held.
     ///
-    /// `EIO` for a device that was cut off from memory: it may still be at work. `EINTR` if the
+    /// `EIO` if the device was cut off from memory, since it may still be at work. `EINTR` if the
     /// caller is killed while a pass is under way.
     ///
     /// # Safety
@@ -110,7 +110,7 @@ mod iommufd {
     pub(super) unsafe extern "C" fn detach_ioas<T: Operations>(vdev: *mut bindings::vfio_device) {
         // SAFETY: The caller vouches for the device.
         let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
-        // No pass is under way then. This cannot fail, and a pass ends soon.
+        // No pass may be under way. The operation cannot fail, so it waits; a pass ends soon.
         let _attachment = this.host().attachment().lock();
         // SAFETY: The caller vouches for the device.
         unsafe { bindings::vfio_iommufd_physical_detach_ioas(vdev) }

@@ -21,14 +21,14 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// Memory that a function reaches as a bus master: neither enabled nor a master any more when this is
-/// dropped, before the memory is given up.
+/// Memory that a function reaches as a bus master. When this is dropped, the function is disabled
+/// and no longer a master before the memory is freed.
 ///
-/// All of that ends when the function is unbound at the latest, whatever the driver does with this
-/// object: leaks it, or keeps it for longer. Nothing can be done with the memory then.
+/// All of that happens at the latest when the function is unbound, even if the driver leaks this
+/// object or keeps it for longer. The memory cannot be used any more then.
 pub struct DmaMemory(Devres<Memory>);
 
-/// What there is until the function is unbound.
+/// What exists until the function is unbound.
 struct Memory {
     /// Dropped first, as the first field.
     _function: Enabled,
@@ -36,18 +36,17 @@ struct Memory {
 }
 
 impl DmaMemory {
-    /// Enables a function with so many address bits, and allocates `len` bytes for it, full of
-    /// zeroes.
+    /// Enables a function that has `bits` address bits, and allocates `len` zeroed bytes for it.
     ///
-    /// To be called when the driver probes the function, before anything else that is for DMA. `EIO`
-    /// where the platform cannot serve the mask, `EINVAL` for more than 64 bits, `ENOMEM`, and the
-    /// errors of enabling.
+    /// To be called when the driver probes the function, before anything else that is for DMA.
+    /// `EIO` if the platform cannot serve the mask, `EINVAL` for more than 64 bits, `ENOMEM`, and
+    /// the errors of enabling.
     pub fn new(pdev: &pci::Device<Core<'_>>, bits: u32, len: usize) -> Result<Self> {
         let function = Enabled::new(pdev)?;
         let mask = DmaMask::try_new(bits)?;
-        // SAFETY: A `Core` device is one in a callback of the bus, which holds the device's lock. So
-        // only a child's driver could allocate or map for the device at the same time; it would find
-        // the old mask or the new one, either of which is one that the device was given.
+        // SAFETY: A `Core` device is in a callback of the bus, which holds the device's lock. So
+        // only a child's driver could allocate or map for the device at the same time. It would
+        // find the old mask or the new one, and the device was given both.
         unsafe { pdev.dma_set_mask_and_coherent(mask) }?;
         let memory = Memory {
             _function: function,
@@ -56,7 +55,7 @@ impl DmaMemory {
         Ok(Self(Devres::new(pdev.as_ref(), memory)?))
     }
 
-    /// Returns the address of the memory for the function; `ENODEV` once that is unbound.
+    /// Returns the address at which the function reaches the memory; `ENODEV` once it is unbound.
     pub fn dma_address(&self) -> Result<u64> {
         self.with(|bytes| Ok(bytes.dma_address()))
     }
@@ -85,7 +84,7 @@ impl DmaMemory {
         })
     }
 
-    /// Does something with the memory, without sleeping; `ENODEV` once the function is unbound.
+    /// Calls `work`, which must not sleep, with the memory; `ENODEV` once the function is unbound.
     fn with<R>(&self, work: impl FnOnce(&Coherent<[u8]>) -> Result<R>) -> Result<R> {
         self.0
             .try_access_with(|memory| work(&memory.bytes))

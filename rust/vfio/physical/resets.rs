@@ -2,7 +2,7 @@
 
 //! Resets of a function by others: through sysfs, of its bus, or to recover from an error.
 //!
-//! The PCI core tells the driver before and after, which `kernel::pci` does not pass on.
+//! The PCI core calls the driver before and after a reset, which `kernel::pci` does not pass on.
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
@@ -30,23 +30,23 @@ use kernel::{
 
 use crate::bindings;
 
-/// A driver that takes part in such resets.
+/// A driver that takes part in resets by others.
 pub trait Resettable: pci::Driver {
     /// The function is about to be reset: ends what it does, and begins nothing until
-    /// [`Self::reset_done`], which always follows unless the driver is unbound before.
+    /// [`Self::reset_done`]. That always follows, unless the driver is unbound before.
     ///
-    /// May be called once more before that: an error may come in the midst of another's recovery.
-    /// May sleep. The device lock is held, so the driver is not unbound meanwhile.
+    /// May be called once more before that: an error may come during the recovery from another. May
+    /// sleep. The device lock is held, so the driver is not unbound meanwhile.
     fn reset_prepare(data: Pin<&Self::Data<'_>>);
 
-    /// The function was reset, or not, and has its configuration again.
+    /// The function has its configuration again, whether it was reset or not.
     fn reset_done(data: Pin<&Self::Data<'_>>);
 }
 
 /// [`pci::Adapter`] for a driver that takes part in resets.
 pub struct Adapter<T: Resettable>(T);
 
-// SAFETY: All is that of `pci::Adapter`.
+// SAFETY: All items are those of `pci::Adapter`.
 unsafe impl<T: Resettable> DriverLayout for Adapter<T> {
     type DriverType = pci_driver;
     type DriverData<'bound> = T::Data<'bound>;
@@ -84,17 +84,17 @@ impl<T: Resettable> Adapter<T> {
         handlers
     };
 
-    /// An error of the bus. To recover from it may take a reset, for which the PCI core calls neither
-    /// of the two below; without this function it would not recover.
+    /// The bus has an error. The recovery may take a reset, for which the PCI core calls neither
+    /// `reset_prepare` nor `reset_done`. Without this function the PCI core would not recover.
     ///
     /// # Safety
     ///
-    /// As [`Self::reset_prepare`].
+    /// As for [`Self::reset_prepare`].
     unsafe extern "C" fn error_detected(
         pdev: *mut pci_dev,
         state: pci_channel_state_t,
     ) -> pci_ers_result_t {
-        // SAFETY: As this function.
+        // SAFETY: The caller vouches for the device.
         let data = unsafe { Self::data(pdev) };
         if state == pci_channel_io_perm_failure {
             // The recovery has failed, or there is none.
@@ -107,13 +107,13 @@ impl<T: Resettable> Adapter<T> {
 
     /// # Safety
     ///
-    /// As [`Self::reset_prepare`].
+    /// As for [`Self::reset_prepare`].
     unsafe extern "C" fn resume(pdev: *mut pci_dev) {
-        // A reset has cleared the configuration, and nobody else brings it back. Without one it is
-        // as it was.
+        // If the recovery has reset the function, nobody else restores its configuration. If not,
+        // this changes nothing.
         // SAFETY: The caller vouches for the device, which holds the device lock.
         unsafe { bindings::rvfio_restore_config(pdev) };
-        // SAFETY: As this function.
+        // SAFETY: The caller vouches for the device.
         T::reset_done(unsafe { Self::data(pdev) });
     }
 
@@ -121,15 +121,15 @@ impl<T: Resettable> Adapter<T> {
     ///
     /// Called by the PCI core with a device that is bound to the driver, its lock held.
     unsafe extern "C" fn reset_prepare(pdev: *mut pci_dev) {
-        // SAFETY: As this function.
+        // SAFETY: The caller vouches for the device.
         T::reset_prepare(unsafe { Self::data(pdev) });
     }
 
     /// # Safety
     ///
-    /// As [`Self::reset_prepare`].
+    /// As for [`Self::reset_prepare`].
     unsafe extern "C" fn reset_done(pdev: *mut pci_dev) {
-        // SAFETY: As this function.
+        // SAFETY: The caller vouches for the device.
         T::reset_done(unsafe { Self::data(pdev) });
     }
 
@@ -139,7 +139,7 @@ impl<T: Resettable> Adapter<T> {
     ///
     /// The device must be bound to the driver, and its lock held for `'a`.
     unsafe fn data<'a>(pdev: *mut pci_dev) -> Pin<&'a T::Data<'a>> {
-        // SAFETY: The device is valid, and its data are there: it is bound, and its lock excludes
+        // SAFETY: The device is valid, and its data exist: it is bound, and its lock excludes
         // binding and unbinding.
         unsafe {
             let pdev = &*pdev.cast::<pci::Device<CoreInternal<'_>>>();
