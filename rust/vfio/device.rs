@@ -9,6 +9,7 @@
 
 mod call;
 mod data_file;
+mod data_file_ops;
 mod data_section;
 mod dirty_scope;
 mod flavour;

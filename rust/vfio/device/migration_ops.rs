@@ -18,7 +18,7 @@ use migration::{
 };
 
 use super::{
-    data_file::{
+    data_file_ops::{
         Direction,
         OwnedFile, //
     },
