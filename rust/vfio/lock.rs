@@ -4,8 +4,8 @@
 //! when the caller is killed.
 //!
 //! lockdep compares the names of a class by their addresses, and warns if a class has two. The key
-//! of a class is a static of this module, so there is one of it. Generic code is compiled into the
-//! module of each driver, with the literals in it, so a literal would be a name of each module. A
+//! of a class is a static of this module, so it exists once. Generic code is compiled into the
+//! module of each driver, with the literals in it, so a literal has an address in each of them. A
 //! function of this module returns the same name to all.
 //!
 //! C header: [`include/linux/mutex.h`](srctree/include/linux/mutex.h)

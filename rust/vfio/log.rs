@@ -81,7 +81,8 @@ pub enum Level {
 /// A device that has a budget of messages.
 ///
 /// The device prints them itself. If a driver got the driver core's device of a mediated device, it
-/// could keep a reference, which must not outlive the device: see [`crate::mdev::Registration`].
+/// could keep a reference to it, which the mdev core does not survive: see
+/// [`crate::mdev::Registration`].
 pub trait Logs {
     /// Prints a message about the device, or counts it as left out: see [`dev_warn_ratelimited!`].
     ///

@@ -87,12 +87,12 @@ impl Call {
         UserBuffer(self.buf)
     }
 
-    /// Returns where the user wants bytes to go.
+    /// Returns a writer to the user's buffer.
     pub(crate) fn writer(&self) -> UserSliceWriter {
         UserSlice::new(self.buf, self.count).writer()
     }
 
-    /// Returns where the user's bytes come from.
+    /// Returns a reader of the user's buffer.
     pub(crate) fn reader(&self) -> UserSliceReader {
         UserSlice::new(self.buf, self.count).reader()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a flavour keeps of a device, as all the code that is the same in every flavour uses it.
+//! The part of a device that its flavour keeps, as the code common to all flavours sees it.
 
 use kernel::device;
 

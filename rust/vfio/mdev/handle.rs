@@ -3,9 +3,9 @@
 //! Handles of a virtual device, for threads of the driver's own.
 //!
 //! A thread must not keep the device itself: when it is removed, its `struct mdev_device` is freed,
-//! and when it is closed, its user's container may be. So a handle leads to the device only as long
-//! as the user who had it open when the handle was made still has it open. Closing waits for those
-//! who are with the device.
+//! and when it is closed, its user's container is gone. So a handle leads to the device only as
+//! long as the user who had it open when the handle was made still has it open. Closing waits for
+//! those who are with the device.
 
 use core::ptr::NonNull;
 

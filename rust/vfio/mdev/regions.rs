@@ -139,7 +139,7 @@ impl<T: Operations> MediatedDevice<T> {
         }
     }
 
-    /// Maps a part of a region for the user; `EINVAL` except for data sections, and for private
+    /// Maps a part of a data section for the user; `EINVAL` for other regions, and for private
     /// mappings.
     ///
     /// # Safety

@@ -9,9 +9,10 @@
 //! The recovery from an error of the bus may reset the function too. It calls the driver's error
 //! handlers, and not `reset_prepare` and `reset_done`.
 //!
-//! A `struct rw_semaphore` cannot stand in for this. Its waits have no time limit. A recovery ends
-//! in another thread than it began in, or when the driver is unbound, and resets may overlap it.
-//! And a reset whose wait has timed out holds no semaphore, so new passes could begin during it.
+//! A `struct rw_semaphore` cannot stand in for this. Its waits have no time limit. A recovery that
+//! the unbinding of the driver cuts short ends in another thread than it began in, and resets may
+//! overlap a recovery. And a reset whose wait has timed out would hold no semaphore, so new passes
+//! could begin during it.
 
 use kernel::{
     prelude::*,
