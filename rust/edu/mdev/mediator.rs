@@ -35,9 +35,10 @@ use self::units::{
 use super::{
     hardware::Hardware,
     slot::{
-        Content,
+        Physical,
         Slot, //
-    }, //
+    },
+    transfers::Content, //
 };
 
 /// The mediator of one physical device.
@@ -61,45 +62,6 @@ impl Mediator {
         Ok(Arc::new(this, GFP_KERNEL)?)
     }
 
-    /// Returns the mark of a new content of a buffer.
-    pub(super) fn new_content(&self) -> Content {
-        Content(self.contents.fetch_add(1, Relaxed))
-    }
-
-    /// Has a virtual device's factorial computed, once it is its turn; `ENOMEM` without memory.
-    pub(super) fn compute(&self, slot: &Arc<Slot>, host: Handle) -> Result {
-        self.units.factorials.push(slot, host)?;
-        // A worker that waits to run already finds the command then.
-        let _ = self
-            .queue
-            .enqueue::<Arc<Units>, COMPUTE>(self.units.clone());
-        Ok(())
-    }
-
-    /// Has a virtual device's transfer done, once it is its turn; `ENOMEM` without memory.
-    pub(super) fn transfer(&self, slot: &Arc<Slot>, host: Handle) -> Result {
-        self.units.transfers.push(slot, host)?;
-        let _ = self
-            .queue
-            .enqueue::<Arc<Units>, TRANSFER>(self.units.clone());
-        Ok(())
-    }
-
-    /// Has user memory copied for the transfer of a virtual device.
-    pub(super) fn copy(&self, slot: Arc<Slot>) {
-        let _ = self.queue.enqueue::<Arc<Slot>, 0>(slot);
-    }
-
-    /// Forgets a virtual device's commands that the physical device has not begun.
-    pub(super) fn cancel(&self, slot: &Arc<Slot>) {
-        if self.units.factorials.cancel(slot) {
-            slot.lock().computing = false;
-        }
-        if self.units.transfers.cancel(slot) {
-            slot.lock().transfer = None;
-        }
-    }
-
     /// Others are about to reset the physical device: it ends what it does, and begins nothing.
     pub(super) fn suspend(&self) {
         self.units.suspend();
@@ -114,5 +76,41 @@ impl Mediator {
     pub(super) fn shut_down(&self) {
         self.queue.drain();
         self.units.shut_down();
+    }
+}
+
+impl Physical for Mediator {
+    fn new_content(&self) -> Content {
+        Content(self.contents.fetch_add(1, Relaxed))
+    }
+
+    fn compute(&self, slot: &Arc<Slot>, host: Handle) -> Result {
+        self.units.factorials.push(slot, host)?;
+        // A worker that waits to run already finds the command then.
+        let _ = self
+            .queue
+            .enqueue::<Arc<Units>, COMPUTE>(self.units.clone());
+        Ok(())
+    }
+
+    fn transfer(&self, slot: &Arc<Slot>, host: Handle) -> Result {
+        self.units.transfers.push(slot, host)?;
+        let _ = self
+            .queue
+            .enqueue::<Arc<Units>, TRANSFER>(self.units.clone());
+        Ok(())
+    }
+
+    fn copy(&self, slot: Arc<Slot>) {
+        let _ = self.queue.enqueue::<Arc<Slot>, 0>(slot);
+    }
+
+    fn cancel(&self, slot: &Arc<Slot>) {
+        if self.units.factorials.cancel(slot) {
+            slot.lock().computing = false;
+        }
+        if self.units.transfers.cancel(slot) {
+            slot.lock().transfer = None;
+        }
     }
 }

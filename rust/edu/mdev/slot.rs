@@ -30,7 +30,7 @@ use vfio::{
     wait::Signals, //
 };
 
-use super::mediator::Mediator;
+use super::transfers::Content;
 use crate::{
     registers::*,
     transfer::{
@@ -38,10 +38,6 @@ use crate::{
         Transfer, //
     }, //
 };
-
-/// Tells the contents of buffers apart: no two that differ have the same, on one physical device.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Content(pub(super) u64);
 
 /// How far a transfer is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -131,10 +127,28 @@ impl SlotState {
     }
 }
 
+/// What a virtual device has the physical one do.
+pub(super) trait Physical: Send + Sync {
+    /// Returns the mark of a new content of a buffer.
+    fn new_content(&self) -> Content;
+
+    /// Has a virtual device's factorial computed when its turn comes; `ENOMEM` without memory.
+    fn compute(&self, slot: &Arc<Slot>, host: Handle) -> Result;
+
+    /// Has a virtual device's transfer done when its turn comes; `ENOMEM` without memory.
+    fn transfer(&self, slot: &Arc<Slot>, host: Handle) -> Result;
+
+    /// Has user memory copied for the transfer of a virtual device.
+    fn copy(&self, slot: Arc<Slot>);
+
+    /// Forgets a virtual device's commands that the physical device has not begun.
+    fn cancel(&self, slot: &Arc<Slot>);
+}
+
 /// A virtual device's place at the physical one.
 #[pin_data]
 pub(super) struct Slot {
-    mediator: Arc<Mediator>,
+    physical: Arc<dyn Physical>,
     /// Nothing of VFIO's but the interrupts' lock is taken under it, and no user memory touched.
     #[pin]
     state: Mutex<SlotState>,
@@ -152,11 +166,11 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Returns the place of a fresh device.
-    pub(super) fn new(mediator: &Arc<Mediator>) -> Result<Arc<Self>> {
+    pub(super) fn new(physical: Arc<dyn Physical>) -> Result<Arc<Self>> {
         let state = SlotState {
             registers: CommandRegisters::FRESH,
             buffer: KBox::new([0; BUFFER_SIZE], GFP_KERNEL)?,
-            content: mediator.new_content(),
+            content: physical.new_content(),
             computing: false,
             transfer: None,
             failed: false,
@@ -164,7 +178,7 @@ impl Slot {
         let staging = KBox::new([0; BUFFER_SIZE], GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
-                mediator: mediator.clone(),
+                physical,
                 state <- new_mutex!(state, "edu_slot"),
                 staging <- new_mutex!(staging, "edu_staging"),
                 done <- new_condvar!("edu_done"),
@@ -174,9 +188,9 @@ impl Slot {
         )
     }
 
-    /// Returns who serves the slot.
-    pub(super) fn mediator(&self) -> &Arc<Mediator> {
-        &self.mediator
+    /// Returns the physical device.
+    pub(super) fn physical(&self) -> &Arc<dyn Physical> {
+        &self.physical
     }
 
     /// Takes the lock of the state.

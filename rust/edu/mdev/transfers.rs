@@ -11,11 +11,12 @@ use core::ops::Range;
 use kernel::prelude::*;
 use vfio::physical::DmaMemory;
 
-use super::{
-    hardware::Hardware,
-    slot::Content, //
-};
+use super::hardware::Hardware;
 use crate::registers::*;
+
+/// Tells the contents of buffers apart: no two that differ have the same, on one physical device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Content(pub(super) u64);
 
 /// The unit that transfers, and the memory that it transfers from and to.
 pub(super) struct Transfers {

@@ -88,7 +88,7 @@ impl VirtualEdu {
         Ok(Self {
             config,
             identity: parent.identity(),
-            slot: Slot::new(&parent.mediator)?,
+            slot: Slot::new(parent.mediator.clone())?,
             liveness: 0,
             dma: DmaRegisters::default(),
             instance: Some(Instances::take(&parent.instances, type_)?),
@@ -132,7 +132,7 @@ impl Device for VirtualEdu {
         self.loaded = Loaded::default();
         self.interrupts_due = false;
         host.call_off_copies();
-        self.slot.mediator().cancel(&self.slot);
+        self.slot.physical().cancel(&self.slot);
         let idle = self.slot.wait_idle(Signals::Ignore, self.config.timeout);
         host.allow_copies();
         let mut state = idle?;
@@ -140,7 +140,7 @@ impl Device for VirtualEdu {
         self.dma = DmaRegisters::default();
         state.registers = CommandRegisters::FRESH;
         state.buffer.fill(0);
-        state.content = self.slot.mediator().new_content();
+        state.content = self.slot.physical().new_content();
         state.failed = false;
         host.lower_interrupt();
         Ok(())
@@ -202,7 +202,7 @@ impl Device for VirtualEdu {
         if let Some(content) = self.loaded.take(section)? {
             let mut state = self.slot.lock();
             state.buffer.copy_from_slice(content);
-            state.content = self.slot.mediator().new_content();
+            state.content = self.slot.physical().new_content();
             self.loaded.buffer = true;
         }
         Ok(())

@@ -146,8 +146,8 @@ impl WorkItem<TRANSFER> for Units {
             command.report(&result);
             match result {
                 Ok(Next::Deliver) => {
-                    let mediator = command.slot.mediator().clone();
-                    mediator.copy(command.slot);
+                    let physical = command.slot.physical().clone();
+                    physical.copy(command.slot);
                 }
                 Ok(Next::Done) => command.slot.transferred(Ok(())),
                 Err(error) => command.slot.transferred(Err(error)),

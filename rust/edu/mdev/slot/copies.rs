@@ -72,7 +72,7 @@ impl Slot {
         if let Some(under_way) = &mut this.lock().transfer {
             under_way.stage = Stage::Device;
         }
-        this.mediator().transfer(this, host.clone())?;
+        this.physical().transfer(this, host.clone())?;
         Ok(false)
     }
 

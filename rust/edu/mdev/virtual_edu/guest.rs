@@ -99,7 +99,7 @@ impl VirtualEdu {
             return Ok(());
         }
         // The worker looks at the slot only once it has its lock.
-        self.slot.mediator().compute(&self.slot, host.handle())?;
+        self.slot.physical().compute(&self.slot, host.handle())?;
         state.registers.operand = operand;
         state.registers.factorial = operand;
         state.computing = true;
@@ -115,16 +115,16 @@ impl VirtualEdu {
         }
         let (dma, transfer) = Transfer::start(host, self.dma, value, self.config.dma_mask)?;
         // Who carries it out looks at the slot only once it has its lock.
-        let mediator = self.slot.mediator();
+        let physical = self.slot.physical();
         let stage = match transfer {
             Transfer::ToMemory(range) => {
-                mediator.transfer(&self.slot, host.handle())?;
+                physical.transfer(&self.slot, host.handle())?;
                 log.mark(range);
                 host.mark_writing(range);
                 Stage::Device
             }
             Transfer::FromMemory => {
-                mediator.copy(self.slot.clone());
+                physical.copy(self.slot.clone());
                 self.saved.buffer = false;
                 Stage::Fetch
             }
