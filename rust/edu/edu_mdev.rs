@@ -10,6 +10,8 @@
 //! - INTx cannot be unmasked by an eventfd; a hypervisor does that itself.
 //! - One value of `dma_mask_bits` holds for all devices, physical and virtual.
 
+#![forbid(unsafe_code)]
+
 use kernel::{
     device::Core,
     pci,
@@ -29,18 +31,12 @@ use vfio::{
     Protocols, //
 };
 
-#[forbid(unsafe_code)]
 #[macro_use]
 mod config;
-#[forbid(unsafe_code)]
 mod image;
-#[forbid(unsafe_code)]
 mod mdev;
-#[forbid(unsafe_code)]
 mod progress;
-#[forbid(unsafe_code)]
 mod registers;
-#[forbid(unsafe_code)]
 mod transfer;
 
 use self::{

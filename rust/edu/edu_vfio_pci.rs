@@ -10,6 +10,8 @@
 //! - The host's edu must take a transfer that ends at the end of the internal buffer. QEMU 7.2 as
 //!   the host's hardware does not.
 
+#![forbid(unsafe_code)]
+
 use core::ops::Range;
 
 use kernel::{
@@ -27,19 +29,13 @@ use vfio::{
     Protocols, //
 };
 
-#[forbid(unsafe_code)]
 #[macro_use]
 mod config;
-#[forbid(unsafe_code)]
 mod image;
-#[forbid(unsafe_code)]
 mod pci;
-#[forbid(unsafe_code)]
 mod progress;
-#[forbid(unsafe_code)]
 #[expect(dead_code, reason = "the mediated flavour emulates more of them")]
 mod registers;
-#[forbid(unsafe_code)]
 mod transfer;
 
 use self::{

@@ -3,6 +3,8 @@
 //! A driver of mediated devices that does what it must not, for `test_misuse.py`: on any PCI
 //! function, named by `driver_override`.
 
+#![forbid(unsafe_code)]
+
 use kernel::{
     device::Core,
     pci,
@@ -27,7 +29,6 @@ use vfio::{
     }, //
 };
 
-#[forbid(unsafe_code)]
 mod wrong;
 
 use self::wrong::{

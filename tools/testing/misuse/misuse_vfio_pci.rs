@@ -2,6 +2,8 @@
 
 //! A variant driver of QEMU's edu device that does what it must not, for `test_misuse.py`.
 
+#![forbid(unsafe_code)]
+
 use kernel::{
     prelude::*,
     ThisModule, //
@@ -22,7 +24,6 @@ use vfio::pci::{
     ScratchPage, //
 };
 
-#[forbid(unsafe_code)]
 mod wrong;
 
 use self::wrong::{
