@@ -226,20 +226,20 @@ impl CoreDevice {
     /// has the device open.
     pub fn guest_read(&self, access: Access) -> Result<u64> {
         let _awake = self.wake()?;
-        self.read(access, true)
+        self.read(access)
     }
 
     /// Writes a register as the guest does; errors as for [`CoreDevice::guest_read`].
     pub fn guest_write(&self, access: Access, value: u64) -> Result {
         let _awake = self.wake()?;
-        self.write(access, value, true)
+        self.write(access, value)
     }
 
     /// Returns the address of a register.
     ///
     /// `EINVAL` if the BAR does not have it, `ENODEV` or `EBUSY` if the BAR could not be mapped,
     /// `ENODEV` if no user has the device open.
-    fn io(&self, access: Access) -> Result<*mut c_void> {
+    pub(super) fn io(&self, access: Access) -> Result<*mut c_void> {
         self.check_open()?;
         // CAST: The enum's values are the widths in bytes.
         let end = access
@@ -262,9 +262,10 @@ impl CoreDevice {
         Ok(base.cast::<u8>().wrapping_add(offset).cast())
     }
 
-    /// Reads a register; `EIO` if `test_mem` asks for memory decoding and it is off.
-    pub(super) fn read(&self, access: Access, test_mem: bool) -> Result<u64> {
+    /// Reads a register; `EIO` while memory decoding is off.
+    fn read(&self, access: Access) -> Result<u64> {
         let io = self.io(access)?;
+        let test_mem = true;
         let vdev = self.as_raw();
         // SAFETY: By the type invariant, and `io` is the address of `access.width` bytes of a
         // mapped BAR.
@@ -302,9 +303,10 @@ impl CoreDevice {
         }
     }
 
-    /// Writes a register; errors as for [`CoreDevice::read`].
-    pub(super) fn write(&self, access: Access, value: u64, test_mem: bool) -> Result {
+    /// Writes a register; `EIO` while memory decoding is off.
+    fn write(&self, access: Access, value: u64) -> Result {
         let io = self.io(access)?;
+        let test_mem = true;
         let vdev = self.as_raw();
         // CAST: A register takes the low bytes of the value, as many as it is wide.
         // SAFETY: By the type invariant, and `io` is the address of `access.width` bytes of a

@@ -4,7 +4,17 @@
 
 use core::cell::Cell;
 
-use kernel::prelude::*;
+use kernel::{
+    bindings::IORESOURCE_MEM,
+    io::{
+        IoBase,
+        Mmio,
+        MmioBackend,
+        MmioRaw,
+        Region, //
+    },
+    prelude::*, //
+};
 use migration::device::{
     Access,
     Width, //
@@ -15,7 +25,10 @@ use super::{
     power::Awake,
     CoreDevice, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    device::Host, //
+};
 
 /// PCI_COMMAND: the function answers to memory accesses.
 pub(super) const COMMAND_MEMORY: u16 = 0x2;
@@ -29,12 +42,16 @@ pub(super) const COMMAND_MASTER: u16 = 0x4;
 /// the registers nor change PCI_COMMAND. Its drop clears the command bits that it has set. Keep it
 /// for a short time: the guest's register accesses wait for it.
 ///
+/// A reference is an [`Io`](kernel::io::Io) region: registers that [`kernel::io::register!`]
+/// defines are read by `try_read(NAME)` and written by `try_write_reg(value)`, which return
+/// `EINVAL` for an offset outside the BAR.
+///
 /// # Invariants
 ///
-/// The device's `memory_lock` is held for write.
+/// The device's `memory_lock` is held for write. `io` is the mapping of a memory BAR.
 pub struct Registers<'a> {
     core: &'a CoreDevice,
-    bar: u8,
+    io: MmioRaw<Region>,
     /// Bits of PCI_COMMAND that the drop clears.
     set: Cell<u16>,
     /// Keeps away resets by others, which clear PCI_COMMAND and restore it.
@@ -45,19 +62,20 @@ pub struct Registers<'a> {
 impl CoreDevice {
     /// Takes the registers of a BAR for the driver.
     ///
-    /// `ENODEV` if no user has the device open, `EIO` while the guest has the device in a low-power
-    /// state, `EBUSY` if a reset by others does not end. Must not be called with `memory_lock`
-    /// held, so not while another [`Registers`] exists.
+    /// `ENODEV` if no user has the device open, `EINVAL` if the BAR is not a memory BAR, `EIO`
+    /// while the guest has the device in a low-power state, `EBUSY` if a reset by others does not
+    /// end. Must not be called with `memory_lock` held, so not while another [`Registers`] exists.
     pub fn registers(&self, bar: u8) -> Result<Registers<'_>> {
-        self.check_open()?;
+        let io = self.mapping(bar)?;
         let awake = self.wake()?;
         // SAFETY: By the type invariant of `CoreDevice`.
         unsafe { bindings::rvfio_memory_lock(self.as_raw()) };
 
-        // INVARIANT: The lock was just taken.
+        // INVARIANT: The lock was just taken. The BAR stays mapped while the device is open, which
+        // ends under the state lock; the driver's code has the device under that lock only.
         let mut registers = Registers {
             core: self,
-            bar,
+            io,
             set: Cell::new(0),
             pass: None,
             _awake: awake,
@@ -72,37 +90,29 @@ impl CoreDevice {
         registers.set_command(COMMAND_MEMORY);
         Ok(registers)
     }
+
+    /// Returns the mapping of a memory BAR; errors as for [`CoreDevice::io`].
+    fn mapping(&self, bar: u8) -> Result<MmioRaw<Region>> {
+        let base = self.io(Access {
+            bar,
+            offset: 0,
+            width: Width::B1,
+        })?;
+        // SAFETY: `pdev` is valid for the life of the device, and its resources do not change
+        // while it has a driver.
+        let flags = unsafe { (*self.pdev()).resource[usize::from(bar)].flags };
+        // CAST: Widening.
+        if flags & IORESOURCE_MEM as usize == 0 {
+            return Err(EINVAL);
+        }
+        MmioRaw::new_region(base.addr(), usize::try_from(self.bar_len(bar))?)
+    }
 }
 
 impl<'a> Registers<'a> {
     /// Returns the device.
     pub fn core(&self) -> &'a CoreDevice {
         self.core
-    }
-
-    /// Reads a 32-bit register; `EINVAL` for an offset outside the BAR.
-    pub fn read32(&self, offset: u64) -> Result<u32> {
-        // CAST: A four-byte read has no higher bits.
-        self.core
-            .read(self.access(offset, Width::B4), false)
-            .map(|value| value as u32)
-    }
-
-    /// Reads a 64-bit register; `EINVAL` for an offset outside the BAR.
-    pub fn read64(&self, offset: u64) -> Result<u64> {
-        self.core.read(self.access(offset, Width::B8), false)
-    }
-
-    /// Writes a 32-bit register; `EINVAL` for an offset outside the BAR.
-    pub fn write32(&self, offset: u64, value: u32) -> Result {
-        self.core
-            .write(self.access(offset, Width::B4), value.into(), false)
-    }
-
-    /// Writes a 64-bit register; `EINVAL` for an offset outside the BAR.
-    pub fn write64(&self, offset: u64, value: u64) -> Result {
-        self.core
-            .write(self.access(offset, Width::B8), value, false)
     }
 
     /// Lets the function start DMA as long as the object lives.
@@ -116,14 +126,16 @@ impl<'a> Registers<'a> {
         let set = unsafe { bindings::rvfio_command_set(self.core.as_raw(), bits) };
         self.set.set(self.set.get() | set);
     }
+}
 
-    /// Returns an access to this BAR.
-    fn access(&self, offset: u64, width: Width) -> Access {
-        Access {
-            bar: self.bar,
-            offset,
-            width,
-        }
+impl<'a> IoBase<'a> for &'a Registers<'_> {
+    type Backend = MmioBackend;
+    type Target = Region;
+
+    #[inline]
+    fn as_view(self) -> Mmio<'a, Region> {
+        // SAFETY: By the type invariant. Memory decoding is on while the object lives.
+        unsafe { Mmio::from_raw(self.io) }
     }
 }
 
