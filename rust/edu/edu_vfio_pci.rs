@@ -15,6 +15,7 @@
 use core::ops::Range;
 
 use kernel::{
+    io::register::Register,
     prelude::*,
     ThisModule, //
 };
@@ -69,7 +70,8 @@ impl Operations for EduVfioPci {
 
     fn reads_through(_bar: u8, bytes: Range<u64>) -> bool {
         // The driver changes the registers below only while the guest does not run.
-        bytes.end <= registers::DMA_SOURCE
+        // CAST: Widening.
+        bytes.end <= registers::DMA_SOURCE::OFFSET as u64
     }
 }
 

@@ -11,7 +11,12 @@ use migration::image::{
 };
 
 use crate::{
-    registers::STATUS_INTERRUPT,
+    registers::{
+        FACTORIAL,
+        INTERRUPT_STATUS,
+        LIVENESS,
+        STATUS, //
+    },
     transfer::DmaRegisters, //
 };
 
@@ -28,18 +33,18 @@ pub(crate) const REGISTERS: u16 = 1;
 pub(crate) const BUFFER: u16 = 2;
 
 /// The registers of a stopped device, in the order in which the registers section has them.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct RegisterState {
-    /// Status, only bit 7.
-    pub(crate) status: u32,
+    /// Status, only what the guest can change.
+    pub(crate) status: STATUS,
     /// Liveness check as it reads.
-    pub(crate) liveness: u32,
+    pub(crate) liveness: LIVENESS,
     /// Operand of the last factorial.
     pub(crate) operand: u32,
     /// Its result.
     pub(crate) factorial: u32,
     /// Interrupts raised and not acknowledged.
-    pub(crate) interrupts: u32,
+    pub(crate) interrupts: INTERRUPT_STATUS,
     /// The DMA registers.
     pub(crate) dma: DmaRegisters,
 }
@@ -48,29 +53,39 @@ impl RegisterState {
     /// Bytes of the payload.
     pub(crate) const SIZE: u64 = 56;
 
+    /// What the registers are after a reset.
+    pub(crate) const RESET: Self = Self {
+        status: STATUS::from_raw(0),
+        liveness: LIVENESS::from_raw(0),
+        operand: FACTORIAL::ZERO_OPERAND,
+        factorial: 0,
+        interrupts: INTERRUPT_STATUS::from_raw(0),
+        dma: DmaRegisters::RESET,
+    };
+
     /// Appends the payload.
     pub(crate) fn write(&self, payload: &mut Payload) -> Result {
-        payload.put_u32(self.status)?;
-        payload.put_u32(self.liveness)?;
+        payload.put_u32(self.status.into_raw())?;
+        payload.put_u32(self.liveness.into_raw())?;
         payload.put_u32(self.operand)?;
         payload.put_u32(self.factorial)?;
-        payload.put_u32(self.interrupts)?;
+        payload.put_u32(self.interrupts.into_raw())?;
         payload.put_u32(0)?;
         payload.put_u64(self.dma.source)?;
         payload.put_u64(self.dma.destination)?;
         payload.put_u64(self.dma.count)?;
-        payload.put_u64(self.dma.command)
+        payload.put_u64(self.dma.command.into_raw())
     }
 
     /// Reads the payload; `EINVAL` where its size is wrong or a device could not have the state.
     pub(crate) fn read(section: &Section<'_>) -> Result<Self> {
         let mut fields = section.fields();
         let state = Self {
-            status: fields.take_u32()?,
-            liveness: fields.take_u32()?,
+            status: fields.take_u32()?.into(),
+            liveness: fields.take_u32()?.into(),
             operand: fields.take_u32()?,
             factorial: fields.take_u32()?,
-            interrupts: fields.take_u32()?,
+            interrupts: fields.take_u32()?.into(),
             dma: {
                 if fields.take_u32()? != 0 {
                     return Err(EINVAL);
@@ -79,7 +94,7 @@ impl RegisterState {
                     source: fields.take_u64()?,
                     destination: fields.take_u64()?,
                     count: fields.take_u64()?,
-                    command: fields.take_u64()?,
+                    command: fields.take_u64()?.into(),
                 }
             },
         };
@@ -92,15 +107,15 @@ impl RegisterState {
 
     /// Returns whether an idle device can be in this state.
     fn is_possible(&self) -> bool {
-        self.status & !STATUS_INTERRUPT == 0
-            && self.dma.command & crate::registers::COMMAND_RUN == 0
+        self.status == self.status.settings()
+            && !self.dma.command.run()
             && self.factorial == factorial(self.operand)
     }
 }
 
 /// Returns n! modulo 2^32.
 fn factorial(n: u32) -> u32 {
-    if n >= crate::registers::FACTORIAL_ZERO {
+    if n >= FACTORIAL::ZERO_OPERAND {
         return 0;
     }
     (1..=n).fold(1, u32::wrapping_mul)

@@ -14,12 +14,11 @@ use vfio::{
 use crate::registers::{
     BUFFER,
     BUFFER_SIZE,
-    COMMAND_RUN,
-    COMMAND_TO_MEMORY, //
+    DMA_COMMAND, //
 };
 
 /// The DMA registers as the guest has left them.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct DmaRegisters {
     /// Source address.
     pub(crate) source: u64,
@@ -27,8 +26,18 @@ pub(crate) struct DmaRegisters {
     pub(crate) destination: u64,
     /// Size in bytes.
     pub(crate) count: u64,
-    /// The last command that the device took, without the run bit.
-    pub(crate) command: u64,
+    /// The last command that the device took, without `run`.
+    pub(crate) command: DMA_COMMAND,
+}
+
+impl DmaRegisters {
+    /// What the registers are after a reset.
+    pub(crate) const RESET: Self = Self {
+        source: 0,
+        destination: 0,
+        count: 0,
+        command: DMA_COMMAND::from_raw(0),
+    };
 }
 
 /// A transfer between guest memory and the internal buffer.
@@ -47,18 +56,18 @@ impl Transfer {
     pub(crate) fn start(
         host: &impl Logs,
         registers: DmaRegisters,
-        command: u64,
+        command: DMA_COMMAND,
         mask: u64,
     ) -> Result<(DmaRegisters, Self)> {
         let dma = DmaRegisters {
-            command: command & !COMMAND_RUN,
+            command: command.with_run(false),
             ..registers
         };
         let transfer = Self::new(&dma, mask).inspect_err(|_| {
             dev_warn_ratelimited!(
                 host,
                 "refused DMA command {:#x}: source {:#x}, destination {:#x}, {} bytes\n",
-                command,
+                command.into_raw(),
                 dma.source,
                 dma.destination,
                 dma.count
@@ -73,7 +82,7 @@ impl Transfer {
     /// is told to do such a thing ends the host's QEMU) or reaches beyond `mask` (the device would
     /// cut the address and touch other memory than it was told to).
     fn new(registers: &DmaRegisters, mask: u64) -> Result<Self> {
-        let to_memory = registers.command & COMMAND_TO_MEMORY != 0;
+        let to_memory = registers.command.to_memory();
         let memory = if to_memory {
             registers.destination
         } else {
@@ -96,7 +105,7 @@ impl Transfer {
     ///
     /// `EINVAL` for one that [`Transfer::new`] refuses because of it.
     pub(crate) fn buffer_part(registers: &DmaRegisters) -> Result<Range<usize>> {
-        let buffer = if registers.command & COMMAND_TO_MEMORY != 0 {
+        let buffer = if registers.command.to_memory() {
             registers.source
         } else {
             registers.destination

@@ -3,7 +3,15 @@
 //! The physical device: its two units, each of which does one command at a time.
 
 use kernel::{
-    io::Io,
+    io::{
+        register::{
+            FixedRegister,
+            FixedRegisterLoc, //
+        },
+        Io,
+        IoCapable,
+        MmioBackend, //
+    },
     pci::{
         Bar,
         DevresBar, //
@@ -16,7 +24,10 @@ use vfio::wait::{
     Signals, //
 };
 
-use crate::registers::*;
+use crate::{
+    registers::*,
+    transfer::DmaRegisters, //
+};
 
 /// How often a computation is looked at.
 const COMPUTATION_INTERVAL: Delta = Delta::from_micros(50);
@@ -40,49 +51,37 @@ impl Hardware {
         let this = Self(bar.into_devres()?);
         this.check_presence()?;
         // The driver looks at the device itself, so nothing may raise an interrupt.
-        this.write32(STATUS, 0)?;
+        this.write(STATUS::zeroed())?;
         this.wait_computed()?;
         this.wait_transferred()?;
-        let pending = this.read32(INTERRUPT_STATUS)?;
-        this.write32(INTERRUPT_ACKNOWLEDGE, pending)?;
+        let pending = this.read(INTERRUPT_STATUS)?;
+        this.write(INTERRUPT_ACKNOWLEDGE::from(pending.into_raw()))?;
         Ok(this)
     }
 
-    /// Reads a 32-bit register; `ENODEV` when the driver is not bound any more.
-    fn read32(&self, offset: u64) -> Result<u32> {
-        let offset = usize::try_from(offset)?;
+    /// Reads a register; `ENODEV` when the driver is not bound any more.
+    fn read<T: FixedRegister>(&self, location: FixedRegisterLoc<T>) -> Result<T>
+    where
+        MmioBackend: IoCapable<T::Storage>,
+    {
         self.0
-            .try_access_with(|bar| bar.try_read32(offset))
+            .try_access_with(|bar| bar.try_read(location))
             .ok_or(ENODEV)?
     }
 
-    /// Writes a 32-bit register.
-    fn write32(&self, offset: u64, value: u32) -> Result {
-        let offset = usize::try_from(offset)?;
+    /// Writes a register; `ENODEV` when the driver is not bound any more.
+    fn write<T: FixedRegister>(&self, register: T) -> Result
+    where
+        MmioBackend: IoCapable<T::Storage>,
+    {
         self.0
-            .try_access_with(|bar| bar.try_write32(value, offset))
-            .ok_or(ENODEV)?
-    }
-
-    /// Reads a 64-bit register.
-    fn read64(&self, offset: u64) -> Result<u64> {
-        let offset = usize::try_from(offset)?;
-        self.0
-            .try_access_with(|bar| bar.try_read64(offset))
-            .ok_or(ENODEV)?
-    }
-
-    /// Writes a 64-bit register.
-    fn write64(&self, offset: u64, value: u64) -> Result {
-        let offset = usize::try_from(offset)?;
-        self.0
-            .try_access_with(|bar| bar.try_write64(value, offset))
+            .try_access_with(|bar| bar.try_write_reg(register))
             .ok_or(ENODEV)?
     }
 
     /// Checks that the device answers; `ENODEV` when it is gone.
     fn check_presence(&self) -> Result {
-        if self.read32(IDENTIFICATION)? == IDENTIFICATION_VALUE {
+        if self.read(IDENTIFICATION)? == IDENTIFICATION::EDU {
             Ok(())
         } else {
             Err(ENODEV)
@@ -92,14 +91,14 @@ impl Hardware {
     /// Waits until no factorial is being computed.
     fn wait_computed(&self) -> Result {
         wait::until(Signals::Ignore, COMPUTATION_INTERVAL, TIMEOUT, || {
-            Ok(self.read32(STATUS)? & STATUS_COMPUTING == 0)
+            Ok(!self.read(STATUS)?.computing())
         })
     }
 
     /// Waits until no transfer runs.
     fn wait_transferred(&self) -> Result {
         wait::until(Signals::Ignore, TRANSFER_INTERVAL, TIMEOUT, || {
-            Ok(self.read64(DMA_COMMAND)? & COMMAND_RUN == 0)
+            Ok(!self.read(DMA_COMMAND)?.run())
         })
     }
 
@@ -111,33 +110,25 @@ impl Hardware {
         self.check_presence()?;
         // A busy device would ignore the operand.
         self.wait_computed()?;
-        // Greater operands have the same result, and would hold the others up for seconds.
-        self.write32(FACTORIAL, n.min(FACTORIAL_ZERO))?;
+        self.write(FACTORIAL::of(n))?;
         self.wait_computed()?;
-        let result = self.read32(FACTORIAL)?;
+        let result = self.read(FACTORIAL)?;
         self.check_presence()?;
-        Ok(result)
+        Ok(result.into_raw())
     }
 
     /// Has the device do a transfer between driver memory and its internal buffer.
     ///
     /// `ETIMEDOUT` or `ENODEV` when the device fails, also where it is still at work on what it failed
     /// at before: it may still be at work then. Not to be called by two at once.
-    pub(super) fn transfer(
-        &self,
-        source: u64,
-        destination: u64,
-        count: usize,
-        command: u64,
-    ) -> Result {
+    pub(super) fn transfer(&self, dma: &DmaRegisters) -> Result {
         self.check_presence()?;
         // A busy device would ignore the command.
         self.wait_transferred()?;
-        self.write64(DMA_SOURCE, source)?;
-        self.write64(DMA_DESTINATION, destination)?;
-        // CAST: At most the size of the buffer.
-        self.write64(DMA_COUNT, count as u64)?;
-        self.write64(DMA_COMMAND, command | COMMAND_RUN)?;
+        self.write(DMA_SOURCE::from(dma.source))?;
+        self.write(DMA_DESTINATION::from(dma.destination))?;
+        self.write(DMA_COUNT::from(dma.count))?;
+        self.write(dma.command.with_run(true))?;
         self.wait_transferred()?;
         self.check_presence()
     }

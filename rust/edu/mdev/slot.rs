@@ -32,6 +32,7 @@ use vfio::{
 
 use super::transfers::Content;
 use crate::{
+    image::RegisterState,
     registers::*,
     transfer::{
         DmaRegisters,
@@ -63,23 +64,23 @@ pub(super) struct UnderWay {
 /// The registers that commands change, or whose change must wait for a command.
 #[derive(Clone, Copy)]
 pub(super) struct CommandRegisters {
-    /// Whether a factorial ends with an interrupt: [`STATUS_INTERRUPT`], or 0.
-    pub(super) status: u32,
+    /// The status, only what the guest can change.
+    pub(super) status: STATUS,
     /// Operand of the last factorial.
     pub(super) operand: u32,
     /// Its result; the operand during a computation.
     pub(super) factorial: u32,
     /// Interrupts raised and not acknowledged.
-    pub(super) interrupts: u32,
+    pub(super) interrupts: INTERRUPT_STATUS,
 }
 
 impl CommandRegisters {
     /// What the registers are after a reset.
-    pub(super) const FRESH: Self = Self {
-        status: 0,
-        operand: FACTORIAL_ZERO,
-        factorial: 0,
-        interrupts: 0,
+    pub(super) const RESET: Self = Self {
+        status: RegisterState::RESET.status,
+        operand: RegisterState::RESET.operand,
+        factorial: RegisterState::RESET.factorial,
+        interrupts: RegisterState::RESET.interrupts,
     };
 }
 
@@ -111,17 +112,17 @@ impl SlotState {
     }
 
     /// Sets interrupts and raises them.
-    pub(super) fn raise(&mut self, host: &VirtualDevice, interrupts: u32) {
-        self.registers.interrupts |= interrupts;
-        if self.registers.interrupts != 0 {
+    pub(super) fn raise(&mut self, host: &VirtualDevice, interrupts: INTERRUPT_STATUS) {
+        self.registers.interrupts = self.registers.interrupts.raised(interrupts);
+        if !self.registers.interrupts.is_empty() {
             host.raise_interrupt();
         }
     }
 
     /// Clears interrupts.
-    pub(super) fn acknowledge(&mut self, host: &VirtualDevice, interrupts: u32) {
-        self.registers.interrupts &= !interrupts;
-        if self.registers.interrupts == 0 {
+    pub(super) fn acknowledge(&mut self, host: &VirtualDevice, interrupts: INTERRUPT_STATUS) {
+        self.registers.interrupts = self.registers.interrupts.cleared(interrupts);
+        if self.registers.interrupts.is_empty() {
             host.lower_interrupt();
         }
     }
@@ -168,7 +169,7 @@ impl Slot {
     /// Returns the place of a fresh device.
     pub(super) fn new(physical: Arc<dyn Physical>) -> Result<Arc<Self>> {
         let state = SlotState {
-            registers: CommandRegisters::FRESH,
+            registers: CommandRegisters::RESET,
             buffer: KBox::new([0; BUFFER_SIZE], GFP_KERNEL)?,
             content: physical.new_content(),
             computing: false,
@@ -211,8 +212,9 @@ impl Slot {
             Ok(factorial) => state.registers.factorial = factorial,
             Err(_) => state.failed = true,
         }
-        if state.registers.status & STATUS_INTERRUPT != 0 {
-            host.with(|host| state.raise(host, INTERRUPT_FACTORIAL));
+        if state.registers.status.interrupt() {
+            let factorial = INTERRUPT_STATUS::zeroed().with_factorial(true);
+            host.with(|host| state.raise(host, factorial));
         }
         drop(state);
         self.done.notify_all();
@@ -224,10 +226,9 @@ impl Slot {
         let under_way = state.transfer.take();
         state.failed |= result.is_err();
         if let Some(under_way) = &under_way {
-            if under_way.dma.command & COMMAND_INTERRUPT != 0 {
-                under_way
-                    .host
-                    .with(|host| state.raise(host, INTERRUPT_TRANSFER));
+            if under_way.dma.command.interrupt() {
+                let transfer = INTERRUPT_STATUS::zeroed().with_transfer(true);
+                under_way.host.with(|host| state.raise(host, transfer));
             }
         }
         drop(state);

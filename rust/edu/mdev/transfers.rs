@@ -12,7 +12,10 @@ use kernel::prelude::*;
 use vfio::physical::DmaMemory;
 
 use super::hardware::Hardware;
-use crate::registers::*;
+use crate::{
+    registers::*,
+    transfer::DmaRegisters, //
+};
 
 /// Tells the contents of buffers apart: no two that differ have the same, on one physical device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,13 +61,13 @@ impl Transfers {
         staged.extend_from_slice(buffer.get(part.clone()).ok_or(EINVAL)?, GFP_KERNEL)?;
         staged.resize(BUFFER_SIZE, 0, GFP_KERNEL)?;
         self.memory.write(&staged)?;
-        hardware.transfer(
-            self.memory.dma_address()?,
-            // CAST: A place in the buffer.
-            BUFFER + part.start as u64,
-            part.len(),
-            0,
-        )?;
+        // CAST: A place in the buffer, and at most its size.
+        hardware.transfer(&DmaRegisters {
+            source: self.memory.dma_address()?,
+            destination: BUFFER + part.start as u64,
+            count: part.len() as u64,
+            command: DMA_COMMAND::zeroed(),
+        })?;
         self.resident = Some(content);
         Ok(())
     }
@@ -85,13 +88,13 @@ impl Transfers {
         // Nothing of another one's is here, should the device move nothing.
         self.memory
             .write(&KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?)?;
-        hardware.transfer(
-            // CAST: A place in the buffer.
-            BUFFER + part.start as u64,
-            self.memory.dma_address()?,
-            part.len(),
-            COMMAND_TO_MEMORY,
-        )?;
+        // CAST: A place in the buffer, and at most its size.
+        hardware.transfer(&DmaRegisters {
+            source: BUFFER + part.start as u64,
+            destination: self.memory.dma_address()?,
+            count: part.len() as u64,
+            command: DMA_COMMAND::zeroed().with_to_memory(true),
+        })?;
         let mut staged = KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?;
         self.memory.read(&mut staged)?;
         let moved = staged.get(..part.len()).ok_or(EINVAL)?;

@@ -54,6 +54,10 @@ use crate::{
         Loaded,
         Saved, //
     },
+    registers::{
+        INTERRUPT_STATUS,
+        LIVENESS, //
+    },
     transfer::{
         DmaRegisters,
         Transfer, //
@@ -69,7 +73,7 @@ pub(crate) struct VirtualEdu {
     ///
     /// This and `dma` only the guest changes, so they need no lock but the one that the device is
     /// used under.
-    liveness: u32,
+    liveness: LIVENESS,
     /// The DMA registers.
     dma: DmaRegisters,
     /// Its place among the virtual devices, until it is removed.
@@ -89,8 +93,8 @@ impl VirtualEdu {
             config,
             identity: parent.identity(),
             slot: Slot::new(parent.mediator.clone())?,
-            liveness: 0,
-            dma: DmaRegisters::default(),
+            liveness: RegisterState::RESET.liveness,
+            dma: RegisterState::RESET.dma,
             instance: Some(Instances::take(&parent.instances, type_)?),
             saved: Saved::default(),
             loaded: Loaded::default(),
@@ -123,7 +127,7 @@ impl Device for VirtualEdu {
 
     fn resume(&mut self, host: &VirtualDevice) -> Result {
         if core::mem::take(&mut self.interrupts_due) {
-            self.slot.lock().raise(host, 0);
+            self.slot.lock().raise(host, INTERRUPT_STATUS::zeroed());
         }
         Ok(())
     }
@@ -136,9 +140,9 @@ impl Device for VirtualEdu {
         let idle = self.slot.wait_idle(Signals::Ignore, self.config.timeout);
         host.allow_copies();
         let mut state = idle?;
-        self.liveness = 0;
-        self.dma = DmaRegisters::default();
-        state.registers = CommandRegisters::FRESH;
+        self.liveness = RegisterState::RESET.liveness;
+        self.dma = RegisterState::RESET.dma;
+        state.registers = CommandRegisters::RESET;
         state.buffer.fill(0);
         state.content = self.slot.physical().new_content();
         state.failed = false;
@@ -210,7 +214,7 @@ impl Device for VirtualEdu {
 
     fn load_end(&mut self, _host: &VirtualDevice) -> Result {
         let registers = self.loaded.end()?;
-        self.interrupts_due = registers.interrupts != 0;
+        self.interrupts_due = !registers.interrupts.is_empty();
         self.liveness = registers.liveness;
         self.dma = registers.dma;
         self.slot.lock().registers = CommandRegisters {

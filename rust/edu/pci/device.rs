@@ -4,7 +4,10 @@
 
 mod guest;
 
-use kernel::prelude::*;
+use kernel::{
+    io::Io,
+    prelude::*, //
+};
 use migration::{
     device::{
         Access,
@@ -71,7 +74,7 @@ pub(crate) struct EduDevice {
     /// The guest's last factorial may still raise its interrupt.
     interrupt_due: bool,
     /// Loaded interrupts that wait for the device to run.
-    interrupts: u32,
+    interrupts: INTERRUPT_STATUS,
     /// The device was cut off from memory, see [`PassError::Lost`].
     lost: bool,
 }
@@ -94,11 +97,11 @@ impl EduDevice {
             buffer: InternalBuffer::new()?,
             saved: Saved::default(),
             loaded: Loaded::default(),
-            dma: DmaRegisters::default(),
+            dma: RegisterState::RESET.dma,
             transfer: None,
-            operand: FACTORIAL_ZERO,
+            operand: RegisterState::RESET.operand,
             interrupt_due: false,
-            interrupts: 0,
+            interrupts: INTERRUPT_STATUS::zeroed(),
             lost: false,
         })
     }
@@ -175,7 +178,7 @@ impl EduDevice {
         let mut state = hardware::read(&core.registers(BAR)?)?;
         state.operand = self.operand;
         state.dma = self.dma;
-        state.interrupts |= self.interrupts;
+        state.interrupts = state.interrupts.raised(self.interrupts);
         state.write(payload)?;
         self.saved.registers = true;
         Ok(SectionHead::mandatory(image::REGISTERS, 0))
@@ -200,10 +203,10 @@ impl Device for EduDevice {
     }
 
     fn resume(&mut self, core: &CoreDevice) -> Result {
-        if self.interrupts != 0 {
+        if !self.interrupts.is_empty() {
             core.registers(BAR)?
-                .write32(INTERRUPT_RAISE, self.interrupts)?;
-            self.interrupts = 0;
+                .try_write_reg(INTERRUPT_RAISE::from(self.interrupts.into_raw()))?;
+            self.interrupts = INTERRUPT_STATUS::zeroed();
         }
         Ok(())
     }
@@ -213,13 +216,10 @@ impl Device for EduDevice {
             return Err(EIO);
         }
         self.loaded = Loaded::default();
-        self.interrupts = 0;
+        self.interrupts = INTERRUPT_STATUS::zeroed();
         self.wait_idle(core, Signals::Ignore)?;
         self.write_buffer(core, &[0; BUFFER_SIZE])?;
-        let state = RegisterState {
-            operand: FACTORIAL_ZERO,
-            ..RegisterState::default()
-        };
+        let state = RegisterState::RESET;
         hardware::write(core, &state)?;
         self.dma = state.dma;
         self.operand = state.operand;

@@ -3,6 +3,7 @@
 //! The hardware: sequences of register accesses that belong together.
 
 use kernel::{
+    io::Io,
     prelude::*,
     time::Delta, //
 };
@@ -35,17 +36,17 @@ const TRANSFER_TIMEOUT: Delta = Delta::from_secs(2);
 
 /// Returns whether a transfer runs.
 pub(crate) fn is_transferring(registers: &Registers<'_>) -> Result<bool> {
-    Ok(registers.read64(DMA_COMMAND)? & COMMAND_RUN != 0)
+    Ok(registers.try_read(DMA_COMMAND)?.run())
 }
 
 /// Returns whether a factorial is being computed.
 pub(crate) fn is_computing(registers: &Registers<'_>) -> Result<bool> {
-    Ok(registers.read32(STATUS)? & STATUS_COMPUTING != 0)
+    Ok(registers.try_read(STATUS)?.computing())
 }
 
 /// Checks that the device answers; `ENODEV` when it is gone.
 pub(crate) fn check_presence(registers: &Registers<'_>) -> Result {
-    if registers.read32(IDENTIFICATION)? == IDENTIFICATION_VALUE {
+    if registers.try_read(IDENTIFICATION)? == IDENTIFICATION::EDU {
         Ok(())
     } else {
         Err(ENODEV)
@@ -67,7 +68,7 @@ pub(crate) fn wait_idle(core: &CoreDevice, signals: Signals, timeout: Delta) -> 
 
 /// Returns whether the interrupt of a factorial is raised and the factorial done.
 pub(crate) fn has_factorial_interrupt(registers: &Registers<'_>) -> Result<bool> {
-    Ok(!is_computing(registers)? && registers.read32(INTERRUPT_STATUS)? & INTERRUPT_FACTORIAL != 0)
+    Ok(!is_computing(registers)? && registers.try_read(INTERRUPT_STATUS)?.factorial())
 }
 
 /// Waits for the interrupt of a factorial that is done.
@@ -77,8 +78,7 @@ pub(crate) fn has_factorial_interrupt(registers: &Registers<'_>) -> Result<bool>
 pub(crate) fn wait_factorial_interrupt(core: &CoreDevice) -> Result {
     let raised = wait::until(Signals::Ignore, INTERVAL, INTERRUPT_TIMEOUT, || {
         let registers = core.registers(BAR)?;
-        Ok(registers.read32(STATUS)? & STATUS_INTERRUPT == 0
-            || has_factorial_interrupt(&registers)?)
+        Ok(!registers.try_read(STATUS)?.interrupt() || has_factorial_interrupt(&registers)?)
     });
     match raised {
         // It was acknowledged before.
@@ -93,11 +93,11 @@ pub(crate) fn wait_factorial_interrupt(core: &CoreDevice) -> Result {
 pub(crate) fn read(registers: &Registers<'_>) -> Result<RegisterState> {
     check_presence(registers)?;
     Ok(RegisterState {
-        status: registers.read32(STATUS)? & STATUS_INTERRUPT,
-        liveness: registers.read32(LIVENESS)?,
-        factorial: registers.read32(FACTORIAL)?,
-        interrupts: registers.read32(INTERRUPT_STATUS)?,
-        ..RegisterState::default()
+        status: registers.try_read(STATUS)?.settings(),
+        liveness: registers.try_read(LIVENESS)?,
+        factorial: registers.try_read(FACTORIAL)?.into_raw(),
+        interrupts: registers.try_read(INTERRUPT_STATUS)?,
+        ..RegisterState::RESET
     })
 }
 
@@ -109,17 +109,16 @@ pub(crate) fn write(core: &CoreDevice, state: &RegisterState) -> Result {
         let registers = core.registers(BAR)?;
         check_presence(&registers)?;
         // The computation below must not raise an interrupt.
-        registers.write32(STATUS, 0)?;
-        // Greater operands have the same result and take the device longer.
-        registers.write32(FACTORIAL, state.operand.min(FACTORIAL_ZERO))?;
+        registers.try_write_reg(STATUS::zeroed())?;
+        registers.try_write_reg(FACTORIAL::of(state.operand))?;
     }
     wait_idle(core, Signals::Ignore, TRANSFER_TIMEOUT)?;
 
     let registers = core.registers(BAR)?;
-    registers.write32(LIVENESS, !state.liveness)?;
-    registers.write32(STATUS, state.status)?;
-    let pending = registers.read32(INTERRUPT_STATUS)?;
-    registers.write32(INTERRUPT_ACKNOWLEDGE, pending)?;
+    registers.try_write_reg(state.liveness.complement())?;
+    registers.try_write_reg(state.status)?;
+    let pending = registers.try_read(INTERRUPT_STATUS)?;
+    registers.try_write_reg(INTERRUPT_ACKNOWLEDGE::from(pending.into_raw()))?;
     write_dma(&registers, &state.dma)?;
 
     let reads = read(&registers)?;
@@ -133,9 +132,9 @@ pub(crate) fn write(core: &CoreDevice, state: &RegisterState) -> Result {
 
 /// Writes the DMA registers that start nothing.
 pub(crate) fn write_dma(registers: &Registers<'_>, dma: &DmaRegisters) -> Result {
-    registers.write64(DMA_SOURCE, dma.source)?;
-    registers.write64(DMA_DESTINATION, dma.destination)?;
-    registers.write64(DMA_COUNT, dma.count)
+    registers.try_write_reg(DMA_SOURCE::from(dma.source))?;
+    registers.try_write_reg(DMA_DESTINATION::from(dma.destination))?;
+    registers.try_write_reg(DMA_COUNT::from(dma.count))
 }
 
 /// Which way the internal buffer goes.
@@ -156,10 +155,11 @@ pub(crate) fn move_buffer(
     direction: Direction,
 ) -> Result<(), vfio::pci::PassError> {
     core.with_private_dma(BAR, page, |registers, iova| {
-        let (source, destination, command) = match direction {
-            Direction::Read => (BUFFER, iova, COMMAND_TO_MEMORY),
-            Direction::Write => (iova, BUFFER, 0),
+        let (source, destination) = match direction {
+            Direction::Read => (BUFFER, iova),
+            Direction::Write => (iova, BUFFER),
         };
+        let command = DMA_COMMAND::zeroed().with_to_memory(direction == Direction::Read);
         write_dma(
             registers,
             &DmaRegisters {
@@ -170,7 +170,7 @@ pub(crate) fn move_buffer(
                 command,
             },
         )?;
-        registers.write64(DMA_COMMAND, command | COMMAND_RUN)?;
+        registers.try_write_reg(command.with_run(true))?;
         wait::until(Signals::Ignore, INTERVAL, TRANSFER_TIMEOUT, || {
             is_transferring(registers).map(|runs| !runs)
         })?;

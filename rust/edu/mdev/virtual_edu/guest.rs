@@ -2,7 +2,10 @@
 
 //! What the guest's accesses to the registers do.
 
-use kernel::prelude::*;
+use kernel::{
+    io::register::Register,
+    prelude::*, //
+};
 use migration::{
     device::{
         Access,
@@ -19,32 +22,38 @@ use crate::{
         UnderWay, //
     },
     registers::*,
-    transfer::Transfer, //
+    transfer::{
+        DmaRegisters,
+        Transfer, //
+    }, //
 };
 
-/// What registers read that there are not, or not in that width.
+/// What a read returns if there is no register at its offset, or none of its width.
 const NOTHING: u64 = u64::MAX;
 
 impl VirtualEdu {
     /// The guest reads a register.
     #[inline]
     pub(super) fn guest_read(&self, access: Access) -> u64 {
-        match (access.offset, access.width) {
-            (IDENTIFICATION, Width::B4) => IDENTIFICATION_VALUE.into(),
-            (LIVENESS, Width::B4) => self.liveness.into(),
-            (FACTORIAL, Width::B4) => self.slot.lock().registers.factorial.into(),
-            (STATUS, Width::B4) => {
+        match (offset_of(access), access.width) {
+            (IDENTIFICATION::OFFSET, Width::B4) => IDENTIFICATION::EDU.into_raw().into(),
+            (LIVENESS::OFFSET, Width::B4) => self.liveness.into_raw().into(),
+            (FACTORIAL::OFFSET, Width::B4) => self.slot.lock().registers.factorial.into(),
+            (STATUS::OFFSET, Width::B4) => {
                 let state = self.slot.lock();
-                let computing = if state.computing { STATUS_COMPUTING } else { 0 };
-                (state.registers.status | computing).into()
+                let status = state.registers.status.with_computing(state.computing);
+                status.into_raw().into()
             }
-            (INTERRUPT_STATUS, Width::B4) => self.slot.lock().registers.interrupts.into(),
-            (DMA_SOURCE, Width::B4 | Width::B8) => self.dma.source,
-            (DMA_DESTINATION, Width::B4 | Width::B8) => self.dma.destination,
-            (DMA_COUNT, Width::B4 | Width::B8) => self.dma.count,
-            (DMA_COMMAND, Width::B4 | Width::B8) => {
+            (INTERRUPT_STATUS::OFFSET, Width::B4) => {
+                let interrupts = self.slot.lock().registers.interrupts;
+                interrupts.into_raw().into()
+            }
+            (DMA_SOURCE::OFFSET, Width::B4 | Width::B8) => self.dma.source,
+            (DMA_DESTINATION::OFFSET, Width::B4 | Width::B8) => self.dma.destination,
+            (DMA_COUNT::OFFSET, Width::B4 | Width::B8) => self.dma.count,
+            (DMA_COMMAND::OFFSET, Width::B4 | Width::B8) => {
                 let runs = self.slot.lock().transfer.is_some();
-                self.dma.command | if runs { COMMAND_RUN } else { 0 }
+                self.dma.command.with_run(runs).into_raw()
             }
             (_, Width::B1 | Width::B2) => 0,
             _ => NOTHING,
@@ -62,16 +71,28 @@ impl VirtualEdu {
     ) -> Result {
         // CAST: What a 32-bit access writes.
         let low = value as u32;
-        match (access.offset, access.width) {
-            (LIVENESS, Width::B4) => self.liveness = !low,
-            (FACTORIAL, Width::B4) => return self.start_factorial(host, low),
-            (STATUS, Width::B4) => self.slot.lock().registers.status = low & STATUS_INTERRUPT,
-            (INTERRUPT_RAISE, Width::B4) => self.slot.lock().raise(host, low),
-            (INTERRUPT_ACKNOWLEDGE, Width::B4) => self.slot.lock().acknowledge(host, low),
-            (DMA_SOURCE | DMA_DESTINATION | DMA_COUNT, Width::B4 | Width::B8) => {
-                self.write_dma_register(access.offset, value);
+        match (offset_of(access), access.width) {
+            (LIVENESS::OFFSET, Width::B4) => self.liveness = LIVENESS::from(low).complement(),
+            (FACTORIAL::OFFSET, Width::B4) => return self.start_factorial(host, low),
+            (STATUS::OFFSET, Width::B4) => {
+                self.slot.lock().registers.status = STATUS::from(low).settings();
             }
-            (DMA_COMMAND, Width::B4 | Width::B8) => return self.start_transfer(host, log, value),
+            (INTERRUPT_RAISE::OFFSET, Width::B4) => self.slot.lock().raise(host, low.into()),
+            (INTERRUPT_ACKNOWLEDGE::OFFSET, Width::B4) => {
+                self.slot.lock().acknowledge(host, low.into());
+            }
+            (DMA_SOURCE::OFFSET, Width::B4 | Width::B8) => {
+                self.write_dma_register(|dma| dma.source = value);
+            }
+            (DMA_DESTINATION::OFFSET, Width::B4 | Width::B8) => {
+                self.write_dma_register(|dma| dma.destination = value);
+            }
+            (DMA_COUNT::OFFSET, Width::B4 | Width::B8) => {
+                self.write_dma_register(|dma| dma.count = value);
+            }
+            (DMA_COMMAND::OFFSET, Width::B4 | Width::B8) => {
+                return self.start_transfer(host, log, value.into());
+            }
             // The device ignores it.
             _ => {}
         }
@@ -79,16 +100,12 @@ impl VirtualEdu {
     }
 
     /// The guest writes one of the DMA registers that start nothing.
-    fn write_dma_register(&mut self, offset: u64, value: u64) {
+    fn write_dma_register(&mut self, write: impl FnOnce(&mut DmaRegisters)) {
         if self.slot.lock().transfer.is_some() {
             // The device ignores it.
             return;
         }
-        match offset {
-            DMA_SOURCE => self.dma.source = value,
-            DMA_DESTINATION => self.dma.destination = value,
-            _ => self.dma.count = value,
-        }
+        write(&mut self.dma);
     }
 
     /// The guest starts a factorial.
@@ -107,13 +124,18 @@ impl VirtualEdu {
     }
 
     /// The guest starts a transfer.
-    fn start_transfer(&mut self, host: &VirtualDevice, log: &mut DirtyLog, value: u64) -> Result {
+    fn start_transfer(
+        &mut self,
+        host: &VirtualDevice,
+        log: &mut DirtyLog,
+        command: DMA_COMMAND,
+    ) -> Result {
         let mut state = self.slot.lock();
-        if value & COMMAND_RUN == 0 || state.transfer.is_some() {
+        if !command.run() || state.transfer.is_some() {
             // The device ignores it.
             return Ok(());
         }
-        let (dma, transfer) = Transfer::start(host, self.dma, value, self.config.dma_mask)?;
+        let (dma, transfer) = Transfer::start(host, self.dma, command, self.config.dma_mask)?;
         // Who carries it out looks at the slot only once it has its lock.
         let physical = self.slot.physical();
         let stage = match transfer {

@@ -2,7 +2,10 @@
 
 //! What the guest's accesses to the registers do.
 
-use kernel::prelude::*;
+use kernel::{
+    io::register::Register,
+    prelude::*, //
+};
 use migration::{
     device::{
         Access,
@@ -16,27 +19,31 @@ use super::EduDevice;
 use crate::{
     pci::hardware,
     registers::*,
-    transfer::Transfer, //
+    transfer::{
+        DmaRegisters,
+        Transfer, //
+    }, //
 };
 
 impl EduDevice {
     /// The guest reads a register that is not read without the state lock.
     pub(super) fn guest_read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
+        let offset = offset_of(access);
         let is_shadowed = matches!(
-            access.offset,
-            DMA_SOURCE | DMA_DESTINATION | DMA_COUNT | DMA_COMMAND
+            offset,
+            DMA_SOURCE::OFFSET | DMA_DESTINATION::OFFSET | DMA_COUNT::OFFSET | DMA_COMMAND::OFFSET
         );
         if !is_shadowed || matches!(access.width, Width::B1 | Width::B2) {
             return core.guest_read(access);
         }
         core.check_decoding()?;
-        let value = match access.offset {
-            DMA_SOURCE => self.dma.source,
-            DMA_DESTINATION => self.dma.destination,
-            DMA_COUNT => self.dma.count,
+        let value = match offset {
+            DMA_SOURCE::OFFSET => self.dma.source,
+            DMA_DESTINATION::OFFSET => self.dma.destination,
+            DMA_COUNT::OFFSET => self.dma.count,
             _ => {
                 let runs = self.is_transferring(core)?;
-                self.dma.command | if runs { COMMAND_RUN } else { 0 }
+                self.dma.command.with_run(runs).into_raw()
             }
         };
         Ok(match access.width {
@@ -54,13 +61,21 @@ impl EduDevice {
         access: Access,
         value: u64,
     ) -> Result {
-        match (access.offset, access.width) {
-            (FACTORIAL, Width::B4) => self.start_factorial(core, access, value),
-            (INTERRUPT_ACKNOWLEDGE, Width::B4) => self.acknowledge(core, access, value),
-            (DMA_SOURCE | DMA_DESTINATION | DMA_COUNT, Width::B4 | Width::B8) => {
-                self.write_dma_register(core, access, value)
+        match (offset_of(access), access.width) {
+            (FACTORIAL::OFFSET, Width::B4) => self.start_factorial(core, access, value),
+            (INTERRUPT_ACKNOWLEDGE::OFFSET, Width::B4) => self.acknowledge(core, access, value),
+            (DMA_SOURCE::OFFSET, Width::B4 | Width::B8) => {
+                self.write_dma_register(core, |dma| dma.source = value)
             }
-            (DMA_COMMAND, Width::B4 | Width::B8) => self.start_transfer(core, log, access, value),
+            (DMA_DESTINATION::OFFSET, Width::B4 | Width::B8) => {
+                self.write_dma_register(core, |dma| dma.destination = value)
+            }
+            (DMA_COUNT::OFFSET, Width::B4 | Width::B8) => {
+                self.write_dma_register(core, |dma| dma.count = value)
+            }
+            (DMA_COMMAND::OFFSET, Width::B4 | Width::B8) => {
+                self.start_transfer(core, log, access, value.into())
+            }
             _ => core.guest_write(access, value),
         }
     }
@@ -68,17 +83,17 @@ impl EduDevice {
     /// The guest writes one of the DMA registers that start nothing.
     ///
     /// The hardware gets to know with the command: until then its registers are the driver's.
-    fn write_dma_register(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+    fn write_dma_register(
+        &mut self,
+        core: &CoreDevice,
+        write: impl FnOnce(&mut DmaRegisters),
+    ) -> Result {
         if self.is_transferring(core)? {
             // The device ignores it.
             return Ok(());
         }
         core.check_decoding()?;
-        match access.offset {
-            DMA_SOURCE => self.dma.source = value,
-            DMA_DESTINATION => self.dma.destination = value,
-            _ => self.dma.count = value,
-        }
+        write(&mut self.dma);
         Ok(())
     }
 
@@ -88,16 +103,16 @@ impl EduDevice {
         core: &CoreDevice,
         log: &mut DirtyLog,
         access: Access,
-        value: u64,
+        command: DMA_COMMAND,
     ) -> Result {
-        if value & COMMAND_RUN == 0 || self.is_transferring(core)? {
+        if !command.run() || self.is_transferring(core)? {
             // The device ignores it.
             return Ok(());
         }
         // Before anything is marked.
         core.check_decoding()?;
 
-        let (dma, transfer) = Transfer::start(core, self.dma, value, self.config.dma_mask)?;
+        let (dma, transfer) = Transfer::start(core, self.dma, command, self.config.dma_mask)?;
 
         match transfer {
             Transfer::ToMemory(range) => {
@@ -110,14 +125,15 @@ impl EduDevice {
             }
         }
         for (offset, value) in [
-            (DMA_SOURCE, dma.source),
-            (DMA_DESTINATION, dma.destination),
-            (DMA_COUNT, dma.count),
-            (DMA_COMMAND, value),
+            (DMA_SOURCE::OFFSET, dma.source),
+            (DMA_DESTINATION::OFFSET, dma.destination),
+            (DMA_COUNT::OFFSET, dma.count),
+            (DMA_COMMAND::OFFSET, command.into_raw()),
         ] {
             core.guest_write(
                 Access {
-                    offset,
+                    // CAST: Widening.
+                    offset: offset as u64,
                     width: Width::B8,
                     ..access
                 },
@@ -144,7 +160,9 @@ impl EduDevice {
 
     /// The guest acknowledges interrupts.
     fn acknowledge(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
-        if self.interrupt_due && value & u64::from(INTERRUPT_FACTORIAL) != 0 {
+        // CAST: The register is 32 bits wide, and so is the access.
+        let acknowledged = INTERRUPT_STATUS::from(value as u32);
+        if self.interrupt_due && acknowledged.factorial() {
             self.interrupt_due = !hardware::has_factorial_interrupt(&core.registers(BAR)?)?;
         }
         core.guest_write(access, value)
