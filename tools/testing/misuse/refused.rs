@@ -17,6 +17,12 @@ use kernel::{
     },
     device_id,
     dma::Coherent,
+    io::{
+        Io,
+        IoBase,
+        Mmio,
+        Region, //
+    },
     pci,
     prelude::*,
     sync::{
@@ -63,6 +69,11 @@ fn kept_core_device(
     // wants: borrowed data escapes outside of function
     #[cfg(registers_are_kept)]
     registers.lock().push(core.registers(0)?, GFP_KERNEL)?;
+    // wants: temporary value dropped while borrowed
+    #[cfg(registers_are_left_behind)]
+    let view: Mmio<'_, Region> = core.registers(0)?.as_view();
+    #[cfg(registers_are_left_behind)]
+    view.try_read8(0)?;
     // wants: borrowed data escapes outside of function
     #[cfg(core_device_goes_to_a_thread)]
     kernel::workqueue::system().try_spawn(GFP_KERNEL, move || drop(core.registers(0)))?;
