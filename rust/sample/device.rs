@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The edu as a device that can be migrated: one register.
+
+use kernel::{
+    io::{
+        register::Register,
+        Io, //
+    },
+    prelude::*, //
+};
+use migration::{
+    device::{
+        Access,
+        Amount,
+        Device,
+        Phase,
+        Remaining,
+        Width, //
+    },
+    dirty::DirtyLog,
+    image::{
+        Identity,
+        Payload,
+        Section,
+        SectionHead, //
+    }, //
+};
+use vfio::pci::CoreDevice;
+
+use crate::registers::{
+    BAR,
+    IDENTIFICATION,
+    LIVENESS, //
+};
+
+/// Section type of the registers. The payload is [`LIVENESS`] as it reads, a little-endian u32.
+const REGISTERS: u16 = 1;
+
+/// Bytes of the registers section.
+const REGISTERS_SIZE: u64 = 4;
+
+/// What the driver knows of one device and cannot read from it.
+pub(crate) struct Sample {
+    identity: Identity,
+    /// The registers are in the image that is being saved.
+    saved: bool,
+    /// The register that was loaded, until the whole image is there.
+    loaded: Option<LIVENESS>,
+}
+
+impl Sample {
+    /// Creates the state of a device of which nothing is known.
+    pub(crate) fn new(core: &CoreDevice) -> Self {
+        let (vendor, device, subsystem_vendor, subsystem_device) = core.ids();
+        Self {
+            identity: Identity {
+                vendor,
+                device,
+                subsystem_vendor,
+                subsystem_device,
+                revision: core.revision(),
+                // Not the version of `rust/edu`, whose images have other sections.
+                state_major: 0,
+                state_minor: 1,
+            },
+            saved: false,
+            loaded: None,
+        }
+    }
+
+    /// Makes the register read as `value`; `EIO` if it does not.
+    fn restore(core: &CoreDevice, value: LIVENESS) -> Result {
+        let registers = core.registers(BAR)?;
+        registers.try_write_reg(value.to_write())?;
+        if registers.try_read(LIVENESS)? != value {
+            return Err(EIO);
+        }
+        Ok(())
+    }
+}
+
+impl Device for Sample {
+    type Host = CoreDevice;
+
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    // Stopping, running and resetting.
+
+    fn quiesce(&mut self, _core: &CoreDevice) -> Result {
+        // The guest can start nothing that would have to end.
+        Ok(())
+    }
+
+    fn resume(&mut self, _core: &CoreDevice) -> Result {
+        Ok(())
+    }
+
+    fn reset(&mut self, core: &CoreDevice) -> Result {
+        self.saved = false;
+        self.loaded = None;
+        Self::restore(core, LIVENESS::from_raw(0))
+    }
+
+    // Saving.
+
+    fn size(&self, _core: &CoreDevice) -> Amount {
+        Amount {
+            bytes: REGISTERS_SIZE,
+            sections: 1,
+        }
+    }
+
+    fn save_begin(&mut self, _core: &CoreDevice) -> Result {
+        self.saved = false;
+        Ok(())
+    }
+
+    fn remaining(&self, core: &CoreDevice) -> Remaining {
+        Remaining {
+            stopped: match self.saved {
+                false => self.size(core),
+                true => Amount::default(),
+            },
+            ..Remaining::default()
+        }
+    }
+
+    fn save(
+        &mut self,
+        core: &CoreDevice,
+        phase: Phase,
+        payload: &mut Payload,
+    ) -> Result<Option<SectionHead>> {
+        if phase == Phase::Running || self.saved {
+            return Ok(None);
+        }
+        let value = core.registers(BAR)?.try_read(LIVENESS)?;
+        payload.put_u32(value.into_raw())?;
+        self.saved = true;
+        Ok(Some(SectionHead::mandatory(REGISTERS, 0)))
+    }
+
+    // Loading.
+
+    fn load_begin(&mut self, _core: &CoreDevice) -> Result {
+        self.loaded = None;
+        Ok(())
+    }
+
+    fn load(&mut self, _core: &CoreDevice, section: &Section<'_>) -> Result {
+        if section.head.kind != REGISTERS {
+            return Err(EOPNOTSUPP);
+        }
+        if section.head.offset != 0 || self.loaded.is_some() {
+            return Err(EINVAL);
+        }
+        let mut fields = section.fields();
+        let value = LIVENESS::from_raw(fields.take_u32()?);
+        fields.finish()?;
+        self.loaded = Some(value);
+        Ok(())
+    }
+
+    fn load_end(&mut self, core: &CoreDevice) -> Result {
+        let value = self.loaded.take().ok_or(EINVAL)?;
+        Self::restore(core, value)
+    }
+
+    // The guest.
+
+    fn read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
+        match (usize::try_from(access.offset)?, access.width) {
+            (IDENTIFICATION::OFFSET | LIVENESS::OFFSET, Width::B4) => core.guest_read(access),
+            _ => core.check_decoding().map(|()| 0),
+        }
+    }
+
+    fn write(
+        &mut self,
+        core: &CoreDevice,
+        _log: &mut DirtyLog,
+        access: Access,
+        value: u64,
+    ) -> Result {
+        match (usize::try_from(access.offset)?, access.width) {
+            (LIVENESS::OFFSET, Width::B4) => core.guest_write(access, value),
+            _ => core.check_decoding(),
+        }
+    }
+}
