@@ -10,7 +10,7 @@ use vfio::Protocols;
 
 use crate::module_parameters;
 
-/// Declares the module: `module!` with what is the same for all of the edu's modules.
+/// Declares a module: `module!` with what the edu's modules have in common.
 macro_rules! edu_module {
     (type: $type:ident, name: $name:tt, description: $description:tt,) => {
         module! {
@@ -52,21 +52,21 @@ macro_rules! edu_module {
 /// Bytes of a KiB.
 const KIB: usize = 1024;
 
-/// What a device is to know of what the administrator chose.
+/// The parameters that a device uses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
-    /// The bits of a memory address that the device has, as a mask.
+    /// The address bits that the device has for DMA, as a mask.
     pub(crate) dma_mask: u64,
     /// The longest that a stop or a reset waits for work under way.
     pub(crate) timeout: Delta,
 }
 
-/// The module's parameters as they were given.
+/// The module's parameters as the administrator gave them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parameters {
     /// Size of the data section in KiB.
     pub(crate) data_section_kib: u32,
-    /// Address bits that the devices have.
+    /// Address bits that the devices have for DMA.
     pub(crate) dma_mask_bits: u32,
     /// Longest wait for work under way, in milliseconds.
     pub(crate) quiesce_timeout_ms: u32,
@@ -91,7 +91,7 @@ impl Parameters {
         }
     }
 
-    /// Checks the ranges: `EINVAL`, and says which parameter, where one is out of its.
+    /// Checks the ranges. If a parameter is out of its range, logs the rule and returns `EINVAL`.
     pub(crate) fn check(&self) -> Result {
         let check = |fits: bool, rule: &str| {
             if fits {
@@ -120,7 +120,7 @@ impl Parameters {
         self.data_section_kib as usize * KIB
     }
 
-    /// Returns what a device is to know.
+    /// Returns the parameters that a device uses.
     pub(crate) fn config(&self) -> Config {
         Config {
             // No overflow: checked to be from 13 to 64 bits.

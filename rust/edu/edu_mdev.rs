@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Mediated driver of QEMU's edu device: several virtual devices on a physical one, each of which
-//! can be migrated by itself.
+//! Mediated driver of QEMU's edu device: several virtual devices share a physical one, and each can
+//! be migrated by itself.
 //!
 //! Limitations:
 //!
-//! - A transfer reads guest memory when it begins and not when it ends, and it waits for those of
-//!   other virtual devices that are before it.
-//! - INTx cannot be unmasked by an eventfd; a hypervisor does that itself.
-//! - One value of `dma_mask_bits` holds for all devices, physical and virtual.
+//! - A transfer reads guest memory when it begins, not when it ends. It waits for transfers that
+//!   other virtual devices have started before.
+//! - An eventfd cannot unmask INTx; a hypervisor unmasks it itself.
+//! - `dma_mask_bits` has one value for all devices, physical and virtual.
 
 #![forbid(unsafe_code)]
 
@@ -54,7 +54,7 @@ kernel::pci_device_table!(ID_TABLE, (), [(physical::device_id(0x1234, 0x11e8), (
 /// The driver of the virtual devices.
 struct EduMdev;
 
-/// What the physical devices' drivers refer to.
+/// The driver as it is registered, to which the registration of each parent refers.
 static DRIVER: Driver<EduMdev> = Driver::new();
 
 #[vtable]
@@ -96,7 +96,10 @@ impl Operations for EduMdev {
 /// The driver of the physical devices.
 struct EduPci;
 
-/// A physical device that is bound. The virtual ones go first, the physical one's memory after them.
+/// A bound physical device.
+///
+/// The fields are dropped in order: first the virtual devices, then the memory that the physical
+/// device reaches.
 #[pin_data]
 struct Bound {
     parent: Registration<EduMdev>,
@@ -114,7 +117,7 @@ impl pci::Driver for EduPci {
         info: Option<&'bound ()>,
     ) -> impl PinInit<Bound, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            // What the table does not have, driver_override offers.
+            // `driver_override` offers the driver any device.
             if info.is_none() {
                 dev_err!(pdev, "not a device of this driver\n");
                 return Err(ENODEV);
@@ -129,7 +132,7 @@ impl pci::Driver for EduPci {
 
     fn unbind<'bound>(_: &'bound pci::Device<Core<'_>>, bound: Pin<&Bound>) {
         bound.parent.unregister();
-        // Before the bus saves what the function is, to put it to sleep.
+        // Before the bus saves the function's state and puts it to sleep.
         bound.control.shut_down();
     }
 }
@@ -144,7 +147,10 @@ impl physical::Resettable for EduPci {
     }
 }
 
-/// The module. The physical devices go before the driver of the virtual ones.
+/// The module.
+///
+/// The fields are dropped in order: the driver of the physical devices before that of the virtual
+/// ones.
 #[pin_data]
 struct EduModule {
     #[pin]

@@ -6,9 +6,10 @@
 //!
 //! - The device must be alone in its IOMMU group: its internal buffer is read and written through
 //!   a domain of the driver's own.
-//! - One value of `dma_mask_bits` holds for all devices; what a device has cannot be read from it.
-//! - The host's edu must take a transfer that ends at the end of the internal buffer. QEMU 7.2 as
-//!   the host's hardware does not.
+//! - `dma_mask_bits` has one value for all devices, because a device does not show how many address
+//!   bits it has.
+//! - The device must accept a transfer that ends at the end of the internal buffer. That of QEMU
+//!   7.2 does not.
 
 #![forbid(unsafe_code)]
 
@@ -69,7 +70,7 @@ impl Operations for EduVfioPci {
     }
 
     fn reads_through(_bar: u8, bytes: Range<u64>) -> bool {
-        // The driver changes the registers below only while the guest does not run.
+        // The driver changes these registers only while the guest does not run.
         // CAST: Widening.
         bytes.end <= registers::DMA_SOURCE::OFFSET as u64
     }

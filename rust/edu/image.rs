@@ -77,7 +77,7 @@ impl RegisterState {
         payload.put_u64(self.dma.command.into_raw())
     }
 
-    /// Reads the payload; `EINVAL` where its size is wrong or a device could not have the state.
+    /// Reads the payload; `EINVAL` if its size is wrong or a device cannot have the state.
     pub(crate) fn read(section: &Section<'_>) -> Result<Self> {
         let mut fields = section.fields();
         let state = Self {

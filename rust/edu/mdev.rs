@@ -2,9 +2,9 @@
 
 //! Several virtual edu devices on one physical one.
 //!
-//! Each virtual device has registers and an internal buffer of its own (`slot`). Its commands are
-//! carried out by the physical device, in turn with those of the others (`mediator`). What a guest
-//! and a migration see of it is `virtual_edu`.
+//! Each virtual device has its own registers and internal buffer (`slot`). The physical device
+//! carries out the commands of all of them in turn (`mediator`). `virtual_edu` is the device as a
+//! guest and a migration see it.
 
 mod hardware;
 mod instances;

@@ -2,8 +2,8 @@
 
 //! A passed-through edu device.
 //!
-//! Its registers are those of the physical function (`hardware`), and so is its internal buffer
-//! (`buffer`). What a guest and a migration see of it is `device`.
+//! `hardware` accesses the registers of the PCI function, `buffer` its internal buffer. `device` is
+//! the device as a guest and a migration see it.
 
 mod buffer;
 mod device;

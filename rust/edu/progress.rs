@@ -19,14 +19,14 @@ use crate::{
     registers::BUFFER_SIZE, //
 };
 
-/// All that an image has of a device.
+/// The sections of a complete image.
 pub(crate) const SIZE: Amount = Amount {
     // CAST: A small constant.
     bytes: BUFFER_SIZE as u64 + RegisterState::SIZE,
     sections: 2,
 };
 
-/// What is in the image that is being saved.
+/// What the image that is being saved already has.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     /// The buffer in its present state.
@@ -36,7 +36,9 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Returns what is left to save; the buffer has to wait where `is_busy`.
+    /// Returns what is left to save.
+    ///
+    /// `is_busy` says that a transfer changes the buffer, which then cannot be saved yet.
     pub(crate) fn remaining(&self, is_busy: bool) -> Remaining {
         let once = |bytes, saved: bool| {
             let count = u64::from(!saved);
@@ -60,19 +62,20 @@ impl Saved {
     }
 }
 
-/// What was taken of the image that is being loaded.
+/// What was taken from the image that is being loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
-    /// The device has a buffer of the image.
+    /// The device's buffer has the content that the image has for it.
     pub(crate) buffer: bool,
-    /// The registers, which wait for the rest of the image.
+    /// The registers, kept until the image has ended.
     registers: Option<RegisterState>,
 }
 
 impl Loaded {
-    /// Takes a section: keeps the registers, returns a buffer for the device to get.
+    /// Takes a section: keeps registers, and returns the content of a buffer for the caller to
+    /// load.
     ///
-    /// Errors as [`Device::load`].
+    /// The errors are those of [`Device::load`].
     ///
     /// [`Device::load`]: migration::device::Device::load
     pub(crate) fn take<'a>(
@@ -94,7 +97,7 @@ impl Loaded {
         }
     }
 
-    /// Returns the registers of an image that has ended; `EINVAL` where something is missing.
+    /// Returns the registers of an image that has ended; `EINVAL` if something is missing.
     pub(crate) fn end(&self) -> Result<RegisterState> {
         self.registers.filter(|_| self.buffer).ok_or(EINVAL)
     }

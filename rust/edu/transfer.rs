@@ -50,9 +50,9 @@ pub(crate) enum Transfer {
 }
 
 impl Transfer {
-    /// Returns the DMA registers with the guest's `command` taken, and the transfer that it starts.
+    /// Returns the DMA registers after the guest's `command`, and the transfer that it starts.
     ///
-    /// `EINVAL`, told in the kernel log, for one that [`Transfer::new`] refuses.
+    /// `EINVAL`, with a message in the kernel log, if [`Transfer::new`] refuses it.
     pub(crate) fn start(
         host: &impl Logs,
         registers: DmaRegisters,
@@ -78,9 +78,9 @@ impl Transfer {
 
     /// Returns the transfer that `registers` describe.
     ///
-    /// `EINVAL` where it does not lie wholly within the internal buffer, is empty (a device that
-    /// is told to do such a thing ends the host's QEMU) or reaches beyond `mask` (the device would
-    /// cut the address and touch other memory than it was told to).
+    /// `EINVAL` if it is empty or does not lie wholly within the internal buffer: such a command
+    /// ends the QEMU that emulates the device. `EINVAL` also if it reaches beyond `mask`: the
+    /// device would cut the address and access other memory.
     fn new(registers: &DmaRegisters, mask: u64) -> Result<Self> {
         let to_memory = registers.command.to_memory();
         let memory = if to_memory {
@@ -101,9 +101,9 @@ impl Transfer {
         })
     }
 
-    /// Returns the part of the internal buffer that the transfer of `registers` is about, in bytes.
+    /// Returns the bytes of the internal buffer that the transfer of `registers` reads or writes.
     ///
-    /// `EINVAL` for one that [`Transfer::new`] refuses because of it.
+    /// `EINVAL` if some of them are not in the buffer.
     pub(crate) fn buffer_part(registers: &DmaRegisters) -> Result<Range<usize>> {
         let buffer = if registers.command.to_memory() {
             registers.source

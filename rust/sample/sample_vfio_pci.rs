@@ -2,8 +2,8 @@
 
 //! Sample: the least that a vfio-pci variant driver needs to make a device migratable.
 //!
-//! `Documentation/writing-a-driver.rst` explains it step by step. The device is QEMU's edu, of which
-//! a guest can use one register, the liveness check.
+//! `Documentation/writing-a-driver.rst` explains it step by step. The device is QEMU's edu, of
+//! which a guest can use one register, the liveness check.
 //!
 //! Limitations:
 //!

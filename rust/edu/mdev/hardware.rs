@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The physical device: its two units, each of which does one command at a time.
+//! The physical device: its two units, each of which carries out one command at a time.
 
 use kernel::{
     io::{
@@ -29,10 +29,10 @@ use crate::{
     transfer::DmaRegisters, //
 };
 
-/// How often a computation is looked at.
+/// The interval at which a computation is polled.
 const COMPUTATION_INTERVAL: Delta = Delta::from_micros(50);
 
-/// How often a transfer is looked at.
+/// The interval at which a transfer is polled.
 const TRANSFER_INTERVAL: Delta = Delta::from_millis(1);
 
 /// The longest that a command may take; a transfer is specified to take 100 ms.
@@ -45,12 +45,13 @@ pub(super) const REGISTERS_SIZE: usize = 0x100;
 pub(super) struct Hardware(DevresBar<REGISTERS_SIZE>);
 
 impl Hardware {
-    /// Makes the device ready: `ENODEV` where it is none or does not answer, `ETIMEDOUT` where it
-    /// does not come to rest.
+    /// Makes the device ready.
+    ///
+    /// `ENODEV` if it is not an edu or does not answer, `ETIMEDOUT` if its work does not end.
     pub(super) fn new(bar: Bar<'_, REGISTERS_SIZE>) -> Result<Self> {
         let this = Self(bar.into_devres()?);
         this.check_presence()?;
-        // The driver looks at the device itself, so nothing may raise an interrupt.
+        // The driver polls the device, so nothing may raise an interrupt.
         this.write(STATUS::zeroed())?;
         this.wait_computed()?;
         this.wait_transferred()?;
@@ -59,7 +60,7 @@ impl Hardware {
         Ok(this)
     }
 
-    /// Reads a register; `ENODEV` when the driver is not bound any more.
+    /// Reads a register; `ENODEV` if the driver is not bound any more.
     fn read<T: FixedRegister>(&self, location: FixedRegisterLoc<T>) -> Result<T>
     where
         MmioBackend: IoCapable<T::Storage>,
@@ -69,7 +70,7 @@ impl Hardware {
             .ok_or(ENODEV)?
     }
 
-    /// Writes a register; `ENODEV` when the driver is not bound any more.
+    /// Writes a register; `ENODEV` if the driver is not bound any more.
     fn write<T: FixedRegister>(&self, register: T) -> Result
     where
         MmioBackend: IoCapable<T::Storage>,
@@ -79,7 +80,7 @@ impl Hardware {
             .ok_or(ENODEV)?
     }
 
-    /// Checks that the device answers; `ENODEV` when it is gone.
+    /// Checks that the device answers; `ENODEV` if it is gone.
     fn check_presence(&self) -> Result {
         if self.read(IDENTIFICATION)? == IDENTIFICATION::EDU {
             Ok(())
@@ -104,8 +105,8 @@ impl Hardware {
 
     /// Returns n! modulo 2^32, computed by the device.
     ///
-    /// `ETIMEDOUT` or `ENODEV` when the device fails, also where it is still at work on what it failed
-    /// at before. Not to be called by two at once.
+    /// `ETIMEDOUT` or `ENODEV` if the device fails, or is still at work on a command that has
+    /// failed before. One caller at a time.
     pub(super) fn factorial(&self, n: u32) -> Result<u32> {
         self.check_presence()?;
         // A busy device would ignore the operand.
@@ -119,8 +120,8 @@ impl Hardware {
 
     /// Has the device do a transfer between driver memory and its internal buffer.
     ///
-    /// `ETIMEDOUT` or `ENODEV` when the device fails, also where it is still at work on what it failed
-    /// at before: it may still be at work then. Not to be called by two at once.
+    /// `ETIMEDOUT` or `ENODEV` if the device fails, or is still at work on a command that has
+    /// failed before. The device may still be at work then. One caller at a time.
     pub(super) fn transfer(&self, dma: &DmaRegisters) -> Result {
         self.check_presence()?;
         // A busy device would ignore the command.

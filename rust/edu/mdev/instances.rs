@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How many virtual devices there can be, and the types of them.
+//! How many virtual devices there can be, and of which types.
 //!
 //! A type divides the physical device into a number of equal shares. All virtual devices of a
 //! physical device are of one type: the first that is created decides.
@@ -47,16 +47,16 @@ pub(crate) const MOST: usize = 8;
 
 const _: () = assert!(TYPES.len() == SHARES.len());
 
-/// The virtual devices that there are on a physical device.
+/// The virtual devices on a physical device.
 #[pin_data]
 pub(crate) struct Instances {
-    /// Their type and number, where there are any.
+    /// Their type and number, if there are any.
     #[pin]
     used: Mutex<Option<(usize, u32)>>,
 }
 
 impl Instances {
-    /// Returns a physical device without virtual ones.
+    /// Returns the record of a physical device without virtual ones.
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -76,7 +76,7 @@ impl Instances {
         }
     }
 
-    /// Takes one of a type; `ENOSPC` where there is none left.
+    /// Takes one of a type; `ENOSPC` if none is left, `EINVAL` for a type that does not exist.
     pub(super) fn take(this: &Arc<Self>, type_: usize) -> Result<Instance> {
         let shares = SHARES.get(type_).copied().ok_or(EINVAL)?;
         let mut used = this.used.lock();
@@ -91,7 +91,7 @@ impl Instances {
     }
 }
 
-/// One of the virtual devices; given back when it goes.
+/// One of the virtual devices. When this is dropped, there can be another.
 pub(super) struct Instance(Arc<Instances>);
 
 impl Drop for Instance {

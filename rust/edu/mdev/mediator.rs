@@ -3,10 +3,10 @@
 //! The mediator: gives the physical device's time to the virtual ones in turn.
 //!
 //! Each of the two units, for factorials and for transfers, has a queue and a worker. A virtual
-//! device has at most one command for a unit under way, so it is at most once in a queue, and gets
-//! in again behind all others: first come, first served is round robin here. A command takes the
-//! physical device a bounded time. So, whatever the other guests do, with n virtual devices a
-//! command is begun after at most n - 1 others.
+//! device has at most one command for a unit under way. So it stands in a queue at most once, and
+//! gets in again behind all others: first come, first served is round robin here. A command takes
+//! the physical device a bounded time. With n virtual devices a command begins after at most n - 1
+//! others, whatever their guests do.
 
 mod gate;
 mod units;
@@ -44,15 +44,15 @@ use super::{
 /// The mediator of one physical device.
 pub(super) struct Mediator {
     units: Arc<Units>,
-    /// Where all the works run. Drained before the last reference to the mediator can go: works own
-    /// such.
+    /// All works run here. It is drained before the last reference to the mediator is dropped,
+    /// because works own slots, and a slot owns a reference to the mediator.
     queue: WorkQueue,
     /// How many marks of [`Content`] were given out.
     contents: Atomic<u64>,
 }
 
 impl Mediator {
-    /// Puts a mediator before a physical device; `memory` is as large as the internal buffer.
+    /// Returns the mediator of a physical device; `memory` is as large as the internal buffer.
     pub(super) fn new(hardware: Hardware, memory: DmaMemory) -> Result<Arc<Self>> {
         let this = Self {
             units: Units::new(hardware, memory)?,
@@ -62,17 +62,18 @@ impl Mediator {
         Ok(Arc::new(this, GFP_KERNEL)?)
     }
 
-    /// Others are about to reset the physical device: it ends what it does, and begins nothing.
+    /// Waits for what the physical device does, and lets it begin nothing: others are about to
+    /// reset it.
     pub(super) fn suspend(&self) {
         self.units.suspend();
     }
 
-    /// Others have reset the physical device, which may go on.
+    /// Lets the physical device begin commands again, after others have reset it.
     pub(super) fn resume(&self) {
         self.units.resume();
     }
 
-    /// The physical device's driver is being unbound, and there is no virtual device any more.
+    /// Ends all works, when the physical device's driver is unbound and no virtual device is left.
     pub(super) fn shut_down(&self) {
         self.queue.drain();
         self.units.shut_down();
@@ -86,7 +87,7 @@ impl Physical for Mediator {
 
     fn compute(&self, slot: &Arc<Slot>, host: Handle) -> Result {
         self.units.factorials.push(slot, host)?;
-        // A worker that waits to run already finds the command then.
+        // If the worker waits to run already, it finds the command.
         let _ = self
             .queue
             .enqueue::<Arc<Units>, COMPUTE>(self.units.clone());

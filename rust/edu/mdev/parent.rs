@@ -41,9 +41,10 @@ pub(crate) struct EduParent {
 }
 
 impl EduParent {
-    /// Takes a physical device with so many address bits.
+    /// Makes a physical device a parent. It has `address_bits` bits of address for DMA, 13 to 64.
     ///
-    /// `ENODEV` where it does not answer as it should, `EBUSY` where its BAR is taken, `ENOMEM`.
+    /// `ENODEV` if it does not answer as an edu, `EBUSY` if another driver has its BAR, `ETIMEDOUT`
+    /// if its work does not end, `ENOMEM` without memory.
     pub(crate) fn new(pdev: &pci::Device<Core<'_>>, address_bits: u32) -> Result<Self> {
         let memory = DmaMemory::new(pdev, address_bits, BUFFER_SIZE)?;
         let bar = pdev.iomap_region_sized::<REGISTERS_SIZE>(BAR.into(), c"edu_mdev")?;
@@ -63,7 +64,7 @@ impl EduParent {
         })
     }
 
-    /// Returns the function that a virtual device is: the same as the physical one.
+    /// Returns the PCI function that a virtual device shows: that of the physical one.
     pub(crate) fn function(&self) -> Function {
         self.function
     }
@@ -73,12 +74,12 @@ impl EduParent {
         self.instances.available(type_)
     }
 
-    /// Returns what is the driver's, to be dropped after all virtual devices.
+    /// Returns what the physical device's driver keeps, to be dropped after all virtual devices.
     pub(crate) fn control(&self) -> Control {
         Control(self.mediator.clone())
     }
 
-    /// Returns what an image of a virtual device carries: what one of the physical device does.
+    /// Returns the identity in a virtual device's images: that of the physical device.
     pub(super) fn identity(&self) -> Identity {
         Identity {
             vendor: self.function.vendor,
@@ -92,23 +93,22 @@ impl EduParent {
     }
 }
 
-/// What the physical device's driver has to say to the mediator. When this is dropped, the mediator
-/// is shut down.
+/// The mediator as the physical device's driver controls it. Dropping this shuts it down.
 pub(crate) struct Control(Arc<Mediator>);
 
 impl Control {
-    /// The driver is being unbound, and there is no virtual device any more: the physical one reaches
-    /// no memory from here on.
+    /// Shuts the mediator down, when the driver is unbound and no virtual device is left. From then
+    /// on the physical device reaches no memory.
     pub(crate) fn shut_down(&self) {
         self.0.shut_down();
     }
 
-    /// Others are about to reset the physical device.
+    /// Prepares for a reset of the physical device by others.
     pub(crate) fn reset_prepare(&self) {
         self.0.suspend();
     }
 
-    /// They have.
+    /// Goes on after a reset of the physical device by others.
     pub(crate) fn reset_done(&self) {
         self.0.resume();
     }

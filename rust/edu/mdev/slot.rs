@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a virtual device is apart from its migration: registers, buffer and commands under way.
+//! The part of a virtual device that its commands work on: registers, buffer and what is under way.
 //!
-//! Shared by the virtual device, which is used under its state lock, and by those that carry its
-//! commands out, who must not take that: it is held while the device waits for its commands.
+//! The virtual device shares it with the works that carry out its commands. They must not take the
+//! state lock, which is held while the device waits for its commands.
 
 mod copies;
 
@@ -40,12 +40,12 @@ use crate::{
     }, //
 };
 
-/// How far a transfer is.
+/// The stages of a transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
     /// Guest memory is to be read.
     Fetch,
-    /// It waits for the physical device, or is with it.
+    /// The transfer waits for the physical device, or the device does it.
     Device,
     /// Guest memory is to be written.
     Deliver,
@@ -54,14 +54,15 @@ pub(super) enum Stage {
 /// A transfer that the guest has started.
 pub(super) struct UnderWay {
     pub(super) transfer: Transfer,
-    /// The registers that it was started by.
+    /// The registers with which it was started.
     pub(super) dma: DmaRegisters,
     pub(super) stage: Stage,
-    /// The device, which is open until the transfer is done: closing waits for it.
+    /// The virtual device. It stays open until the transfer is done, because closing waits for
+    /// that.
     pub(super) host: Handle,
 }
 
-/// The registers that commands change, or whose change must wait for a command.
+/// The registers that the works read or change.
 #[derive(Clone, Copy)]
 pub(super) struct CommandRegisters {
     /// The status, only what the guest can change.
@@ -84,19 +85,19 @@ impl CommandRegisters {
     };
 }
 
-/// The state of a virtual device, but for what only its guest changes.
+/// The state of a virtual device, without the registers that only its guest changes.
 pub(super) struct SlotState {
     /// The registers.
     pub(super) registers: CommandRegisters,
     /// The internal buffer.
     pub(super) buffer: KBox<[u8; BUFFER_SIZE]>,
-    /// What is in it.
+    /// The mark of its content.
     pub(super) content: Content,
-    /// A factorial waits for the physical device, or is with it.
+    /// A factorial waits for the physical device, or the device computes it.
     pub(super) computing: bool,
     /// A transfer has begun and is not done.
     pub(super) transfer: Option<UnderWay>,
-    /// The physical device has failed at a command, which had no effect.
+    /// The physical device has failed to carry out a command. The command had no effect.
     pub(super) failed: bool,
 }
 
@@ -111,7 +112,7 @@ impl SlotState {
         self.transfer.as_ref().map(|under_way| under_way.transfer)
     }
 
-    /// Sets interrupts and raises them.
+    /// Sets interrupts, and raises the device's interrupt if any is set.
     pub(super) fn raise(&mut self, host: &VirtualDevice, interrupts: INTERRUPT_STATUS) {
         self.registers.interrupts = self.registers.interrupts.raised(interrupts);
         if !self.registers.interrupts.is_empty() {
@@ -119,7 +120,7 @@ impl SlotState {
         }
     }
 
-    /// Clears interrupts.
+    /// Clears interrupts, and lowers the device's interrupt if none is set any more.
     pub(super) fn acknowledge(&mut self, host: &VirtualDevice, interrupts: INTERRUPT_STATUS) {
         self.registers.interrupts = self.registers.interrupts.cleared(interrupts);
         if self.registers.interrupts.is_empty() {
@@ -146,15 +147,16 @@ pub(super) trait Physical: Send + Sync {
     fn cancel(&self, slot: &Arc<Slot>);
 }
 
-/// A virtual device's place at the physical one.
+/// What a virtual device shares with the works that carry out its commands.
 #[pin_data]
 pub(super) struct Slot {
     physical: Arc<dyn Physical>,
-    /// Nothing of VFIO's but the interrupts' lock is taken under it, and no user memory touched.
+    /// Under this lock no user memory is touched, and of VFIO's locks only that of interrupts is
+    /// taken.
     #[pin]
     state: Mutex<SlotState>,
-    /// What a transfer moves, laid out as in the buffer. Held while user memory is copied, so only
-    /// who carries the transfer out takes it, before the state's lock.
+    /// The bytes that a transfer moves, at their places in the buffer. This lock is held while user
+    /// memory is copied. So only the works that carry out the transfer take it, before `state`.
     #[pin]
     staging: Mutex<KBox<[u8; BUFFER_SIZE]>>,
     /// Notified when a command is done.
@@ -166,7 +168,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Returns the place of a fresh device.
+    /// Returns the slot of a new virtual device.
     pub(super) fn new(physical: Arc<dyn Physical>) -> Result<Arc<Self>> {
         let state = SlotState {
             registers: CommandRegisters::RESET,
@@ -199,12 +201,12 @@ impl Slot {
         self.state.lock()
     }
 
-    /// Takes the lock of what a transfer moves.
+    /// Takes the lock of the bytes that a transfer moves.
     pub(super) fn staging(&self) -> MutexGuard<'_, KBox<[u8; BUFFER_SIZE]>> {
         self.staging.lock()
     }
 
-    /// The factorial is computed, or the physical device has failed.
+    /// Notes the result of a factorial, or that the physical device has failed.
     pub(super) fn computed(&self, host: &Handle, result: Result<u32>) {
         let mut state = self.state.lock();
         state.computing = false;
@@ -220,7 +222,7 @@ impl Slot {
         self.done.notify_all();
     }
 
-    /// The transfer is done, or the physical device has failed.
+    /// Notes that the transfer is done, or that the physical device has failed.
     pub(super) fn transferred(&self, result: Result) {
         let mut state = self.state.lock();
         let under_way = state.transfer.take();
@@ -237,9 +239,10 @@ impl Slot {
 
     /// Waits until no command is under way, and takes the lock.
     ///
-    /// With [`Signals::Interrupt`] `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS`
-    /// on a signal. Each command ends where copies are called off: the physical device is waited for
-    /// for a bounded time.
+    /// With [`Signals::Interrupt`], `ETIMEDOUT` if that takes longer than `timeout`, and
+    /// `ERESTARTSYS` on a signal. With [`Signals::Ignore`] the caller must have called off the
+    /// copies. Each command then ends, because the driver waits for the physical device for a
+    /// bounded time only.
     pub(super) fn wait_idle(
         &self,
         signals: Signals,

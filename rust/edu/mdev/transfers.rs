@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Transfers of the physical device, and whose content its internal buffer has.
+//! Transfers of the physical device, and whose content its internal buffer holds.
 //!
-//! The buffer of a virtual device is in driver memory, and what its transfers move goes through the
-//! physical device's buffer. That holds the content of one virtual device at a time; before another
-//! one's is moved out it is moved in as a whole.
+//! A virtual device's buffer is in driver memory. Its transfers go through the physical device's
+//! buffer, which holds the content of one virtual device at a time. Before the content of another
+//! is moved out, it is moved in as a whole.
 
 use core::ops::Range;
 
@@ -17,7 +17,9 @@ use crate::{
     transfer::DmaRegisters, //
 };
 
-/// Tells the contents of buffers apart: no two that differ have the same, on one physical device.
+/// A mark that tells the contents of buffers apart.
+///
+/// On one physical device, no two buffers have the same mark.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Content(pub(super) u64);
 
@@ -25,12 +27,12 @@ pub(super) struct Content(pub(super) u64);
 pub(super) struct Transfers {
     /// As large as the internal buffer.
     memory: DmaMemory,
-    /// Whose content the physical buffer has, where that is known.
+    /// The content that the physical buffer holds, if that is known.
     resident: Option<Content>,
 }
 
 impl Transfers {
-    /// Describes a unit of which nothing is known; `memory` is as large as the internal buffer.
+    /// Returns a unit that may hold any content; `memory` is as large as the internal buffer.
     pub(super) fn new(memory: DmaMemory) -> Self {
         Self {
             memory,
@@ -38,14 +40,14 @@ impl Transfers {
         }
     }
 
-    /// The content of the physical buffer is not known any more.
+    /// Forgets what the physical buffer holds.
     pub(super) fn forget(&mut self) {
         self.resident = None;
     }
 
-    /// Moves a part of a buffer into the device: all of it where the device has another one's.
+    /// Moves a part of a buffer into the device, or all of it if the device holds another content.
     ///
-    /// Errors of the device, which may be at work then.
+    /// The errors are those of [`Hardware::transfer`]; the device may still be at work then.
     pub(super) fn move_in(
         &mut self,
         hardware: &Hardware,
@@ -74,7 +76,7 @@ impl Transfers {
 
     /// Moves a part of a buffer out of the device into `buffer`.
     ///
-    /// Errors of the device, which may be at work then.
+    /// The errors are those of [`Hardware::transfer`]; the device may still be at work then.
     pub(super) fn move_out(
         &mut self,
         hardware: &Hardware,
@@ -85,7 +87,7 @@ impl Transfers {
         if self.resident != Some(content) {
             self.move_in(hardware, content, buffer, 0..BUFFER_SIZE)?;
         }
-        // Nothing of another one's is here, should the device move nothing.
+        // If the device moves nothing, no bytes of another virtual device are left here.
         self.memory
             .write(&KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?)?;
         // CAST: A place in the buffer, and at most its size.

@@ -2,7 +2,7 @@
 
 //! A virtual edu as a device that can be migrated.
 //!
-//! Its state is that of a physical one, and so are its images: each can be loaded by the other.
+//! It has the state of a physical edu, and the same images: each can load those of the other.
 
 mod guest;
 
@@ -71,8 +71,7 @@ pub(crate) struct VirtualEdu {
     slot: Arc<Slot>,
     /// The liveness check as it reads.
     ///
-    /// This and `dma` only the guest changes, so they need no lock but the one that the device is
-    /// used under.
+    /// Only the guest changes this and `dma`, so they need no lock besides the state lock.
     liveness: LIVENESS,
     /// The DMA registers.
     dma: DmaRegisters,
@@ -82,12 +81,12 @@ pub(crate) struct VirtualEdu {
     saved: Saved,
     /// The image that is being loaded.
     loaded: Loaded,
-    /// Loaded interrupts wait for the device to run.
+    /// Loaded interrupts are to be raised when the device runs.
     interrupts_due: bool,
 }
 
 impl VirtualEdu {
-    /// Creates a virtual device of a type; `ENOSPC` where there is none left.
+    /// Creates a virtual device of a type; `ENOSPC` if none is left.
     pub(crate) fn new(parent: &EduParent, type_: usize, config: Config) -> Result<Self> {
         Ok(Self {
             config,
@@ -102,7 +101,7 @@ impl VirtualEdu {
         })
     }
 
-    /// The device was removed.
+    /// Gives up its place among the virtual devices, when the device was removed.
     pub(crate) fn removed(&mut self) {
         self.instance = None;
     }

@@ -2,9 +2,9 @@
 
 //! What the driver knows of the internal buffer.
 //!
-//! Only the device's own DMA reaches the buffer, and each way takes 100 ms. So the driver keeps
-//! its content as long as it knows it: from a pass of its own until the guest's next transfer
-//! into the buffer.
+//! Only the device's own DMA reaches the buffer, and a transfer takes 100 ms either way. So the
+//! driver remembers the content that a pass of its own has read or written, until the guest's next
+//! transfer into the buffer.
 
 use kernel::prelude::*;
 use vfio::pci::{
@@ -23,14 +23,14 @@ use crate::registers::BUFFER_SIZE;
 pub(crate) struct InternalBuffer {
     /// What the device reads and writes in a pass.
     page: ScratchPage,
-    /// What is in the buffer, where `is_known`.
+    /// The buffer's content, if `is_known`.
     content: KBox<[u8; BUFFER_SIZE]>,
-    /// Whether `content` is what is in the buffer.
+    /// Whether `content` is the buffer's content.
     is_known: bool,
 }
 
 impl InternalBuffer {
-    /// Describes a buffer of which nothing is known.
+    /// Returns a buffer whose content is not known.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             page: ScratchPage::new()?,
@@ -39,12 +39,12 @@ impl InternalBuffer {
         })
     }
 
-    /// The device may change the buffer from now on.
+    /// Forgets the content: the device may change it from now on.
     pub(crate) fn forget(&mut self) {
         self.is_known = false;
     }
 
-    /// Returns the content, read from the idle device where it is not known.
+    /// Returns the content, which is read from the idle device if it is not known.
     pub(crate) fn read(&mut self, core: &CoreDevice) -> Result<&[u8], PassError> {
         if !self.is_known {
             hardware::move_buffer(core, &mut self.page, Direction::Read)?;
@@ -56,7 +56,7 @@ impl InternalBuffer {
         Ok(self.content.as_slice())
     }
 
-    /// Makes the idle device's buffer hold `content`, all of it.
+    /// Fills the idle device's buffer with `content`.
     pub(crate) fn write(
         &mut self,
         core: &CoreDevice,

@@ -65,9 +65,9 @@ pub(crate) struct EduDevice {
     saved: Saved,
     /// The image that is being loaded.
     loaded: Loaded,
-    /// The DMA registers as the guest sees them; the hardware's are the driver's.
+    /// The DMA registers as the guest sees them. The driver uses those of the hardware for itself.
     dma: DmaRegisters,
-    /// The guest's last transfer, until it is seen to be done.
+    /// The guest's last transfer, until the driver sees that it is done.
     transfer: Option<Transfer>,
     /// Operand of the guest's last factorial.
     operand: u32,
@@ -110,8 +110,8 @@ impl EduDevice {
     fn wait_idle(&mut self, core: &CoreDevice, signals: Signals) -> Result {
         hardware::wait_idle(core, signals, self.config.timeout)?;
         match self.end_transfer(core) {
-            // The user may be dead, and the memory gone: no reason to keep the next one's device
-            // as it is.
+            // The user may be dead, and the memory gone. The device must be ready for the next user
+            // all the same.
             Err(_) if signals == Signals::Ignore => self.transfer = None,
             result => result?,
         }
@@ -122,7 +122,7 @@ impl EduDevice {
         Ok(())
     }
 
-    /// The guest's transfer, if there was one, is done.
+    /// Notes that the guest's transfer, if there was one, is done.
     fn end_transfer(&mut self, core: &CoreDevice) -> Result {
         if let Some(Transfer::ToMemory(range)) = self.transfer {
             core.mark_written(range)?;
@@ -144,7 +144,7 @@ impl EduDevice {
         Ok(runs)
     }
 
-    /// Takes the result of a pass: a device that is lost stays so.
+    /// Returns the result of a pass, and notes if the device was lost.
     fn passed<R>(lost: &mut bool, core: &CoreDevice, result: Result<R, PassError>) -> Result<R> {
         result.map_err(|error| {
             if let PassError::Lost(error) = &error {
@@ -193,7 +193,7 @@ impl Device for EduDevice {
     }
 
     fn open(&mut self, _core: &CoreDevice) -> Result {
-        // Where it still is, the reset that follows finds the device cut off from memory.
+        // If the device is still cut off from memory, the reset that follows finds that.
         self.lost = false;
         Ok(())
     }
@@ -240,7 +240,7 @@ impl Device for EduDevice {
     }
 
     fn remaining(&self, core: &CoreDevice) -> Remaining {
-        // Whatever cannot be found out `save` meets as well, and tells.
+        // `save` meets the same error, and reports it.
         let runs = || hardware::is_transferring(&core.registers(BAR)?);
         let is_busy = !self.saved.buffer && self.transfer.is_some() && runs() == Ok(true);
         self.saved.remaining(is_busy)

@@ -25,7 +25,7 @@ use crate::{
     transfer::DmaRegisters, //
 };
 
-/// How often a running computation or transfer is looked at.
+/// The interval at which a computation or a transfer is polled.
 const INTERVAL: Delta = Delta::from_millis(1);
 
 /// More than the device needs between the end of a computation and its interrupt.
@@ -44,7 +44,7 @@ pub(crate) fn is_computing(registers: &Registers<'_>) -> Result<bool> {
     Ok(registers.try_read(STATUS)?.computing())
 }
 
-/// Checks that the device answers; `ENODEV` when it is gone.
+/// Checks that the device answers; `ENODEV` if it is gone.
 pub(crate) fn check_presence(registers: &Registers<'_>) -> Result {
     if registers.try_read(IDENTIFICATION)? == IDENTIFICATION::EDU {
         Ok(())
@@ -55,9 +55,9 @@ pub(crate) fn check_presence(registers: &Registers<'_>) -> Result {
 
 /// Waits until the device has nothing to do.
 ///
-/// The registers are taken for each look only, so that the guest is not held up. Returns
-/// `ETIMEDOUT` when that takes longer than `timeout`, `ERESTARTSYS` on a signal that counts, and
-/// `ENODEV` when the device is gone.
+/// It takes the registers anew for each look at the device, so that the guest is not held up.
+/// `ETIMEDOUT` if the work takes longer than `timeout`, `ERESTARTSYS` on a signal that counts,
+/// `ENODEV` if the device is gone.
 pub(crate) fn wait_idle(core: &CoreDevice, signals: Signals, timeout: Delta) -> Result {
     wait::until(signals, INTERVAL, timeout, || {
         let registers = core.registers(BAR)?;
@@ -66,30 +66,30 @@ pub(crate) fn wait_idle(core: &CoreDevice, signals: Signals, timeout: Delta) -> 
     })
 }
 
-/// Returns whether the interrupt of a factorial is raised and the factorial done.
+/// Returns whether a factorial is done and its interrupt raised.
 pub(crate) fn has_factorial_interrupt(registers: &Registers<'_>) -> Result<bool> {
     Ok(!is_computing(registers)? && registers.try_read(INTERRUPT_STATUS)?.factorial())
 }
 
 /// Waits for the interrupt of a factorial that is done.
 ///
-/// The device tells the end of the computation first and raises the interrupt, where it is to, a
-/// moment later: a device that looks idle may still have one in store.
+/// The device shows the end of the computation first, and raises the interrupt, if it is enabled, a
+/// moment later. So a device that looks idle may still raise one.
 pub(crate) fn wait_factorial_interrupt(core: &CoreDevice) -> Result {
     let raised = wait::until(Signals::Ignore, INTERVAL, INTERRUPT_TIMEOUT, || {
         let registers = core.registers(BAR)?;
         Ok(!registers.try_read(STATUS)?.interrupt() || has_factorial_interrupt(&registers)?)
     });
     match raised {
-        // It was acknowledged before.
+        // The guest has acknowledged it before.
         Err(error) if error == ETIMEDOUT => Ok(()),
         result => result,
     }
 }
 
-/// Returns the registers of an idle device that the hardware knows.
+/// Reads the registers of an idle device that can be read from the hardware.
 ///
-/// The operand of the factorial and the DMA registers are the driver's to know.
+/// The driver itself keeps the operand of the factorial and the DMA registers.
 pub(crate) fn read(registers: &Registers<'_>) -> Result<RegisterState> {
     check_presence(registers)?;
     Ok(RegisterState {
@@ -101,9 +101,9 @@ pub(crate) fn read(registers: &Registers<'_>) -> Result<RegisterState> {
     })
 }
 
-/// Brings an idle device to a state, but raises no interrupt.
+/// Writes the registers of an idle device, but raises no interrupt.
 ///
-/// `EIO` where the device does not compute what it should.
+/// `EIO` if they do not read as they should afterwards.
 pub(crate) fn write(core: &CoreDevice, state: &RegisterState) -> Result {
     {
         let registers = core.registers(BAR)?;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A driver of mediated devices that does what it must not, for `test_misuse.py`: on any PCI
-//! function, named by `driver_override`.
+//! A driver of mediated devices that does what a driver must not do, for `test_misuse.py`.
+//!
+//! It takes any PCI function whose `driver_override` names it.
 
 #![forbid(unsafe_code)]
 
@@ -46,7 +47,7 @@ const SIZE: usize = 64;
 /// The first function's memory, kept for ever.
 static MEMORY: SetOnce<DmaMemory> = SetOnce::new();
 
-/// The way to the first virtual device that had a user, kept for ever.
+/// The handle of the first virtual device that had a user, kept for ever.
 static HANDLE: SetOnce<Handle> = SetOnce::new();
 
 impl Victim for VirtualDevice {
@@ -59,7 +60,7 @@ impl Victim for VirtualDevice {
     }
 }
 
-/// Tries the handle that was kept, from wherever.
+/// Tries the handle that was kept.
 fn try_handle(when: &str) {
     let mut bytes = [0; 4];
     let read = HANDLE
@@ -129,7 +130,7 @@ mediated!(Unregistered, NEVER);
 /// The driver of the functions.
 struct MisusePci;
 
-/// What it keeps of a function: nothing.
+/// The driver's data of a function: none.
 #[pin_data]
 struct Bound {}
 
@@ -144,7 +145,7 @@ impl pci::Driver for MisusePci {
         _info: Option<&'bound ()>,
     ) -> impl PinInit<Bound, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            // That of a function that was unbound, where it is the second time.
+            // From the second call on, the memory is that of a function that was unbound.
             if let Some(memory) = MEMORY.as_ref() {
                 say("read", "kept memory", memory.read(&mut [0; SIZE]));
                 say("write", "kept memory", memory.write(&[0; SIZE]));
@@ -158,14 +159,15 @@ impl pci::Driver for MisusePci {
             }
             let parent = Registration::<Unregistered>::new(pdev.as_ref(), ());
             say("parent", "unregistered driver", parent);
-            // Never unregistered, by `unbind` neither.
+            // Nothing unregisters it, not even `unbind`.
             core::mem::forget(Registration::<MisuseMdev>::new(pdev.as_ref(), ())?);
             Ok(try_pin_init!(Bound {}? Error))
         })
     }
 }
 
-/// The module: the driver of the virtual devices goes before that of their parents, or never.
+/// The module, which drops the driver of the virtual devices before that of their parents, or
+/// never.
 #[pin_data]
 struct Misuse {
     _virtual: Option<DriverRegistration<MisuseMdev>>,

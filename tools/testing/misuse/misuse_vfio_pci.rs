@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A variant driver of QEMU's edu device that does what it must not, for `test_misuse.py`.
+//! A variant driver of QEMU's edu device that does what a driver must not do, for `test_misuse.py`.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the types of the abstractions keep a driver from doing: each of these would break memory
-//! safety, or could.
+//! Code that the types of `rust/vfio` must refuse, because it would break memory safety, or could.
 //!
-//! `scripts/misuse` compiles this file as it is, which must succeed, and once for each case, named
-//! by a `cfg`, which must fail with the error beside it, and with nothing else.
+//! `scripts/misuse` compiles this file as it is, which must succeed. Then it compiles it once for
+//! each case, named by a `cfg`, which must fail with the error in the comment above it and with no
+//! other.
 
 #![forbid(unsafe_code)]
 #![allow(dead_code, missing_docs, unused_imports, unused_variables)]
@@ -80,7 +80,7 @@ fn kept_core_device(
     Ok(())
 }
 
-/// What a pass has is used after it, or what the device reads and writes meanwhile is used in it.
+/// A pass's registers are used after it, or the page that the device accesses is used in it.
 fn kept_pass(core: &CoreDevice, page: &mut ScratchPage) -> Result {
     let mut iova = None;
     // wants: lifetime may not live long enough
@@ -96,7 +96,7 @@ fn kept_pass(core: &CoreDevice, page: &mut ScratchPage) -> Result {
     Ok(())
 }
 
-/// A table of devices that is none.
+/// An object that is not a table of devices.
 struct Table;
 
 impl device_id::IdTable<DeviceId, ()> for Table {
@@ -105,14 +105,14 @@ impl device_id::IdTable<DeviceId, ()> for Table {
     }
 }
 
-/// The PCI core is led to any memory for the table of devices.
+/// The PCI core is given any memory as the table of devices.
 fn bad_table() {
     // wants: mismatched types
     #[cfg(table_is_no_array)]
     let table = IdTable::new(&Table);
 }
 
-/// A reference to a virtual device outlives the call that it came with, or the handle's.
+/// A reference to a virtual device outlives the call that it came with, or the closure.
 fn kept_virtual_device(
     host: &VirtualDevice,
     handle: &Handle,
@@ -127,12 +127,12 @@ fn kept_virtual_device(
     // wants: lifetime may not live long enough
     #[cfg(virtual_device_leaves_a_handle)]
     let kept = handle.with(|host| host);
-    // What can be kept is a handle.
+    // A handle can be kept.
     let kept: Handle = host.handle();
     Ok(())
 }
 
-/// A reference to the mediated device outlives its parent's registration, which its end looks at.
+/// A reference to the mediated device outlives its parent's registration, which its release uses.
 fn kept_mediated_device(host: &VirtualDevice) {
     // wants: AsRef<kernel::device::Device>` is not satisfied
     #[cfg(mediated_device_is_counted)]
@@ -140,10 +140,10 @@ fn kept_mediated_device(host: &VirtualDevice) {
     // wants: the method `as_ref` exists for reference `&VirtualDevice`, but its trait bounds were
     #[cfg(mediated_device_is_borrowed)]
     let kept: ARef<Device> = host.as_ref().into();
-    vfio::dev_warn_ratelimited!(host, "can still be told of\n");
+    vfio::dev_warn_ratelimited!(host, "a message\n");
 }
 
-/// A device becomes a parent whose end nobody would tell.
+/// A device that has no driver becomes a parent, whose unbinding would never come.
 fn unbound_parent<T: Operations>(
     device: &Device,
     bound: &Device<Bound>,
@@ -157,7 +157,7 @@ fn unbound_parent<T: Operations>(
     Ok(())
 }
 
-/// A driver goes while it is registered.
+/// A driver is dropped while it is registered.
 fn local_driver<T: Operations>() -> Result {
     let driver = Driver::<T>::new();
     // wants: `driver` does not live long enough
@@ -166,7 +166,8 @@ fn local_driver<T: Operations>() -> Result {
     Ok(())
 }
 
-/// Memory for DMA is used when the function is not the driver's, or is taken out of what ends then.
+/// Memory for DMA is used although the driver does not have the function, or is taken out of the
+/// object that ends with the binding.
 fn kept_memory(
     pdev: &pci::Device,
     core: &pci::Device<Core<'_>>,
@@ -179,7 +180,7 @@ fn kept_memory(
     // wants: mismatched types
     #[cfg(memory_is_taken_out)]
     let inner: &Coherent<[u8]> = &memory;
-    // What can be kept is what ends by itself.
+    // The object can be kept, because it ends by itself.
     let memory = Arc::new(memory, GFP_KERNEL)?;
     memory.write(&[0; 4096])
 }

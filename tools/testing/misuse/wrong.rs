@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A device whose callbacks try what they must not, and say in the kernel log what came of it.
+//! A device whose callbacks try what a driver must not do, and log the results.
 
 use core::marker::PhantomData;
 
@@ -22,15 +22,15 @@ use migration::{
     }, //
 };
 
-/// Says what came of an attempt: 0, or an errno.
+/// Logs the result of an attempt: 0, or a negative errno.
 pub(crate) fn say<T>(what: &str, when: &str, result: Result<T>) {
     let errno = result.map_or_else(|error| error.to_errno(), |_| 0);
     pr_info!("{} in {}: {}\n", what, when, errno);
 }
 
-/// What a driver's code is given to work with.
+/// The object that a driver's code is given to work with.
 pub(crate) trait Victim {
-    /// Tries all that needs an open device.
+    /// Tries everything that needs an open device.
     fn try_all(&self, when: &str);
 }
 

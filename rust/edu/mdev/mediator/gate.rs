@@ -12,7 +12,7 @@ use kernel::{
     }, //
 };
 
-/// Who is inside, and whether more may come.
+/// How many commands are inside, and whether more may enter.
 #[derive(Default)]
 struct State {
     inside: u32,
@@ -37,7 +37,7 @@ impl Gate {
         })
     }
 
-    /// Goes inside, once the gate is open.
+    /// Enters, as soon as the gate is open.
     pub(super) fn enter(&self) -> Inside<'_> {
         let mut state = self.state.lock();
         while state.shut {
@@ -47,7 +47,7 @@ impl Gate {
         Inside(self)
     }
 
-    /// Lets nobody in, and waits until all are out, which takes them a bounded time.
+    /// Lets no command in, and waits until all are out, which takes a bounded time.
     pub(super) fn shut(&self) {
         let mut state = self.state.lock();
         state.shut = true;
@@ -56,14 +56,14 @@ impl Gate {
         }
     }
 
-    /// Lets them in again.
+    /// Lets commands in again.
     pub(super) fn open(&self) {
         self.state.lock().shut = false;
         self.changed.notify_all();
     }
 }
 
-/// Someone inside, until this is dropped.
+/// A command inside, which leaves when this is dropped.
 pub(super) struct Inside<'a>(&'a Gate);
 
 impl Drop for Inside<'_> {

@@ -36,7 +36,7 @@ use crate::{
     transfer::Transfer, //
 };
 
-/// A command of a virtual device, which is open until the command is done.
+/// A command of a virtual device. The device stays open until the command is done.
 pub(super) struct Command {
     slot: Arc<Slot>,
     host: Handle,
@@ -97,7 +97,7 @@ pub(super) const TRANSFER: u64 = 1;
 #[pin_data]
 pub(super) struct Units {
     hardware: Hardware,
-    /// Before the hardware, for each command.
+    /// Each command passes it on its way to the hardware.
     #[pin]
     gate: Gate,
     /// Commands for the unit that computes.
@@ -156,7 +156,7 @@ impl WorkItem<TRANSFER> for Units {
     }
 }
 
-/// What comes after the physical device's part of a transfer.
+/// The next step after the physical device's part of a transfer.
 enum Next {
     /// Guest memory is to be written.
     Deliver,
@@ -193,7 +193,7 @@ impl Units {
         let content = state.content;
         let part = Transfer::buffer_part(&under_way.dma)?;
         let to_memory = matches!(under_way.transfer, Transfer::ToMemory(_));
-        // What is not moved in now is what is there.
+        // Bytes that are not moved in now keep the buffer's content.
         for (at, (place, byte)) in staging.iter_mut().zip(state.buffer.iter()).enumerate() {
             if to_memory || !part.contains(&at) {
                 *place = *byte;
@@ -218,7 +218,7 @@ impl Units {
         self.gate.shut();
     }
 
-    /// Lets commands begin again, after a reset: nothing is known of the internal buffer.
+    /// Lets commands begin again, after a reset. The content of the internal buffer is not known.
     pub(super) fn resume(&self) {
         if let Some(transfers) = &mut *self.transferring.lock() {
             transfers.forget();
@@ -234,13 +234,13 @@ impl Units {
 }
 
 impl Command {
-    /// Says in the kernel log that the physical device has failed.
+    /// Logs that the physical device has failed.
     fn report<T>(&self, result: &Result<T>) {
         if let Err(error) = result {
             self.host.with(|host| {
                 dev_warn_ratelimited!(
                     host,
-                    "the physical device has failed at a command: {:?}\n",
+                    "the physical device has failed to carry out a command: {:?}\n",
                     error
                 );
             });

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Copies between user memory and a transfer's staging, as work of the virtual device's own.
+//! Copies between user memory and a transfer's staging, in a work of each virtual device.
 //!
-//! User memory may take its time, for ever if its owner wants it so. Each virtual device waits for
-//! its own alone: the physical device is not involved, and the next one's copies run beside.
+//! An access to user memory may take long, or for ever if the memory's owner wants that. A virtual
+//! device waits for its own memory alone: the physical device does not wait, and the copies of
+//! other virtual devices run meanwhile.
 
 use core::ops::Range;
 
@@ -57,8 +58,8 @@ impl WorkItem for Slot {
 impl Slot {
     /// Reads guest memory and hands the transfer to the physical device.
     ///
-    /// Returns whether the transfer is done: memory that the device cannot reach is no error, the
-    /// transfer moves nothing then, as with a physical device behind an IOMMU.
+    /// Returns whether the transfer is done. It is no error if the device cannot reach the memory:
+    /// the transfer then moves nothing, as with a physical device behind an IOMMU.
     fn fetch(this: &Arc<Self>, host: &Handle, dma: &DmaRegisters) -> Result<bool> {
         let part = Transfer::buffer_part(dma)?;
         let mut staging = this.staging();
@@ -83,7 +84,7 @@ impl Slot {
         let bytes = staging.get(part).ok_or(EINVAL)?;
         host.with(|host| {
             if host.is_master() {
-                // The device writes nothing that its user has not mapped, and tells of no error.
+                // A device cannot write memory that its user has not mapped, and reports no error.
                 let _ = host.write_memory(dma.destination, bytes);
             }
         });

@@ -115,7 +115,7 @@ impl VirtualEdu {
             // The device ignores it.
             return Ok(());
         }
-        // The worker looks at the slot only once it has its lock.
+        // The worker looks at the slot only when it has the slot's lock.
         self.slot.physical().compute(&self.slot, host.handle())?;
         state.registers.operand = operand;
         state.registers.factorial = operand;
@@ -136,7 +136,7 @@ impl VirtualEdu {
             return Ok(());
         }
         let (dma, transfer) = Transfer::start(host, self.dma, command, self.config.dma_mask)?;
-        // Who carries it out looks at the slot only once it has its lock.
+        // The works look at the slot only when they have its lock.
         let physical = self.slot.physical();
         let stage = match transfer {
             Transfer::ToMemory(range) => {

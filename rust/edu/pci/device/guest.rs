@@ -26,7 +26,7 @@ use crate::{
 };
 
 impl EduDevice {
-    /// The guest reads a register that is not read without the state lock.
+    /// The guest reads a register that vfio-pci does not read by itself.
     pub(super) fn guest_read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
         let offset = offset_of(access);
         let is_shadowed = matches!(
@@ -82,7 +82,7 @@ impl EduDevice {
 
     /// The guest writes one of the DMA registers that start nothing.
     ///
-    /// The hardware gets to know with the command: until then its registers are the driver's.
+    /// The hardware gets the values with the command. Until then the driver uses its registers.
     fn write_dma_register(
         &mut self,
         core: &CoreDevice,
@@ -109,7 +109,7 @@ impl EduDevice {
             // The device ignores it.
             return Ok(());
         }
-        // Before anything is marked.
+        // No page is marked for a command that the device does not get.
         core.check_decoding()?;
 
         let (dma, transfer) = Transfer::start(core, self.dma, command, self.config.dma_mask)?;
