@@ -67,6 +67,7 @@ use self::{
 };
 use crate::{
     bindings,
+    compat,
     dev_warn_ratelimited,
     lock::lock_name, //
 };
@@ -203,7 +204,7 @@ impl<F: Flavour> VfioDevice<F> {
         let this = vdev.cast::<Self>();
         // SAFETY: `inner` is uninitialised memory of the allocation, which never moves.
         unsafe {
-            pin_init::raw_try_init(
+            compat::init_at(
                 &raw mut (*this).inner,
                 Inner::new(device, F::data_section_size()),
             )

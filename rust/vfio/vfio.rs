@@ -11,6 +11,7 @@
 //! [`include/linux/mdev.h`](srctree/include/linux/mdev.h)
 
 mod bindings;
+mod compat;
 mod debugfs;
 mod device;
 mod layout;

@@ -38,6 +38,7 @@ use super::{
 };
 use crate::{
     bindings,
+    compat,
     device::Host,
     log::{
         Budget,
@@ -111,7 +112,7 @@ impl VirtualDevice {
         }? Error);
         // INVARIANT: The caller vouches for `vdev`.
         // SAFETY: `parts` is uninitialised memory of the allocation, which never moves.
-        unsafe { pin_init::raw_try_init(&raw mut (*this).parts, parts) }
+        unsafe { compat::init_at(&raw mut (*this).parts, parts) }
     }
 
     /// Drops what [`Self::init`] has initialised.
