@@ -19,6 +19,14 @@ note() {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
 }
 
+# The kernel series that the modules are known to build with, newest first.
+supported_series() { grep -v '^#' "$SCRIPTS/kernel-series"; }
+
+# series RELEASE: the first two numbers, which also name the source package.
+series() { sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$1"; }
+
+is_supported() { supported_series | grep -qxF -- "$(series "$1")"; }
+
 # Runs a command as root: directly, or through sudo with the environment kept
 # (sudo drops it, and a proxy or RVFIO_* setting must survive).
 as_root() {
