@@ -76,6 +76,10 @@ check:				## all checks and tests (T=NAME for one group of them)
 check-debug:			## tests on a kernel with KASAN, lockdep, faults and iommufd: hours (T=NAME for one group)
 	$(Q)RVFIO_KERNEL=debug scripts/check $(T)
 
+.PHONY: check-next
+check-next:			## build with the newest kernel of Debian sid and experimental, and try it
+	$(Q)scripts/check-next
+
 .PHONY: lint
 lint:				## format, clippy, shellcheck, licence lines
 	$(Q)scripts/setup -q
@@ -103,4 +107,4 @@ help:				## this list
 	@echo
 	@echo "Groups of 'make check': $$(scripts/check --list | xargs)"
 	@echo "Groups of 'make check-debug': $$(RVFIO_KERNEL=debug scripts/check --list | xargs)"
-	@echo "Variables: V=1 (show commands), RVFIO_CACHE (default ~/.cache/rvfio), RVFIO_MIRROR"
+	@echo "Variables: V=1 (show commands), RVFIO_CACHE (default ~/.cache/rvfio), RVFIO_MIRROR, RVFIO_RELEASE"

@@ -1,11 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # for the scripts that source it
 #
-# apt with lists and sources of its own: this machine's apt stays as it is,
-# and the suite read may be another than the machine's.  Sourced by setup.
+# apt with lists and sources of its own: this machine's apt stays as it is, and the suite may
+# differ from the machine's.  Sourced by setup.
 
-SUITE=trixie
-BACKPORTS=$SUITE-backports
+# use_stable, use_unstable: set the suites to read, where apt keeps their lists, and the file that
+# holds the answer of the archive step.  Clones that support other series share the cache, and
+# RVFIO_RELEASE is for one run, so each question has an answer of its own.
+use_stable() {
+	local asked=${RVFIO_RELEASE:-}
+	[[ $RVFIO_KERNEL != next ]] || asked=''
+	SUITE=trixie
+	BACKPORTS=$SUITE-backports
+	SUITES=("$SUITE" "$SUITE-updates" "$BACKPORTS")
+	APT_DIRECTORY=$RVFIO_CACHE/apt
+	RESOLVED=$RVFIO_CACHE/archive/resolved-${asked:-$(supported_series | paste -sd,)}
+}
+
+use_unstable() {
+	SUITE=sid
+	BACKPORTS=experimental
+	SUITES=("$SUITE" "$BACKPORTS")
+	APT_DIRECTORY=$RVFIO_CACHE/apt-next
+	RESOLVED=$RVFIO_CACHE/archive/resolved-next${RVFIO_RELEASE:+-$RVFIO_RELEASE}
+}
 
 # The mirror of Debian proper that this machine's apt uses already.
 find_mirror() {
@@ -41,13 +59,13 @@ keyring() {
 # The lines for sources.list, also used inside the trees.
 source_lines() {
 	local suite
-	for suite in "$SUITE" "$SUITE-updates" "$BACKPORTS"; do
+	for suite in "${SUITES[@]}"; do
 		echo "deb [signed-by=$(keyring)] $MIRROR $suite main"
 	done
 }
 
 apt_sources() {
-	local apt=$RVFIO_CACHE/apt
+	local apt=$APT_DIRECTORY
 	MIRROR=$(find_mirror) ||
 		die "found no Debian mirror in this machine's apt configuration; set RVFIO_MIRROR"
 	mkdir -p "$apt"/{state/lists/partial,cache/archives/partial}
@@ -73,7 +91,7 @@ apt_sources() {
 }
 
 apt_own() {
-	APT_CONFIG=$RVFIO_CACHE/apt/apt.conf "$@"
+	APT_CONFIG=$APT_DIRECTORY/apt.conf "$@"
 }
 
 # fetch PACKAGE=VERSION DIR: downloads a package, checked by apt.
@@ -85,12 +103,17 @@ fetch() {
 # must come from backports bring their dependencies from there, which a plain
 # --include does not do.
 bootstrap() {
-	local dir=$1 packages=$2 backports=$3
+	local dir=$1 packages=$2 backports=$3 option options=()
+	# A mirror may lag, or be frozen: as old as this machine's apt lets lists be, they may be here.
+	while read -r option; do
+		options+=(--aptopt="$option")
+	done < <(apt-config dump --format '%f "%v"%n' Acquire::Check-Valid-Until Acquire::Check-Date)
 	as_root mmdebstrap --mode=root --variant=apt --format=directory \
 		--keyring="$(keyring)" \
 		--aptopt='Acquire::Languages "none"' \
 		--aptopt='Acquire::Retries "3"' \
 		--aptopt='APT::Install-Recommends "false"' \
+		"${options[@]}" \
 		--dpkgopt='force-unsafe-io' \
 		--dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \

@@ -11,25 +11,36 @@
 #             (nothing: the step has no result, and says itself if it is current)
 #   build DIR makes the result in DIR, which is then renamed into place
 
-# The steps for each kernel that RVFIO_KERNEL can name, and which of them bring the
-# compilers, the tree to build against, the sample device and the machine's image.
+# For each kernel that RVFIO_KERNEL can name: its steps, those of them that it shares with the
+# stock kernel, and the steps that bring the compilers, the source, the tree to build against,
+# the sample device and the machine's image.
 STOCK_STEPS=(host archive toolchain source kernel mtty selftests rootfs qemu7 image)
 DEBUG_STEPS=(host archive toolchain source selftests rootfs qemu7 debug-toolchain debug-source
 	debug-kernel debug-image)
+NEXT_STEPS=(host archive rootfs qemu7 next-archive next-toolchain next-source next-kernel next-mtty
+	next-image)
 # shellcheck disable=SC2034 # read by setup
 case ${RVFIO_KERNEL:=stock} in
 stock)
 	STEPS=("${STOCK_STEPS[@]}")
-	declare -A FROM=([toolchain]=toolchain [kernel]=kernel [mtty]=mtty [image]=image)
+	SHARED_STEPS=()
+	declare -A FROM=([toolchain]=toolchain [source]=source [kernel]=kernel [mtty]=mtty
+		[image]=image)
 	;;
 debug)
 	STEPS=("${DEBUG_STEPS[@]}")
-	declare -A FROM=([toolchain]=debug-toolchain [kernel]=debug-kernel [mtty]=debug-kernel
-		[image]=debug-image)
+	SHARED_STEPS=(host archive selftests rootfs qemu7)
+	declare -A FROM=([toolchain]=debug-toolchain [source]=debug-source [kernel]=debug-kernel
+		[mtty]=debug-kernel [image]=debug-image)
 	;;
-*) die "RVFIO_KERNEL: there is no kernel '$RVFIO_KERNEL' (there are: stock, debug)" ;;
+next)
+	STEPS=("${NEXT_STEPS[@]}")
+	SHARED_STEPS=(host archive rootfs qemu7)
+	declare -A FROM=([toolchain]=next-toolchain [source]=next-source [kernel]=next-kernel
+		[mtty]=next-mtty [image]=next-image)
+	;;
+*) die "RVFIO_KERNEL: there is no kernel '$RVFIO_KERNEL' (there are: stock, debug, next)" ;;
 esac
-RESOLVED=$RVFIO_CACHE/archive/resolved
 # Where results are made.
 WORK=$RVFIO_CACHE/tmp
 [[ $RVFIO_KERNEL == stock ]] || WORK+=-$RVFIO_KERNEL
@@ -46,12 +57,25 @@ in_step() (
 	# The step's file may replace it.
 	current() { [[ -e $(result "$step") ]]; }
 	step=$1
-	if [[ -e $RESOLVED ]]; then
-		. "$RESOLVED"
-	fi
+	use_stable
+	load_resolved
 	. "${recipe[0]}"
 	"${@:2}"
 )
+
+# Sets the kernel, the compiler and the QEMU that the archive step chose, if it has run.
+load_resolved() {
+	if [[ -e $RESOLVED ]]; then
+		. "$RESOLVED"
+	fi
+}
+
+# For the file of a step of the next kernel: the versions are those of unstable.
+next_kernel() {
+	use_unstable
+	unset MIRROR RELEASE KERNEL_VERSION KERNEL_SERIES KERNEL_CONFIG RUSTC_VERSION RUSTC_SUITE QEMU_VERSION
+	load_resolved
+}
 
 # based_on STEP: for a step's file, to start from another one.
 based_on() {
@@ -80,7 +104,7 @@ in_toolchain_of() {
 }
 
 in_toolchain() {
-	in_toolchain_of toolchain "$@"
+	in_toolchain_of "${FROM[toolchain]}" "$@"
 }
 
 print_title() {

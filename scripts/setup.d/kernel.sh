@@ -11,7 +11,7 @@ artefact() { name_of "$RELEASE" "$KERNEL_VERSION" "$RUSTC_VERSION"; }
 
 # The compiler's name is part of the configuration.
 kernel_cc() {
-	sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$KERNEL_CONFIG"
+	sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "${KERNEL_CONFIG:-/dev/null}"
 }
 
 # The configuration without what only names the versions of tools. The compilers' own numbers
@@ -27,7 +27,7 @@ build() {
 
 	# Hard links: the unpacked source stays as it is, since every file that
 	# the build changes is written anew.
-	cp -al "$(result source)/linux" "$dir"
+	cp -al "$(result "${FROM[source]}")/linux" "$dir"
 	dpkg-deb --fsys-tarfile "$(dirname "$KERNEL_CONFIG")"/linux-headers-*.deb |
 		tar -xO --wildcards '*/Module.symvers' >"$dir/Module.symvers"
 	cp "$KERNEL_CONFIG" "$dir/.config"

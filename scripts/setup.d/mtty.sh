@@ -9,15 +9,15 @@
 title='mtty sample'
 after=(kernel)
 
-artefact() { name_of "$RELEASE" "$(basename "$(result kernel)")"; }
+artefact() { name_of "$RELEASE" "$(basename "$(result "${FROM[kernel]}")")"; }
 
 build() {
 	local tree
-	tree=$(result kernel)/linux
+	tree=$(result "${FROM[kernel]}")/linux
 	cp "$tree/samples/vfio-mdev/mtty.c" "$1/"
 	echo 'obj-m := mtty.o' >"$1/Kbuild"
 	# As scripts/kbuild does for the project's modules.
-	in_toolchain "$1" make -C "$tree" M="$1" CC="$(in_step kernel kernel_cc)" \
+	in_toolchain "$1" make -C "$tree" M="$1" CC="$(in_step "${FROM[kernel]}" kernel_cc)" \
 		CONFIG_DEBUG_INFO_BTF_MODULES= CONFIG_MODULE_SIG_ALL= modules
 	cmp "$1/mtty.c" "$tree/samples/vfio-mdev/mtty.c"
 	find "$1" -mindepth 1 ! -name mtty.c ! -name mtty.ko -delete
