@@ -15,7 +15,6 @@ artefact() { echo; }
 # A look-up is good for an hour: 'make' in an edit loop should not wait for it.
 current() {
 	[[ -e $RESOLVED && ! ${REFRESH:-} ]] &&
-		[[ ! ${RVFIO_RELEASE:-} || $RVFIO_RELEASE == "$RELEASE" ]] &&
 		[[ -n $(find "$RESOLVED" -mmin -"${RVFIO_LOOKUP_MINUTES:-60}") ]]
 }
 
@@ -41,14 +40,6 @@ serves() {
 	awk -v name="$1" -v version="$2" \
 		'$1 == name && $2 == version { found = 1 } END { exit !found }' <<<"$table"
 }
-
-# The name of the source package: the first two numbers.
-series() { sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$1"; }
-
-# The series that the modules are known to build with, newest first.
-supported_series() { grep -v '^#' "$SCRIPTS/kernel-series"; }
-
-is_supported() { supported_series | grep -qxF "$(series "$1")"; }
 
 # Kernel packages come and go one by one (the signed image a day after the
 # source), and not all kernels are built with a compiler that the suite has.
@@ -102,54 +93,93 @@ list_releases() {
 		sed -nE 's/^linux-image-([0-9][0-9.]*(\+[a-z0-9]+)?-amd64)$/\1/p' | sort -rV
 }
 
-# The order in which kernels are tried: the one that the user names and no other; or those of
-# supported series, and after them the others, for the day on which the archive has none left.
-order_releases() {
+# The kernels to take, of those in the arguments: the one that the user names, or all of a
+# supported series.
+candidates() {
 	local release
-	if [[ ${RVFIO_RELEASE:-} ]]; then
-		printf '%s\n' "$@" | grep -xF -- "$RVFIO_RELEASE"
-		return
-	fi
-	for release in "$@"; do ! is_supported "$release" || echo "$release"; done
+	for release in "$@"; do
+		if [[ ${RVFIO_RELEASE:-} ]]; then
+			[[ $release != "$RVFIO_RELEASE" ]] || echo "$release"
+		elif is_supported "$release"; then
+			echo "$release"
+		fi
+	done
+}
+
+# The rest, for a first set-up after the archive has dropped the supported series.
+last_resorts() {
+	local release
+	[[ ! ${RVFIO_RELEASE:-} ]] || return 0
 	for release in "$@"; do is_supported "$release" || echo "$release"; done
 }
 
-# Says which of the releases, newest first, is newer than all that are supported.
+# Says if the first of the releases, the newest, is of a later series than all that are supported.
 tell_of_newer() {
-	[[ $# != 0 && ! ${RVFIO_RELEASE:-} ]] && ! is_supported "$1" || return 0
-	notice "the archive has kernel $1; supported here: $(supported_series | xargs). RVFIO_RELEASE=$1 tries it"
+	local newest
+	[[ $# != 0 && ! ${RVFIO_RELEASE:-} ]] || return 0
+	newest=$( (series "$1" && supported_series) | sort -rV | head -n 1)
+	if ! is_supported "$newest"; then
+		notice "the archive has kernel $1; supported here: $(supported_series | xargs). RVFIO_RELEASE=$1 tries it"
+	fi
 }
 
-# give_up REASON: with an older answer in the cache, what the archive does now stops nobody.
-give_up() {
-	[[ -e $RESOLVED && ! ${RVFIO_RELEASE:-} ]] || die "$1"
-	notice "$1; going on with what is cached"
+# What is looked for, in words.
+wanted_kernel() {
+	if [[ ${RVFIO_RELEASE:-} ]]; then
+		echo "kernel $RVFIO_RELEASE"
+	else
+		echo "kernel of series $(supported_series | xargs)"
+	fi
+}
+
+# take RELEASE...: takes the first that can be used; says of each before it why it cannot.
+take() {
+	local release reason
+	for release in "$@"; do
+		if try_kernel "$release"; then
+			mv "$RESOLVED.new" "$RESOLVED"
+			return
+		fi
+		passed_over=$((passed_over + 1))
+		((passed_over > 3)) || notice "kernel $release passed over: $reason"
+		echo "kernel $release passed over: $reason"
+	done
+	return 1
+}
+
+# keep_cached REASON: if the cache holds an earlier answer, takes that for another hour, so that
+# nothing that the archive does now stops anybody.
+keep_cached() {
+	[[ -e $RESOLVED ]] || return
+	notice "$1; going on with the kernel in the cache, $(. "$RESOLVED" && echo "$RELEASE")"
+	touch "$RESOLVED"
 }
 
 build() {
-	local release reason table names tried=0 releases
+	local reason table names releases chosen rest passed_over=0
 	apt_sources
 	if ! apt_own apt-get update -q; then
-		give_up "$SUITE cannot be read from $MIRROR"
+		reason="${SUITES[*]} cannot be read from $MIRROR"
+		keep_cached "$reason" ||
+			die "$reason, and the cache holds no $(wanted_kernel): check the network, or set RVFIO_MIRROR to another mirror"
 		return
 	fi
 	mapfile -t releases < <(list_releases)
+	mapfile -t chosen < <(candidates "${releases[@]}")
+	mapfile -t rest < <(last_resorts "${releases[@]}")
 	tell_of_newer "${releases[@]}"
-	mapfile -t releases < <(order_releases "${releases[@]}")
 	mapfile -t names < <(for release in "${releases[@]}"; do
 		printf 'linux-%s\n' "image-$release" "headers-$release" "source-$(series "$release")"
 	done | sort -u)
 	table=$(list_served rustc qemu-system-x86 "${names[@]}")
-	for release in "${releases[@]}"; do
-		tried=$((tried + 1))
-		if try_kernel "$release"; then
-			is_supported "$release" || notice "kernel $release is of no supported series (scripts/kernel-series)"
-			mv "$RESOLVED.new" "$RESOLVED"
-			return
-		fi
-		((tried > 3)) || notice "kernel $release passed over: $reason"
-		echo "kernel $release passed over: $reason"
-	done
-	((tried)) || die "$MIRROR serves no kernel ${RVFIO_RELEASE:-} for $SUITE"
-	give_up "none of the $tried kernels that $MIRROR serves for $SUITE can be used for Rust modules"
+	if take "${chosen[@]}"; then
+		return
+	fi
+	reason="$MIRROR serves no usable $(wanted_kernel) in ${SUITES[*]}"
+	if keep_cached "$reason"; then
+		return
+	fi
+	((${#rest[@]})) || die "$reason; it serves: ${releases[*]:-no kernel}"
+	notice "$reason; trying others, with which the modules may not build"
+	take "${rest[@]}" || die "$reason, nor another kernel that Rust modules can be built for"
 }
