@@ -104,7 +104,7 @@ fetch() {
 # --include does not do.
 bootstrap() {
 	local dir=$1 packages=$2 backports=$3 option options=()
-	# A mirror may lag, or be frozen: as old as this machine's apt lets lists be, they may be here.
+	# A mirror may lag or be frozen.  Lists may be as old as this machine's apt lets them be.
 	while read -r option; do
 		options+=(--aptopt="$option")
 	done < <(apt-config dump --format '%f "%v"%n' Acquire::Check-Valid-Until Acquire::Check-Date)

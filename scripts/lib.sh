@@ -54,8 +54,8 @@ load_env() {
 	eval "$vars"
 }
 
-# Where the modules are built: for each kernel but the stock one in a directory of
-# its own.
+# Prints where the modules are built: the clone, or a directory of its own for every kernel but
+# the stock one.
 modules_directory() {
 	if [[ ${RVFIO_KERNEL:-stock} == stock ]]; then
 		echo "$CLONE"

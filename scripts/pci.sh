@@ -5,7 +5,7 @@
 
 PCI=/sys/bus/pci
 
-# The address with its domain, once it is sure that there is such a device.
+# Prints the address with its domain; ends the script if there is no such device.
 find_device() {
 	local bdf=${1,,}
 	[[ $bdf == ????:* ]] || bdf=0000:$bdf
@@ -16,7 +16,7 @@ find_device() {
 	echo "$bdf"
 }
 
-# The driver of a device; nothing if it has none.
+# Prints the driver of a device; nothing if it has none.
 driver_of() {
 	if [[ -e $PCI/devices/$1/driver ]]; then
 		basename -- "$(readlink -- "$PCI/devices/$1/driver")"
@@ -27,8 +27,7 @@ need_root() {
 	((EUID == 0)) || die "drivers are bound by root: run this with sudo"
 }
 
-# Takes a device from the driver it has.  For a VFIO driver this waits until
-# nobody has the device open.
+# Unbinds a device from its driver.  A VFIO driver waits until nobody has the device open.
 release_device() {
 	echo "$1" >"$PCI/devices/$1/driver/unbind" || die "driver $(driver_of "$1") keeps $1"
 }

@@ -83,15 +83,15 @@ based_on() {
 	. "$SCRIPTS/setup.d/$1.sh"
 }
 
-# Names a result after the first version, and makes it unique for all of them
-# and for the recipe, whose comments do not matter.
+# Names a result after the first version, with a hash of all of them and of the recipe without its
+# comments.
 name_of() {
 	local hash
 	hash=$({ printf '%s\n' "$@" && grep -hv '^[[:space:]]*#' "${recipe[@]}"; } | sha256sum)
 	echo "$1-${hash:0:8}"
 }
 
-# Where the result of a step is, or would be.
+# Prints where the result of a step is, or would be.
 result() {
 	echo "$RVFIO_CACHE/$1/$(in_step "$1" artefact)"
 }

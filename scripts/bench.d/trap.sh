@@ -3,9 +3,9 @@
 #
 # What the benchmarks of trapped accesses share; they source it.
 
-# timed_and_counted SECONDS SCRIPT [ARGUMENT]...: has a script of tools/testing/vm/bench, given
-# the program that times accesses, print its figures twice: as the time they take, and as
-# instructions, which nothing else that this machine does can change.
+# timed_and_counted SECONDS SCRIPT [ARGUMENT]...: runs a script of tools/testing/vm/bench twice,
+# with the program that times accesses. The figures of the first run are times, those of the second
+# are instructions, which do not depend on what else this machine does.
 timed_and_counted() {
 	local seconds=$1 script=$2 target=$CLONE/tools/target modules=/src/tools/testing/vm
 	shift 2

@@ -52,7 +52,7 @@ build() {
 	[[ $(cat "$dir/include/config/kernel.release") == "$DEBUG_RELEASE" ]] ||
 		die "the kernel does not call itself $DEBUG_RELEASE"
 	[[ -e $dir/rust/libkernel.rmeta ]] || die "the build made no Rust metadata"
-	# What linking has left; building modules needs none of it.
+	# Linking has left these; building modules needs none of them.
 	find "$dir" \( -name '*.o' -o -name '*.a' -o -name 'vmlinux*' \) \
 		! -path '*/scripts/*' ! -path '*/tools/*' ! -path "$dir/vmlinux" -type f -delete
 }

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2034 # setup reads the variables
 #
-# The toolchain tree of the debug kernel: a kernel has Rust and KASAN together only
-# if clang compiles it.
+# The toolchain tree of the debug kernel: only clang compiles a kernel with both Rust and KASAN.
 
 based_on toolchain
 title='toolchain tree with clang'

@@ -26,7 +26,7 @@ image_modules=(
 # Loaded before there is a root file system.
 boot_modules=(virtio_blk ext4 overlay 9p 9pnet_virtio)
 
-# By these a program in a guest reaches the edu that is passed through to it.
+# A program in a guest reaches the edu that is passed through to it by these.
 guest_modules=(uio_pci_generic)
 
 artefact() {
@@ -35,8 +35,8 @@ artefact() {
 		"$(cat "$SCRIPTS/vm.d/early-init")"
 }
 
-# unpack_kernel DIR: the files of the kernel's packages; how many packages there
-# are, and which of the files is in which, depends on the release.
+# unpack_kernel DIR: unpacks the kernel's packages.  How many there are, and which file is in
+# which, depends on the release.
 unpack_kernel() {
 	local part deb wanted
 	wanted="/(vmlinuz|modules\.|kernel/($(IFS='|' && echo "${image_modules[*]}"))(/|\.ko))"

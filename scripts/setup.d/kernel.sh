@@ -14,9 +14,8 @@ kernel_cc() {
 	sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "${KERNEL_CONFIG:-/dev/null}"
 }
 
-# The configuration without what only names the versions of tools. The compilers' own numbers
-# change with every update of the suite and change nothing in a module; which rustc made the
-# kernel does, and stays in.
+# Prints a configuration without the options that only name versions of tools. These change with
+# every update of the suite, and change nothing in a module. The version of rustc does, and stays.
 without_tool_versions() {
 	grep -vE '^CONFIG_(CC_VERSION_TEXT|GCC_VERSION|CLANG_VERSION|AS_VERSION|LD_VERSION|LLD_VERSION|PAHOLE_VERSION|BINDGEN_VERSION_TEXT)=' "$1"
 }

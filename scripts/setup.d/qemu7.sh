@@ -23,6 +23,6 @@ build() {
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--include=qemu-system-x86 "$QEMU7_SUITE" "$1/root" \
 		"deb [signed-by=$(keyring)] $MIRROR $QEMU7_SUITE main"
-	# What the tests mount.
+	# Mount points for the tests.
 	as_root mkdir -p "$1"/root/{dev,proc,sys,tmp}
 }

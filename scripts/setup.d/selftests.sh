@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2034 # setup reads the variables
 #
-# The kernel's own tests of VFIO, tools/testing/selftests/vfio of the same source,
-# unmodified: what they have no option for, the IOMMU mode, is in an object that is
-# linked with them.
+# The kernel's own tests of VFIO, tools/testing/selftests/vfio of the same source, unmodified.
+# They have no option for the IOMMU mode, so an object that is linked with them sets it.
 
 title='VFIO selftests'
 after=(toolchain source)
@@ -18,7 +17,7 @@ artefact() {
 build() {
 	local tree
 	tree=$(result source)/linux
-	# All that is made goes beside the tree.
+	# Everything is built outside of the tree.
 	in_toolchain "$1" make -C "$tree" O="$1/headers" CC="$(in_step kernel kernel_cc)" headers
 	mkdir "$1/build"
 	in_toolchain "$1" "$(in_step kernel kernel_cc)" -c -o "$1/build/mode.o" "$CLONE/$selftests_mode"

@@ -6,9 +6,9 @@
 title='kernel source'
 after=(archive)
 
-# What is left out: nothing that Kconfig or 'make modules_prepare' reads, and
-# nothing under the directories that somebody who writes VFIO or Rust code looks
-# into.  It saves a gigabyte and a third of the time.  '*' matches '/' too.
+# Patterns of what is left out, which saves a gigabyte and a third of the time.  Kconfig and 'make
+# modules_prepare' read nothing of it, and nobody looks into it to write VFIO or Rust code.  '*'
+# matches '/' too.
 source_excludes() {
 	local dir
 	printf '%s\n' \

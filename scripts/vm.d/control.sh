@@ -43,7 +43,7 @@ fill_control() {
 
 	find "$(modules_directory)" \( -path "$CLONE/tools" -o -path "$CLONE/build" \) -prune \
 		-o -name '*.ko' -exec cp -t "$control/modules" {} +
-	# Not one of the project's, but tests and benchmarks compare with it.
+	# Tests and benchmarks compare with the kernel's sample.
 	cp "$RVFIO_MTTY/mtty.ko" "$control/modules/"
 	cp -r "$RVFIO_SELFTESTS" "$control/selftests"
 }

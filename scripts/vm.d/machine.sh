@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154 # the variables are those of vm
 #
-# A machine of the run: started, looked at, stopped.  It goes by its name, and its
-# files are in $run/NAME.  Sourced by vm.
+# Starts, looks at and stops a machine of the run, by its name.  Its files are in $run/NAME.
+# Sourced by vm.
 
 # The process of each machine that was started and not yet stopped.
 declare -A qemu=()
@@ -24,7 +24,7 @@ said() {
 start_machine() {
 	local name=$1 output=1 kernel_log arguments=() toolchain_binds=() program=(qemu-system-x86_64)
 	if [[ ${RVFIO_VM_QEMU:-} ]]; then
-		# By the loader of its own tree: its C library may be another.
+		# Started by its own tree's loader, since its C library may differ.
 		local lib=$RVFIO_VM_QEMU/lib/x86_64-linux-gnu usr=$RVFIO_VM_QEMU/usr
 		program=(env QEMU_MODULE_DIR="$usr/lib/x86_64-linux-gnu/qemu"
 			"$lib/ld-linux-x86-64.so.2" --library-path "$lib:$usr/lib/x86_64-linux-gnu"
@@ -45,7 +45,7 @@ start_machine() {
 	qemu[$name]=$!
 }
 
-# Under sudo the process is root's, and a signal would not tell that it is there.
+# Looks into /proc: under sudo the process is root's, and must not be sent a signal.
 is_running() {
 	[[ ${qemu[$1]:-} && -e /proc/${qemu[$1]} ]]
 }
@@ -54,8 +54,8 @@ stop_machine() {
 	local name=$1 status=0 pid
 	[[ ${qemu[$name]:-} ]] || return 0
 	if is_running "$name"; then
-		# With sudo in between, it is not the process started here; its file goes
-		# when it ends by itself.
+		# With sudo in between, QEMU is not the process that was started here.  It
+		# deletes its file when it ends by itself.
 		pid=$(cat "$run/$name/pid" 2>/dev/null) || pid=''
 		as_root kill -TERM "${qemu[$name]}" 2>/dev/null || true
 		[[ ! $pid ]] || as_root kill -KILL "$pid" 2>/dev/null || true
@@ -72,7 +72,7 @@ stop_machines() {
 	for name in "${machines[@]}"; do
 		stop_machine "$name"
 	done
-	# A QEMU that was killed leaves it as it was for the machine.
+	# A QEMU that is killed does not restore it.
 	[[ ! $terminal ]] || stty "$terminal"
 }
 

@@ -3,8 +3,8 @@
 #
 # The virtual machine as QEMU arguments.  Sourced by vm.
 
-# A /dev/kvm alone says little: inside another virtual machine it can exist and
-# fail at the first instruction.
+# A /dev/kvm alone proves nothing: inside another virtual machine it can exist and fail at the
+# first instruction.
 has_kvm() {
 	grep -qwE 'vmx|svm' /proc/cpuinfo && [[ -r /dev/kvm && -w /dev/kvm ]]
 }
@@ -16,8 +16,8 @@ share_arguments() {
 		-device "virtio-9p-pci,fsdev=$tag,mount_tag=$tag")
 }
 
-# monitor_arguments NAME: adds QEMU's monitor (QMP) as a port that the guest can open.
-# QEMU joins no monitor to a port by itself, so there is a socket between the two.
+# monitor_arguments NAME: adds QEMU's monitor (QMP) as a port that the guest can open.  QEMU
+# cannot join the two, so there is a socket between them.
 monitor_arguments() {
 	arguments+=(
 		-chardev "socket,id=monitor,path=monitor.$1,server=on,wait=off"
@@ -34,7 +34,7 @@ machine_arguments() {
 	arguments=(-nodefaults -no-user-config -display none -no-reboot
 		-pidfile "$run/$name/pid" -m "${RVFIO_VM_MEM:-$memory}")
 	if [[ $count_instructions ]]; then
-		# A second processor would take turns with the first, by the time of its idle loop.
+		# A second processor would take turns with the first, and its idle loop would count.
 		arguments+=(-machine q35 -accel tcg,thread=single -icount shift=0 -cpu max -smp 1)
 	elif has_kvm; then
 		arguments+=(-machine q35,kernel-irqchip=split -accel kvm -cpu host -smp 2)
@@ -43,14 +43,14 @@ machine_arguments() {
 	fi
 	# no_timer_check: the kernel's test of the timer at boot fails when this
 	# machine is busy and the emulated one gets too little of it.
-	# The IOMMU has to come before the devices it is for.  The two edu devices
-	# that most tests take differ in what they can address: 28 bits (QEMU's default)
-	# and 64.  The other two come after them, by address too, and differ likewise.
+	# The IOMMU must come before the devices it is for.  The two edu devices that most tests
+	# take differ in the addresses that they reach: 28 bits (QEMU's default) and 64.  The
+	# other two come after them, by address too, and differ in the same way.
 	arguments+=(
 		-device intel-iommu,intremap=on,device-iotlb=on
 		-device edu,addr=10.0
 		-device edu,addr=11.0,dma_mask=0xffffffffffffffff
-		# One that its bus can reset.
+		# Devices that their bus can reset.
 		-device pcie-root-port,id=rp0,addr=12.0
 		-device edu,bus=rp0,id=edu2
 		-device pcie-root-port,id=rp1,chassis=1,addr=13.0

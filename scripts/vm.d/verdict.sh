@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154 # the variables are those of vm
 #
-# The last status of a run: what the command said counts only if the machines
-# behaved.  Sourced by vm.
+# The status of a run: the command's own counts only if the machines behaved.  Sourced by vm.
 
 # After a time-out.
 verdict_timed_out() {
@@ -14,7 +13,7 @@ verdict_timed_out() {
 	return "$TIMED_OUT"
 }
 
-# After all other ends.
+# After any other end.
 verdict() {
 	local name text='' status='' result=''
 	for name in "${machines[@]}"; do
@@ -29,7 +28,7 @@ verdict() {
 	for name in "${machines[@]}"; do
 		said "$name" status || continue
 		text+="${text:+, }$(<"$run/$name/control/status") on $name"
-		# The first one's, or that of another which ended in its stead.
+		# The first machine's status; if it has none, the other's.
 		: "${status:=$(<"$run/$name/control/status")}"
 	done
 	for name in "${machines[@]}"; do

@@ -3,13 +3,13 @@
 #
 # Watches the machines from their start to their end.  Sourced by vm.
 
-# Has the time of the whole run passed, counted from the last boot?
+# Has the time of the whole run passed since the last boot?
 out_of_time() {
 	((timeout && EPOCHSECONDS - begun >= timeout))
 }
 
 # stands_still NAME: has its kernel log not grown for the boot time-out?  A machine beside many
-# others is slow, and as long as it gets on it is waited for.
+# others is slow; it has time as long as its log grows.
 stands_still() {
 	local size
 	size=$(stat -c %s "$(log_of "$1")")
@@ -20,9 +20,9 @@ stands_still() {
 	((EPOCHSECONDS - grown_at[$1] >= boot_timeout))
 }
 
-# Starts the machines and waits until each has reached its command.  A boot that
-# does not is tried once more; after a second one the run is over.  Returns 1 at
-# the run's time-out, which is counted from the end of the boot too.
+# Starts the machines and waits until each has reached its command.  A boot that fails is tried
+# once more; a second failure ends the run.  Returns 1 at the run's time-out, which starts again
+# when all machines have booted.
 boot_machines() {
 	local name why ready
 	local -A again=() grown_to=() grown_at=()
@@ -37,7 +37,7 @@ boot_machines() {
 			! said "$name" started || continue
 			ready=
 			if ! is_running "$name"; then
-				# It may have said so in the last moment.
+				# It may have reached the command just before its end.
 				! said "$name" started || continue
 				why='its own end'
 			elif stands_still "$name"; then
@@ -74,9 +74,8 @@ any_is_running() {
 	return 1
 }
 
-# Has the machines begin, and waits until they have ended; the first one's end is
-# that of the run.  Sets 'lost' to a machine that ended too early or not at all.
-# Returns 1 at the run's time-out.
+# Lets the machines begin and waits until they have ended; the run ends with the first machine.
+# Sets 'lost' to a machine that ended too early or not at all.  Returns 1 at the run's time-out.
 run_machines() {
 	local name finished=''
 	for name in "${machines[@]}"; do
@@ -97,7 +96,7 @@ run_machines() {
 				lost=$name
 				return
 			elif [[ $name != "${machines[0]}" ]] && said "$name" status; then
-				# What it serves with has failed.
+				# The target's command has failed.
 				return
 			fi
 		done
