@@ -55,15 +55,6 @@ pub const V2: Protocol = Protocol {
     ],
 };
 
-/// An error that is not documented for a call.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Finding {
-    /// The call, and its error.
-    pub call: (Kind, i32),
-    /// When and where it came first.
-    pub place: String,
-}
-
 /// Counts of one thread, or of several together.
 #[derive(Default)]
 pub struct Tally {
