@@ -99,8 +99,8 @@ impl Transfers {
         })?;
         let mut staged = KVec::from_elem(0u8, BUFFER_SIZE, GFP_KERNEL)?;
         self.memory.read(&mut staged)?;
-        let moved = staged.get(..part.len()).ok_or(EINVAL)?;
-        buffer.get_mut(part).ok_or(EINVAL)?.copy_from_slice(moved);
+        let to = buffer.get_mut(part).ok_or(EINVAL)?;
+        to.copy_from_slice(staged.get(..to.len()).ok_or(EINVAL)?);
         Ok(())
     }
 }

@@ -28,6 +28,11 @@ struct Reading<'a, D: Device> {
     copied: bool,
 }
 
+/// Returns the bytes of a read of half a field; `EINVAL` if it has another length.
+fn half_of(out: &mut [u8]) -> Result<&mut [u8; 4]> {
+    out.try_into().map_err(|_| EINVAL)
+}
+
 impl Region2018 {
     /// Does a read.
     pub(super) fn read_access<D: Device>(
@@ -58,12 +63,12 @@ impl Region2018 {
                 let value = self.get(&mut reading, field)?;
                 // CAST: the halves of the number, each of 32 bits.
                 let (low, high) = (value as u32, (value >> 32) as u32);
-                out.copy_from_slice(&low.to_le_bytes());
+                *half_of(out)? = low.to_le_bytes();
                 Half::Read(field, high)
             }
             Access::High(field) => match self.half {
                 Half::Read(begun, high) if begun == field => {
-                    out.copy_from_slice(&high.to_le_bytes());
+                    *half_of(out)? = high.to_le_bytes();
                     Half::None
                 }
                 _ => return Err(EINVAL),
