@@ -17,8 +17,8 @@
 STOCK_STEPS=(host archive toolchain source kernel mtty selftests rootfs qemu7 image)
 DEBUG_STEPS=(host archive toolchain source selftests rootfs qemu7 debug-toolchain debug-source
 	debug-kernel debug-image)
-NEXT_STEPS=(host archive rootfs qemu7 next-archive next-toolchain next-source next-kernel next-mtty
-	next-image)
+NEXT_STEPS=(host archive toolchain source selftests rootfs qemu7 next-archive next-toolchain
+	next-source next-kernel next-mtty next-image)
 # shellcheck disable=SC2034 # read by setup
 case ${RVFIO_KERNEL:=stock} in
 stock)
@@ -35,7 +35,7 @@ debug)
 	;;
 next)
 	STEPS=("${NEXT_STEPS[@]}")
-	SHARED_STEPS=(host archive rootfs qemu7)
+	SHARED_STEPS=(host archive selftests rootfs qemu7)
 	declare -A FROM=([toolchain]=next-toolchain [source]=next-source [kernel]=next-kernel
 		[mtty]=next-mtty [image]=next-image)
 	;;
