@@ -4,17 +4,18 @@
 # apt with lists and sources of its own: this machine's apt stays as it is, and the suite may
 # differ from the machine's.  Sourced by setup.
 
-# use_stable, use_unstable: set the suites to read, where apt keeps their lists, and the file that
-# holds the answer of the archive step.  Clones that support other series share the cache, and
-# RVFIO_RELEASE is for one run, so each question has an answer of its own.
+# use_stable, use_unstable: set the suites to read, where apt keeps their lists, the release that
+# the user asks for, and the file that holds the answer of the archive step.  Clones that support
+# other series share the cache, and RVFIO_RELEASE is for one run, so each question has an answer of
+# its own.
 use_stable() {
-	local asked=${RVFIO_RELEASE:-}
-	[[ $RVFIO_KERNEL != next ]] || asked=''
+	ASKED=${RVFIO_RELEASE:-}
+	[[ $RVFIO_KERNEL != next ]] || ASKED=''
 	SUITE=trixie
 	BACKPORTS=$SUITE-backports
 	SUITES=("$SUITE" "$SUITE-updates" "$BACKPORTS")
 	APT_DIRECTORY=$RVFIO_CACHE/apt
-	RESOLVED=$RVFIO_CACHE/archive/resolved-${asked:-$(supported_series | paste -sd,)}
+	RESOLVED=$RVFIO_CACHE/archive/resolved-${ASKED:-$(supported_series | paste -sd,)}
 }
 
 use_unstable() {
@@ -22,7 +23,8 @@ use_unstable() {
 	BACKPORTS=experimental
 	SUITES=("$SUITE" "$BACKPORTS")
 	APT_DIRECTORY=$RVFIO_CACHE/apt-next
-	RESOLVED=$RVFIO_CACHE/archive/resolved-next${RVFIO_RELEASE:+-$RVFIO_RELEASE}
+	ASKED=${RVFIO_RELEASE:-}
+	RESOLVED=$RVFIO_CACHE/archive/resolved-next${ASKED:+-$ASKED}
 }
 
 # The mirror of Debian proper that this machine's apt uses already.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash disable=SC2034,SC2153 # setup reads the variables
+# shellcheck shell=bash disable=SC2034,SC2153,SC2154 # setup reads the variables
 #
 # Asks the archive which kernel and compiler to use.
 #
@@ -14,7 +14,7 @@ artefact() { echo; }
 
 # A look-up is good for an hour: 'make' in an edit loop should not wait for it.
 current() {
-	[[ -e $RESOLVED && ! ${REFRESH:-} ]] &&
+	[[ -e $RESOLVED && ${REFRESH:-} != "$step" ]] &&
 		[[ -n $(find "$RESOLVED" -mmin -"${RVFIO_LOOKUP_MINUTES:-60}") ]]
 }
 
@@ -98,8 +98,8 @@ list_releases() {
 candidates() {
 	local release
 	for release in "$@"; do
-		if [[ ${RVFIO_RELEASE:-} ]]; then
-			[[ $release != "$RVFIO_RELEASE" ]] || echo "$release"
+		if [[ $ASKED ]]; then
+			[[ $release != "$ASKED" ]] || echo "$release"
 		elif is_supported "$release"; then
 			echo "$release"
 		fi
@@ -109,14 +109,14 @@ candidates() {
 # The rest, for a first set-up after the archive has dropped the supported series.
 last_resorts() {
 	local release
-	[[ ! ${RVFIO_RELEASE:-} ]] || return 0
+	[[ ! $ASKED ]] || return 0
 	for release in "$@"; do is_supported "$release" || echo "$release"; done
 }
 
 # Says if the first of the releases, the newest, is of a later series than all that are supported.
 tell_of_newer() {
 	local newest
-	[[ $# != 0 && ! ${RVFIO_RELEASE:-} ]] || return 0
+	[[ $# != 0 && ! $ASKED ]] || return 0
 	newest=$( (series "$1" && supported_series) | sort -rV | head -n 1)
 	if ! is_supported "$newest"; then
 		notice "the archive has kernel $1; supported here: $(supported_series | xargs). RVFIO_RELEASE=$1 tries it"
@@ -125,8 +125,8 @@ tell_of_newer() {
 
 # What is looked for, in words.
 wanted_kernel() {
-	if [[ ${RVFIO_RELEASE:-} ]]; then
-		echo "kernel $RVFIO_RELEASE"
+	if [[ $ASKED ]]; then
+		echo "kernel $ASKED"
 	else
 		echo "kernel of series $(supported_series | xargs)"
 	fi

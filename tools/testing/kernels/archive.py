@@ -99,12 +99,18 @@ class Choice:
             self.kernel = values["RELEASE"].strip("'")
 
 
-def choose(mirror: Path, cache: Path, series: str, release: str = "") -> Choice:
-    """Has the set-up choose a kernel of some series, or that release, by apt's lists in 'cache'."""
+def choose(
+    mirror: Path, cache: Path, series: str, release: str = "", kernel: str = "stock"
+) -> Choice:
+    """Has the set-up choose the stock kernel: one of some series, or that release.
+
+    'kernel' is the one that is to be set up. The cache holds apt's lists, and the answer.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("RVFIO_")}
     env |= {
         "RVFIO_CACHE": str(cache),
         "RVFIO_MIRROR": mirror.as_uri(),
+        "RVFIO_KERNEL": kernel,
         "RVFIO_RELEASE": release,
         "TEST_SERIES": series,
     }
@@ -116,4 +122,5 @@ def choose(mirror: Path, cache: Path, series: str, release: str = "") -> Choice:
         text=True,
         check=False,
     )
-    return Choice(done, cache / "archive" / f"resolved-{release or ','.join(series.split())}")
+    asked = release if kernel != "next" else ""
+    return Choice(done, cache / "archive" / f"resolved-{asked or ','.join(series.split())}")

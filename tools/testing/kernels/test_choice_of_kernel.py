@@ -34,8 +34,8 @@ def serve(tmp_path):
 def take(tmp_path):
     """Returns a function that has the set-up choose, with one cache for the whole test."""
 
-    def run(series: str = "7.3", release: str = ""):
-        return choose(tmp_path / "mirror", tmp_path / "cache", series, release)
+    def run(series: str = "7.3", **how):
+        return choose(tmp_path / "mirror", tmp_path / "cache", series, **how)
 
     return run
 
@@ -67,6 +67,13 @@ def test_a_named_release_is_taken_and_binds_nobody_else(serve, take):
     named = take(release=NEXT)
     assert named.status == 0 and named.kernel == NEXT
     assert take().kernel == SUPPORTED
+
+
+def test_a_next_kernel_that_is_named_leaves_the_stock_one(serve, take):
+    serve(SUPPORTED, NEXT)
+    choice = take(release="99.1-amd64", kernel="next")
+    assert choice.status == 0 and choice.kernel == SUPPORTED
+    assert f"the archive has kernel {NEXT}" in choice.output
 
 
 def test_a_named_release_that_is_not_served(serve, take):
