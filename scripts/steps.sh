@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2030,SC2031,SC2154,SC2317 # steps are loaded in subshells
 #
-# Runs the steps of the set-up: in order of need, side by side where possible.
+# Runs the steps of the set-up in order of need, side by side if they do not need each other.
 # Sourced by setup.
 #
 # A step is a file in setup.d that defines
 #   title     what to call it
 #   after     the steps whose results it needs
-#   artefact  prints the name of its result, made of all versions that matter
-#             (nothing: the step has no result, and says itself if it is current)
+#   artefact  prints the name of its result, made of all versions that matter; a step that prints
+#             nothing has no result, and defines 'current' itself
 #   build DIR makes the result in DIR, which is then renamed into place
 
 # For each kernel that RVFIO_KERNEL can name: its steps, those of them that it shares with the
@@ -50,7 +50,7 @@ notice() {
 	echo "      $*" >&3
 }
 
-# in_step STEP COMMAND...: runs a function where the step's file is loaded.
+# in_step STEP COMMAND...: runs a function with the step's file loaded.
 in_step() (
 	# shellcheck disable=SC2034 # used by the step's file
 	recipe=("$SCRIPTS/setup.d/$1.sh")
@@ -77,7 +77,7 @@ next_kernel() {
 	load_resolved
 }
 
-# based_on STEP: for a step's file, to start from another one.
+# based_on STEP: for a step's file, to start from that of another step.
 based_on() {
 	recipe+=("$SCRIPTS/setup.d/$1.sh")
 	. "$SCRIPTS/setup.d/$1.sh"
@@ -167,7 +167,7 @@ with_needs() {
 	done
 }
 
-# Is everything there that the step needs?
+# Is everything ready that the step needs?
 is_ready() {
 	local need
 	for need in $(in_step "$1" print_needs); do

@@ -3,35 +3,34 @@
 #
 # Asks the archive which kernel and compiler to use.
 #
-# The answer is a file of variables, so that later steps and an offline run
-# need not ask again.  apt does the asking, with lists of its own, so that
-# signatures are checked against the Debian archive keyring.
+# The answer is a file of variables, so that later steps and offline runs need not ask again.  It is
+# apt that asks, with lists of its own, and checks signatures against the Debian archive keyring.
 
 title='archive look-up'
 after=(host)
 
 artefact() { echo; }
 
-# A look-up is good for an hour: 'make' in an edit loop should not wait for it.
+# An answer is good for an hour, so that 'make' in an edit loop does not wait for the archive.
 current() {
 	[[ -e $RESOLVED && ${REFRESH:-} != "$step" ]] &&
 		[[ -n $(find "$RESOLVED" -mmin -"${RVFIO_LOOKUP_MINUTES:-60}") ]]
 }
 
-# The rust compiler of a .config, without the words around the version.
+# Prints the version of the Rust compiler in a .config.
 config_rustc() {
 	sed -n 's/^CONFIG_RUSTC_VERSION_TEXT="rustc \([^ "]*\).*/\1/p' "$1"
 }
 
-# The archive's versions of some packages: "package version suite", one question
-# to apt for all of them since each takes half a second.
+# Prints the archive's versions of some packages as "package version suite".  apt is asked once for
+# all of them, since each question takes half a second.
 list_served() {
 	apt_own apt-cache madison "$@" | awk -F ' *[|] *' '{
 		sub(/^ */, "", $1); split($3, source, " "); sub("/.*", "", source[2])
 		print $1, $2, source[2] }'
 }
 
-# served PACKAGE: every version, newest first, as "version suite".
+# served PACKAGE: prints every version, newest first, as "version suite".
 served() {
 	awk -v name="$1" '$1 == name { print $2, $3 }' <<<"$table"
 }
@@ -41,9 +40,9 @@ serves() {
 		'$1 == name && $2 == version { found = 1 } END { exit !found }' <<<"$table"
 }
 
-# Kernel packages come and go one by one (the signed image a day after the
-# source), and not all kernels are built with a compiler that the suite has.
-# Sets the variables of a usable kernel, or returns why there is none.
+# try_kernel RELEASE: writes the answer for a kernel, or sets 'reason' if it cannot be used.
+# Kernel packages come and go one by one (the signed image a day after the source), and not every
+# kernel is built with a compiler that the suite has.
 try_kernel() {
 	local release=$1 version part headers dir config text rustc qemu
 	version=$(served "linux-image-$release" | awk 'NR == 1 { print $1 }')
@@ -87,13 +86,13 @@ try_kernel() {
 	END
 }
 
-# The kernels of the suite by release, newest first: 7.3.4+deb13-amd64, or 7.3-amd64.
+# Prints the archive's kernels by release, newest first: 7.3.4+deb13-amd64, or 7.3-amd64.
 list_releases() {
 	apt_own apt-cache pkgnames linux-image- |
 		sed -nE 's/^linux-image-([0-9][0-9.]*(\+[a-z0-9]+)?-amd64)$/\1/p' | sort -rV
 }
 
-# The kernels to take, of those in the arguments: the one that the user names, or all of a
+# candidates RELEASE...: prints those to try first: the one that the user names, or all of a
 # supported series.
 candidates() {
 	local release
@@ -106,14 +105,16 @@ candidates() {
 	done
 }
 
-# The rest, for a first set-up after the archive has dropped the supported series.
+# last_resorts RELEASE...: prints the others, for a first set-up after the archive has dropped the
+# supported series.
 last_resorts() {
 	local release
 	[[ ! $ASKED ]] || return 0
 	for release in "$@"; do is_supported "$release" || echo "$release"; done
 }
 
-# Says if the first of the releases, the newest, is of a later series than all that are supported.
+# tell_of_newer RELEASE...: says if the first, the newest, is of a later series than all that are
+# supported.
 tell_of_newer() {
 	local newest
 	[[ $# != 0 && ! $ASKED ]] || return 0
@@ -123,7 +124,7 @@ tell_of_newer() {
 	fi
 }
 
-# What is looked for, in words.
+# Prints what is looked for, in words.
 wanted_kernel() {
 	if [[ $ASKED ]]; then
 		echo "kernel $ASKED"

@@ -9,7 +9,7 @@ after=(next-archive)
 next_kernel
 # The suite whose rustc the kernel needs.
 BACKPORTS=${RUSTC_SUITE:-$SUITE}
-# Its C compiler may be named after the machine too: x86_64-linux-gnu-gcc-16, of gcc-16.
+# The C compiler's package: x86_64-linux-gnu-gcc-16 is of gcc-16.
 next_cc=$(in_step next-kernel kernel_cc)
 next_cc=${next_cc#x86_64-linux-gnu-}
 toolchain_packages=("${toolchain_packages[@]/gcc-14/$next_cc}")
