@@ -73,7 +73,10 @@ load_resolved() {
 # For the file of a step of the next kernel: the versions are those of unstable.
 next_kernel() {
 	use_unstable
-	unset MIRROR RELEASE KERNEL_VERSION KERNEL_SERIES KERNEL_CONFIG RUSTC_VERSION RUSTC_SUITE QEMU_VERSION
+	# shellcheck disable=SC2034 # read by the steps
+	MIRROR='' RELEASE='' KERNEL_VERSION='' KERNEL_SERIES='' KERNEL_CONFIG=''
+	# shellcheck disable=SC2034
+	RUSTC_VERSION='' RUSTC_SUITE='' QEMU_VERSION=''
 	load_resolved
 }
 
