@@ -7,7 +7,14 @@
 //! other.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, missing_docs, unused_imports, unused_variables)]
+#![allow(
+    dead_code,
+    missing_docs,
+    non_snake_case,
+    unreachable_code,
+    unused_imports,
+    unused_variables
+)]
 
 use kernel::{
     device::{
@@ -193,4 +200,21 @@ fn delayed_item<W: RawDelayedWorkItem<0> + Send + 'static>(queue: &WorkQueue, it
     // wants: mismatched types
     #[cfg(queue_is_taken_out)]
     let inner: &Queue = queue;
+}
+
+/// A pattern names an error constant that the tree's kernel crate lacks, and so takes every error.
+fn unknown_error(error: Error) -> i32 {
+    // wants: unreachable pattern
+    #[cfg(unknown_error_in_a_match)]
+    return match error {
+        EMADEUP => 1,
+        EINVAL => 2,
+        _ => 3,
+    };
+    // wants: irrefutable `if let` pattern
+    #[cfg(unknown_error_in_a_let)]
+    if let EMADEUP = error {
+        return 1;
+    }
+    0
 }
