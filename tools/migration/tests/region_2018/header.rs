@@ -2,9 +2,7 @@
 
 //! Every access to the region's header, against the text of the uAPI header.
 
-mod common;
-
-use common::{Fake, Side, DATA_OFFSET};
+use crate::common::{Fake, Side, DATA_OFFSET};
 use kernel::error::code::*;
 use migration::protocols::region_2018::{
     layout::{Field, HEADER_LEN},

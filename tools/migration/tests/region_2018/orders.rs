@@ -6,11 +6,9 @@
 //! does. The client copies as late as it may. Whatever the order, its image is the one that a client
 //! without any query gets, and each page that the device wrote is told once.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{register, Fake, Side, DATA_OFFSET, DMA};
+use crate::common::{register, Fake, Side, DATA_OFFSET, DMA};
 use migration::protocols::region_2018::{
     layout::{Field, HEADER_LEN},
     state::DeviceState::{self, *},
