@@ -37,8 +37,8 @@ use directory::{
 use walk::Words;
 
 pub use {
+    bitmap::STRETCH_PAGES,
     budget::MAX_BYTES,
-    slot::STRETCH_PAGES,
     walk::Ranges, //
 };
 

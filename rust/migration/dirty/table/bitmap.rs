@@ -4,7 +4,8 @@
 
 use kernel::prelude::*;
 
-use super::slot::STRETCH_PAGES;
+/// Pages in a stretch: 256 MiB of memory.
+pub const STRETCH_PAGES: u64 = 1 << 16;
 
 /// Words of 64 pages in a stretch.
 pub(super) const WORDS: usize = STRETCH_PAGES as usize / 64;

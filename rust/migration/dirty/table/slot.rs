@@ -13,9 +13,6 @@ use super::{
     }, //
 };
 
-/// Pages in a stretch: 256 MiB of memory.
-pub const STRETCH_PAGES: u64 = 1 << 16;
-
 /// The dirty pages of one stretch, in the form that suits their number.
 ///
 /// Up to [`ROOM`] pages need nothing but the slot. A bitmap takes 8 KiB more, 1/32,768 of the memory
