@@ -2,7 +2,6 @@
 
 //! Which pages of guest memory the device has written.
 
-pub mod granule;
 pub mod snapshot;
 pub mod table;
 

@@ -22,10 +22,6 @@ mod walk;
 
 use kernel::prelude::*;
 
-use super::{
-    granule::Granule,
-    BitmapSink, //
-};
 use crate::iova::PageRange;
 use bitmap::Bitmap;
 use blanket::Blanket;
@@ -149,20 +145,6 @@ impl DirtyTable {
                 let (first, last) = within(stretch, range);
                 slot.clear(first, last, budget);
             });
-    }
-
-    /// Writes the bitmap of `range` to `sink` as [`DirtyTable::bitmap`], and clears the range.
-    ///
-    /// Where `sink` fails, its error is returned and nothing is cleared.
-    pub fn take(
-        &mut self,
-        range: PageRange,
-        granule: Granule,
-        sink: &mut BitmapSink<'_>,
-    ) -> Result {
-        self.bitmap(range, granule, sink)?;
-        self.clear(range);
-        Ok(())
     }
 
     /// Returns whether at least one page of `range` is dirty.

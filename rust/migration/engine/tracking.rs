@@ -11,9 +11,7 @@ use super::{
 use crate::{
     device::Device,
     dirty::{
-        granule::Granule,
         table::DirtyTable,
-        BitmapSink,
         DirtyLog, //
     },
     iova::{
@@ -85,21 +83,6 @@ impl<D: Device> Engine<D> {
     /// Returns the log, to look at it without a change.
     pub fn log(&self) -> &DirtyLog {
         &self.log
-    }
-
-    /// Reports the dirty pages of `range` to `sink` as a bitmap, and forgets them.
-    ///
-    /// Returns whether one was dirty, as [`Engine::dirty_look`].
-    pub fn dirty_query(
-        &mut self,
-        host: &D::Host,
-        range: PageRange,
-        granule: Granule,
-        sink: &mut BitmapSink<'_>,
-    ) -> Result<bool> {
-        self.dirty_look(host, range, range, |table| {
-            table.bitmap(range, granule, sink)
-        })
     }
 
     /// Has `report` report the dirty pages of `window` when one of `range` is dirty, and forgets

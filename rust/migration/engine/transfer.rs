@@ -206,32 +206,6 @@ impl<D: Device> Engine<D> {
         self.counters.bytes_saved = self.counters.bytes_saved.saturating_add(count as u64);
     }
 
-    /// Copies the next bytes of the image to `out` and returns how many.
-    ///
-    /// 0, for an `out` that is not empty, means nothing now or nothing more. Errors as
-    /// [`Engine::stage`]; one that comes after some bytes were copied is met again by the next call.
-    pub fn read(&mut self, host: &D::Host, out: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while let Some(room) = out.get_mut(filled..).filter(|room| !room.is_empty()) {
-            let staged = match self.stage(host) {
-                Ok(staged) => staged,
-                Err(error) if filled == 0 => return Err(error),
-                Err(_) => break,
-            };
-            let count = staged.len().min(room.len());
-            let (Some(from), Some(to)) = (staged.get(..count), room.get_mut(..count)) else {
-                break;
-            };
-            if count == 0 {
-                break;
-            }
-            to.copy_from_slice(from);
-            self.consume(host, count);
-            filled = filled.saturating_add(count);
-        }
-        Ok(filled)
-    }
-
     /// Returns about how many bytes are to be moved to save the device: what is left of the image
     /// under way, or else a whole one. Never 0.
     pub fn data_size(&self, host: &D::Host) -> u64 {

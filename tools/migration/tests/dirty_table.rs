@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use kernel::{alloc, error::code::*};
 use migration::{
     dirty::{
-        granule::Granule,
         table::{DirtyTable, MAX_BYTES, STRETCH_PAGES},
         DirtyLog,
     },
@@ -18,10 +17,6 @@ use proptest::prelude::*;
 /// Pages in a group of stretches.
 const GROUP_PAGES: u64 = 64 * STRETCH_PAGES;
 
-fn granule(pages: u64) -> Granule {
-    Granule::new(pages * PAGE_SIZE).unwrap()
-}
-
 /// Where a sink puts the bitmap of `range`; checks the pieces.
 fn paste(bitmap: &mut [u8], end: &mut usize, offset: usize, bytes: &[u8]) {
     assert!(offset >= *end && !bytes.is_empty());
@@ -29,12 +24,12 @@ fn paste(bitmap: &mut [u8], end: &mut usize, offset: usize, bytes: &[u8]) {
     bitmap[offset..*end].copy_from_slice(bytes);
 }
 
-/// The bitmap of `range` as the table tells it, bits for `pages` pages.
-fn bitmap(table: &DirtyTable, range: PageRange, pages: u64) -> Vec<u8> {
-    let mut bitmap = vec![0; range.count().div_ceil(8 * pages) as usize];
+/// The bitmap of `range` as the table tells it.
+fn bitmap(table: &DirtyTable, range: PageRange) -> Vec<u8> {
+    let mut bitmap = vec![0; range.count().div_ceil(8) as usize];
     let mut end = 0;
     table
-        .bitmap(range, granule(pages), &mut |offset, bytes| {
+        .bitmap(range, &mut |offset, bytes| {
             paste(&mut bitmap, &mut end, offset, bytes);
             Ok(())
         })
@@ -43,10 +38,10 @@ fn bitmap(table: &DirtyTable, range: PageRange, pages: u64) -> Vec<u8> {
 }
 
 /// The bitmap of `range` as a set tells it.
-fn expected(set: &BTreeSet<u64>, range: PageRange, pages: u64) -> Vec<u8> {
-    let mut bitmap = vec![0; range.count().div_ceil(8 * pages) as usize];
+fn expected(set: &BTreeSet<u64>, range: PageRange) -> Vec<u8> {
+    let mut bitmap = vec![0; range.count().div_ceil(8) as usize];
     for page in set.range(range.first()..=range.last()) {
-        let bit = (page - range.first()) / pages;
+        let bit = page - range.first();
         bitmap[bit as usize / 8] |= 1 << (bit % 8);
     }
     bitmap
@@ -58,10 +53,11 @@ enum Step {
     /// Each `stride`-th page.
     Scatter(PageRange, usize),
     Clear(PageRange),
-    Bitmap(PageRange, u64),
-    Take(PageRange, u64),
-    /// Take with a sink that fails at its `n`-th call.
-    Fail(PageRange, u64, usize),
+    Bitmap(PageRange),
+    /// The bitmap, then clear.
+    Take(PageRange),
+    /// The bitmap with a sink that fails at its `n`-th call.
+    Fail(PageRange, usize),
     Look(PageRange),
 }
 
@@ -89,19 +85,14 @@ fn range() -> impl Strategy<Value = PageRange> {
     })
 }
 
-fn pages() -> impl Strategy<Value = u64> {
-    prop_oneof![3 => Just(1), 2 => (0..12u32).prop_map(|shift| 1u64 << shift)]
-}
-
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => range().prop_map(Step::Mark),
         2 => (range(), 1..3000usize).prop_map(|(range, stride)| Step::Scatter(range, stride)),
         2 => range().prop_map(Step::Clear),
-        2 => (range(), pages()).prop_map(|(range, pages)| Step::Bitmap(range, pages)),
-        2 => (range(), pages()).prop_map(|(range, pages)| Step::Take(range, pages)),
-        1 => (range(), pages(), 1..4usize)
-            .prop_map(|(range, pages, call)| Step::Fail(range, pages, call)),
+        2 => range().prop_map(Step::Bitmap),
+        2 => range().prop_map(Step::Take),
+        1 => (range(), 1..4usize).prop_map(|(range, call)| Step::Fail(range, call)),
         1 => range().prop_map(Step::Look),
     ]
 }
@@ -123,24 +114,15 @@ fn run(step: Step, table: &mut DirtyTable, set: &mut BTreeSet<u64>) {
             table.clear(range);
             set.retain(|page| !(range.first()..=range.last()).contains(page));
         }
-        Step::Bitmap(range, pages) => {
-            assert_eq!(bitmap(table, range, pages), expected(set, range, pages));
-        }
-        Step::Take(range, pages) => {
-            let mut taken = vec![0; range.count().div_ceil(8 * pages) as usize];
-            let mut end = 0;
-            table
-                .take(range, granule(pages), &mut |offset, bytes| {
-                    paste(&mut taken, &mut end, offset, bytes);
-                    Ok(())
-                })
-                .unwrap();
-            assert_eq!(taken, expected(set, range, pages));
+        Step::Bitmap(range) => assert_eq!(bitmap(table, range), expected(set, range)),
+        Step::Take(range) => {
+            assert_eq!(bitmap(table, range), expected(set, range));
+            table.clear(range);
             set.retain(|page| !(range.first()..=range.last()).contains(page));
         }
-        Step::Fail(range, pages, call) => {
+        Step::Fail(range, call) => {
             let mut calls = 0;
-            let result = table.take(range, granule(pages), &mut |_, _| {
+            let result = table.bitmap(range, &mut |_, _| {
                 calls += 1;
                 if calls == call {
                     Err(EFAULT)
@@ -148,11 +130,8 @@ fn run(step: Step, table: &mut DirtyTable, set: &mut BTreeSet<u64>) {
                     Ok(())
                 }
             });
-            if result.is_ok() {
-                set.retain(|page| !(range.first()..=range.last()).contains(page));
-            } else {
-                assert_eq!(result, Err(EFAULT));
-            }
+            assert_eq!(result.is_err(), calls == call);
+            assert!(result.is_ok() || result == Err(EFAULT));
         }
         Step::Look(range) => {
             let count = set.range(range.first()..=range.last()).count() as u64;
@@ -208,7 +187,7 @@ proptest! {
         for step in steps {
             let step = match step {
                 Step::Mark(_) | Step::Scatter(..) | Step::Clear(_) | Step::Take(..) => step,
-                Step::Bitmap(range, _) | Step::Fail(range, ..) | Step::Look(range) => {
+                Step::Bitmap(range) | Step::Fail(range, ..) | Step::Look(range) => {
                     Step::Mark(range)
                 }
             };
@@ -227,15 +206,6 @@ proptest! {
 }
 
 proptest! {
-    #[test]
-    fn granules_are_checked(bytes in prop_oneof![any::<u64>(), (0..64u32).prop_map(|n| 1 << n)]) {
-        let fits = bytes.is_power_of_two() && bytes >= PAGE_SIZE;
-        prop_assert_eq!(Granule::new(bytes).is_ok(), fits);
-        if !fits {
-            prop_assert_eq!(Granule::new(bytes), Err(EINVAL));
-        }
-    }
-
     #[test]
     fn iova_ranges_are_checked(start: u64, len: u64) {
         let fits = len > 0 && u128::from(start) + u128::from(len) <= 1 << 64;
@@ -306,20 +276,8 @@ fn last_page_of_the_space() {
     assert!(table.any_in(PageRange::EVERYTHING));
     assert_eq!(table.ranges().collect::<Vec<_>>(), [last]);
     let tail = PageRange::new(PAGES - 3, 3).unwrap();
-    assert_eq!(bitmap(&table, tail, 1), [0b100]);
-    // One bit for half of the address space.
-    let mut seen = Vec::new();
-    table
-        .take(
-            PageRange::EVERYTHING,
-            Granule::new(1 << 63).unwrap(),
-            &mut |at, bytes| {
-                seen.push((at, bytes.to_vec()));
-                Ok(())
-            },
-        )
-        .unwrap();
-    assert_eq!(seen, [(0, vec![0b10])]);
+    assert_eq!(bitmap(&table, tail), [0b100]);
+    table.clear(last);
     assert_eq!(table.count(), 0);
 }
 
@@ -329,7 +287,7 @@ fn a_failing_sink_ends_the_bitmap() {
     let range = PageRange::new(0, 200_000).unwrap();
     table.mark(range);
     let mut calls = 0;
-    let result = table.take(range, Granule::PAGE, &mut |_, _| {
+    let result = table.bitmap(range, &mut |_, _| {
         calls += 1;
         if calls == 2 {
             Err(EFAULT)
@@ -351,7 +309,7 @@ fn clean_memory_is_not_written() {
     }
     let mut bytes = Vec::new();
     table
-        .bitmap(PageRange::EVERYTHING, Granule::PAGE, &mut |at, piece| {
+        .bitmap(PageRange::EVERYTHING, &mut |at, piece| {
             bytes.push((at as u64 * 8, piece.to_vec()));
             Ok(())
         })
@@ -417,8 +375,7 @@ fn assert_everything(table: &mut DirtyTable) {
     assert_eq!(table.count_in(one), 1);
     assert_eq!(table.ranges_in(one).collect::<Vec<_>>(), [one]);
     let some = PageRange::new(77, 11).unwrap();
-    assert_eq!(bitmap(table, some, 1), [0xff, 0x07]);
-    assert_eq!(bitmap(table, some, 2), [0x3f]);
+    assert_eq!(bitmap(table, some), [0xff, 0x07]);
     assert_eq!(table.ranges().collect::<Vec<_>>(), [PageRange::EVERYTHING]);
     table.mark(PageRange::new(3, 1).unwrap());
     assert_eq!(table.count(), PAGES);
@@ -534,7 +491,7 @@ impl Fallen {
             let bit = (page - range.first()) as usize;
             bits[bit / 8] |= 1 << (bit % 8);
         }
-        assert_eq!(bitmap(&self.table, range, 1), bits);
+        assert_eq!(bitmap(&self.table, range), bits);
     }
 }
 

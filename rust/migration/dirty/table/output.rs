@@ -11,30 +11,23 @@ use super::{
     STRETCH_PAGES, //
 };
 use crate::{
-    dirty::{
-        granule::Granule,
-        BitmapSink, //
-    },
+    dirty::BitmapSink,
     iova::PageRange, //
 };
 
 impl DirtyTable {
     /// Writes a bitmap of the dirty pages of `range` to `sink`, without clearing any.
     ///
-    /// Bit 0 stands for the granule that begins with the first page of the range, whatever the
-    /// alignment of that; a bit is set where one page of its granule in the range is dirty. Only
-    /// bytes near a dirty page are written. An error of `sink` ends it and is returned.
-    pub fn bitmap(&self, range: PageRange, granule: Granule, sink: &mut BitmapSink<'_>) -> Result {
+    /// Bit 0 stands for the first page of the range, whatever its alignment. Only bytes near a
+    /// dirty page are written. If `sink` fails, its error is returned and no more is written.
+    pub fn bitmap(&self, range: PageRange, sink: &mut BitmapSink<'_>) -> Result {
         let is_told_apart = self.blanket.within(range).next().is_none();
-        if granule == Granule::PAGE && range.first() % 8 == 0 && is_told_apart {
+        if range.first() % 8 == 0 && is_told_apart {
             return self.copy(range, sink);
         }
         let mut chunk = Chunk::new(sink);
         for dirty in self.ranges_in(range) {
-            chunk.set(
-                granule.bit(dirty.first() - range.first()),
-                granule.bit(dirty.last() - range.first()),
-            )?;
+            chunk.set(dirty.first() - range.first(), dirty.last() - range.first())?;
         }
         chunk.flush()
     }

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     device::Device,
-    dirty::granule::Granule,
     engine::Engine,
     iova::PageRange,
     protocols::window::{
@@ -51,7 +50,7 @@ impl Region2018 {
             // A bitmap that is written in part must not pass for what was there.
             self.forget();
             let mut filled = 0;
-            table.bitmap(covered, Granule::PAGE, &mut |offset, bytes| {
+            table.bitmap(covered, &mut |offset, bytes| {
                 zero(window, filled, offset)?;
                 filled = offset.checked_add(bytes.len()).ok_or(EOVERFLOW)?;
                 window.write(offset, bytes)

@@ -376,6 +376,29 @@ pub fn register(offset: u64) -> Access {
     }
 }
 
+/// Copies the next bytes of the image to `out`; returns how many.
+///
+/// 0, for an `out` that is not empty, means nothing now or nothing more. The next call meets again an
+/// error that came after some bytes.
+pub fn read(engine: &mut Engine<Fake>, host: &Host, out: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < out.len() {
+        let staged = match engine.stage(host) {
+            Ok(staged) => staged,
+            Err(error) if filled == 0 => return Err(error),
+            Err(_) => break,
+        };
+        let count = staged.len().min(out.len() - filled);
+        if count == 0 {
+            break;
+        }
+        out[filled..filled + count].copy_from_slice(&staged[..count]);
+        engine.consume(host, count);
+        filled += count;
+    }
+    Ok(filled)
+}
+
 /// Gives all of `bytes` to a device that takes an image.
 pub fn write_all(engine: &mut Engine<Fake>, host: &Host, mut bytes: &[u8]) -> Result {
     while !bytes.is_empty() {

@@ -3,7 +3,7 @@
 //! Moving the device from state to state, and what fails on the way.
 
 use crate::{
-    common::{register, write_all, Fake, Op, OPS},
+    common::{read, register, write_all, Fake, Op, OPS},
     engine, image, V2,
 };
 use kernel::error::code::*;
@@ -80,7 +80,7 @@ fn one_failure(lose: bool, op: Op, skip: u32, from: State, to: State) {
     if lose {
         assert_eq!(engine.state(), State::Error);
         assert_eq!(engine.set_state(&host, V2, State::Running), Err(EINVAL));
-        assert_eq!(engine.read(&host, &mut [0; 4]), Err(EINVAL));
+        assert_eq!(read(&mut engine, &host, &mut [0; 4]), Err(EINVAL));
     } else {
         // A state on the way.
         let mut on_the_way = vec![from];
@@ -181,7 +181,10 @@ fn transfers_in_the_wrong_state() {
     for state in &State::ALL[1..] {
         engine.reset(&host).unwrap();
         engine.set_state(&host, V2, *state).unwrap();
-        assert_eq!(engine.read(&host, &mut [0; 9]).is_ok(), state.is_saving());
+        assert_eq!(
+            read(&mut engine, &host, &mut [0; 9]).is_ok(),
+            state.is_saving()
+        );
         let writes = *state == State::Resuming;
         assert_eq!(write_all(&mut engine, &host, b"RVFIO").is_ok(), writes);
     }

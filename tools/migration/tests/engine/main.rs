@@ -10,7 +10,7 @@ mod save;
 mod tracking;
 mod user;
 
-use crate::common::{Fake, Host};
+use crate::common::{read, Fake, Host};
 use kernel::error::Result;
 use migration::{
     engine::{Engine, Protocol},
@@ -28,7 +28,7 @@ fn read_all(engine: &mut Engine<Fake>, host: &Host, piece: usize) -> Result<Vec<
     let mut all = Vec::new();
     let mut out = vec![0; piece];
     loop {
-        let count = engine.read(host, &mut out)?;
+        let count = read(engine, host, &mut out)?;
         if count == 0 {
             return Ok(all);
         }

@@ -3,7 +3,7 @@
 //! Producing an image.
 
 use crate::{
-    common::{register, write_all, Fake, Op},
+    common::{read, register, write_all, Fake, Op},
     engine, image, read_all, V2,
 };
 use kernel::error::code::*;
@@ -70,14 +70,14 @@ fn pending_is_exact_at_every_byte() {
     assert_eq!(engine.pending(&host), Pending::default());
     engine.set_state(&host, V2, State::PreCopy).unwrap();
     let mut left = engine.pending(&host);
-    while engine.read(&host, &mut [0]).unwrap() == 1 {
+    while read(&mut engine, &host, &mut [0]).unwrap() == 1 {
         left.precopy_only -= 1;
         left.available -= 1;
         assert_eq!(engine.pending(&host), left);
     }
     assert_eq!(left.precopy_only, 0);
     engine.set_state(&host, V2, State::StopCopy).unwrap();
-    while engine.read(&host, &mut [0]).unwrap() == 1 {
+    while read(&mut engine, &host, &mut [0]).unwrap() == 1 {
         left.postcopy_only -= 1;
         assert_eq!(engine.pending(&host), left);
     }
@@ -89,7 +89,7 @@ fn an_image_that_was_not_drained_goes_on_in_the_next_state() {
     let (mut engine, host) = engine(Fake::filled(200, 64));
     engine.set_state(&host, V2, State::PreCopy).unwrap();
     let mut bytes = vec![0; 70];
-    assert_eq!(engine.read(&host, &mut bytes), Ok(70));
+    assert_eq!(read(&mut engine, &host, &mut bytes), Ok(70));
     engine.set_state(&host, V2, State::StopCopy).unwrap();
     bytes.extend(read_all(&mut engine, &host, 11).unwrap());
     assert_eq!(bytes, image(200, 64));
@@ -106,7 +106,7 @@ fn an_error_in_the_middle_of_a_save_loses_nothing() {
         engine.set_state(&host, V2, State::StopCopy).unwrap();
         host.fail.set(Some((Op::Save, skip, EINTR)));
         let mut bytes = vec![0; 4096];
-        let first = engine.read(&host, &mut bytes);
+        let first = read(&mut engine, &host, &mut bytes);
         // What came before the error is handed out, the header at least.
         let mut all = bytes[..first.unwrap()].to_vec();
         all.extend(read_all(&mut engine, &host, 4096).unwrap());

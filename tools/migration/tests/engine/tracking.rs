@@ -11,7 +11,6 @@ use kernel::{
     error::{code::*, Result},
 };
 use migration::{
-    dirty::granule::Granule,
     engine::{Engine, Protocol},
     iova::{IovaRange, PageRange, PAGES},
     state::State,
@@ -21,16 +20,18 @@ use proptest::prelude::*;
 /// The pages that a query reports.
 fn query(engine: &mut Engine<Fake>, host: &Host, range: PageRange) -> Result<Vec<u64>> {
     let mut pages = Vec::new();
-    let any = engine.dirty_query(host, range, Granule::PAGE, &mut |offset, bytes| {
-        for (byte, bits) in bytes.iter().enumerate() {
-            let first = range.first() + 8 * (offset + byte) as u64;
-            pages.extend(
-                (0..8)
-                    .filter(|bit| (bits >> bit) & 1 != 0)
-                    .map(|bit| first + bit),
-            );
-        }
-        Ok(())
+    let any = engine.dirty_look(host, range, range, |table| {
+        table.bitmap(range, &mut |offset, bytes| {
+            for (byte, bits) in bytes.iter().enumerate() {
+                let first = range.first() + 8 * (offset + byte) as u64;
+                pages.extend(
+                    (0..8)
+                        .filter(|bit| (bits >> bit) & 1 != 0)
+                        .map(|bit| first + bit),
+                );
+            }
+            Ok(())
+        })
     })?;
     assert_eq!(any, !pages.is_empty());
     Ok(pages)
@@ -195,13 +196,16 @@ fn a_query_that_fails_forgets_nothing() {
     host.fail(Op::InFlight, EIO);
     assert_eq!(query(&mut engine, &host, page(0, 1000)), Err(EIO));
     let mut calls = 0;
-    let failing = engine.dirty_query(&host, page(0, 1000), Granule::PAGE, &mut |_, _| {
-        calls += 1;
-        if calls == 2 {
-            Err(EFAULT)
-        } else {
-            Ok(())
-        }
+    let space = page(0, 1000);
+    let failing = engine.dirty_look(&host, space, space, |table| {
+        table.bitmap(space, &mut |_, _| {
+            calls += 1;
+            if calls == 2 {
+                Err(EFAULT)
+            } else {
+                Ok(())
+            }
+        })
     });
     assert_eq!(failing, Err(EFAULT));
     assert_eq!(query(&mut engine, &host, page(0, 1000)), Ok(vec![3, 900]));

@@ -11,10 +11,7 @@ mod sets;
 use std::{alloc::System, collections::BTreeSet};
 
 use measure::{bytes, mark, memcpy, take, time, visit, Dirty, Random};
-use migration::{
-    dirty::{granule::Granule, table::DirtyTable},
-    iova::PageRange,
-};
+use migration::{dirty::table::DirtyTable, iova::PageRange};
 use print::{heading, row, Must};
 use roaring::RoaringTreemap;
 use sets::{Flat, HiSparse, Pages};
@@ -158,29 +155,22 @@ fn visits(random: &mut Random) {
     );
 }
 
-/// Queries of other forms: what their alignment and page size cost.
+/// Queries of any alignment.
 fn forms(out: &mut [u8]) {
     heading("the same, all of 1 TiB dirty, us", &["rvfio", "memcpy"]);
-    for (name, first, pages) in [
-        ("from page 64 on", 64, 1),
-        ("from page 1 on", 1, 1),
-        ("a bit for 64 KiB", 0, 16),
-        ("a bit for 2 MiB", 0, 512),
-    ] {
+    for (name, first) in [("from page 64 on", 64), ("from page 1 on", 1)] {
         let (mut own, mut copy) = (f64::MAX, f64::MAX);
         let range = PageRange::new(first, TERA).unwrap();
-        let granule = Granule::new(pages << 12).unwrap();
         for _ in 0..ROUNDS {
-            copy = copy.min(memcpy(TERA / pages, out));
+            copy = copy.min(memcpy(TERA, out));
             let mut table = DirtyTable::new();
             table.mark(range);
             out.fill(0);
             own = own.min(time(|| {
-                let result = table.take(range, granule, &mut |at, bytes| {
+                sets::take(&mut table, range, &mut |at, bytes| {
                     out[at..at + bytes.len()].copy_from_slice(bytes);
                     Ok(())
                 });
-                result.unwrap();
             }));
         }
         let figures = [Some(own / 1000.0), Some(copy / 1000.0)];
@@ -208,9 +198,7 @@ fn nothing() {
             let spent = time(|| {
                 for _ in 0..10_000 {
                     let table = std::hint::black_box(&mut table);
-                    table
-                        .take(range, Granule::PAGE, &mut |_, _| Ok(()))
-                        .unwrap();
+                    sets::take(table, range, &mut |_, _| Ok(()));
                 }
             });
             own = own.min(spent / 10_000.0);

@@ -4,7 +4,7 @@
 
 use hi_sparse_bitset::{config::_256bit, BitBlock, BitSet};
 use migration::{
-    dirty::{granule::Granule, table::DirtyTable},
+    dirty::{table::DirtyTable, BitmapSink},
     iova::PageRange,
 };
 use roaring::RoaringTreemap;
@@ -29,6 +29,12 @@ pub trait Pages: Sized {
     fn take(&mut self, pages: u64, out: &mut [u8]);
 }
 
+/// Hands the dirty pages of `range` over as the driver does: the bitmap, then clear.
+pub fn take(table: &mut DirtyTable, range: PageRange, sink: &mut BitmapSink<'_>) {
+    table.bitmap(range, sink).unwrap();
+    table.clear(range);
+}
+
 /// A set that shows the bytes of its bitmap.
 pub trait Visit: Pages {
     /// Takes the pages below `pages` out; returns the sum of the places of the bytes that are not 0.
@@ -39,11 +45,10 @@ impl Visit for DirtyTable {
     fn visit(&mut self, pages: u64) -> usize {
         let mut sum = 0;
         let range = PageRange::new(0, pages).unwrap();
-        self.take(range, Granule::PAGE, &mut |at, _| {
+        take(self, range, &mut |at, _| {
             sum += at;
             Ok(())
-        })
-        .unwrap();
+        });
         sum
     }
 }
@@ -79,11 +84,10 @@ impl Pages for DirtyTable {
 
     fn take(&mut self, pages: u64, out: &mut [u8]) {
         let range = PageRange::new(0, pages).unwrap();
-        self.take(range, Granule::PAGE, &mut |at, bytes| {
+        take(self, range, &mut |at, bytes| {
             out[at..at + bytes.len()].copy_from_slice(bytes);
             Ok(())
-        })
-        .unwrap();
+        });
     }
 }
 

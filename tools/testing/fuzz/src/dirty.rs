@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use arbitrary::{Arbitrary, Unstructured};
 use kernel::alloc;
 use migration::{
-    dirty::{granule::Granule, table::DirtyTable},
+    dirty::table::DirtyTable,
     iova::{PageRange, PAGES},
 };
 
@@ -147,7 +147,7 @@ fn bitmap(table: &DirtyTable, range: PageRange) -> Vec<u8> {
     let mut bitmap = vec![0; bytes(range)];
     let mut end = 0;
     table
-        .bitmap(range, Granule::PAGE, &mut |offset, bytes| {
+        .bitmap(range, &mut |offset, bytes| {
             assert!(offset >= end && !bytes.is_empty());
             end = offset + bytes.len();
             bitmap[offset..end].copy_from_slice(bytes);

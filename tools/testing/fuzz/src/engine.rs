@@ -18,7 +18,7 @@ use migration::{
     state::State,
 };
 
-use crate::common::{Fake, Host, Side};
+use crate::common::{read, Fake, Host, Side};
 use model::Model;
 use step::Step;
 
@@ -67,7 +67,7 @@ fn image() -> &'static [u8] {
             .set_state(&host, Protocol::V2, State::StopCopy)
             .unwrap();
         let mut image = vec![0; 4096];
-        let len = engine.read(&host, &mut image).unwrap();
+        let len = read(&mut engine, &host, &mut image).unwrap();
         assert!(engine.is_saved());
         image.truncate(len);
         image
