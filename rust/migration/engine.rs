@@ -58,8 +58,6 @@ struct Saving {
     writer: Writer,
     /// The staged bytes could be had only after the device stopped.
     staged_stopped: bool,
-    /// Bytes that could go when the image began and did not go yet.
-    initial: u64,
 }
 
 /// An image that is being taken.

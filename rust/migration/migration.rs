@@ -3,12 +3,13 @@
 //! The pure core of rvfio: what migrating a device means, apart from the kernel and the device.
 //!
 //! [`Migratable`] is the object that a driver keeps, under one lock, for each device. It joins the
-//! vendor driver's [`Device`] to an [`engine::Engine`] and puts a front end for each migration
-//! protocol before it. The crate uses nothing but `core` and the kernel crate's collections and
-//! errors, so the same files are compiled into the kernel module and by `cargo test` on the host.
+//! vendor driver's [`Device`] to an [`Engine`] and puts a front end for each migration protocol
+//! before it. The crate uses nothing but `core` and the kernel crate's collections and errors, so
+//! the same files are compiled into the kernel module and by `cargo test` on the host.
 //!
 //! [`Device`]: device::Device
-//! [`Migratable`]: migratable::Migratable
+//! [`Engine`]: engine::Engine
+//! [`Migratable`]: protocols::Migratable
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,5 @@ pub mod dirty;
 pub mod engine;
 pub mod image;
 pub mod iova;
-pub mod migratable;
 pub mod protocols;
 pub mod state;

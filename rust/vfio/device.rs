@@ -44,7 +44,7 @@ use kernel::{
         Mutex, //
     }, //
 };
-use migration::migratable::Migratable;
+use migration::protocols::Migratable;
 
 pub(crate) use self::{
     call::Call,
@@ -251,7 +251,7 @@ impl<F: Flavour> VfioDevice<F> {
         self.inner.reset_pending.store(false, Relaxed);
         let mut state = self.state()?;
         self.host().set_open(true);
-        state.open(self.host()).inspect_err(|error| {
+        state.engine_mut().open(self.host()).inspect_err(|error| {
             self.host().set_open(false);
             dev_warn_ratelimited!(
                 self.host(),
@@ -266,7 +266,7 @@ impl<F: Flavour> VfioDevice<F> {
     pub(crate) fn end_use(&self) {
         let mut state = self.state_unkillable();
         self.host().power_on();
-        let result = state.close(self.host());
+        let result = state.engine_mut().close(self.host());
         self.host().set_open(false);
         drop(state);
         if let Err(error) = result {
@@ -285,7 +285,7 @@ impl<F: Flavour> VfioDevice<F> {
     pub(crate) fn reset(&self) -> Result {
         let mut state = self.state()?;
         self.host().power_on();
-        let result = state.reset(self.host());
+        let result = state.engine_mut().reset(self.host());
         drop(state);
         self.progress().notify_all();
         result

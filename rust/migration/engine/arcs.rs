@@ -10,7 +10,6 @@ use super::{
     Engine,
     Loading,
     Mode,
-    Pending,
     Protocol,
     Saving, //
 };
@@ -149,13 +148,10 @@ impl<D: Device> Engine<D> {
         let buffer = self.buffer.take().ok_or(ENOMEM)?;
         let writer = Writer::with(buffer, self.device.identity(), None)?;
         self.sessions = self.sessions.wrapping_add(1);
-        let mut saving = Saving {
+        Ok(Saving {
             writer,
             staged_stopped: false,
-            initial: 0,
-        };
-        saving.initial = Pending::of(&saving, &self.device, host).available;
-        Ok(saving)
+        })
     }
 
     /// Moves the image under way to another saving state.

@@ -91,16 +91,6 @@ pub struct Taken {
     pub section: bool,
 }
 
-impl Saving {
-    /// Returns [`Engine::initial`].
-    fn initial<D: Device>(&mut self, device: &D, host: &D::Host) -> u64 {
-        if self.initial != 0 {
-            self.initial = self.initial.min(Pending::of(self, device, host).available);
-        }
-        self.initial
-    }
-}
-
 /// Returns the bytes of the image that carry `amount`.
 fn framed(amount: Amount) -> u64 {
     // CAST: a small constant.
@@ -139,17 +129,6 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Returns how much of what could go when the image began did not go yet, in bytes.
-    ///
-    /// It only ever goes down: by what goes out in pre-copy, and to what can go now. So what the
-    /// device worked on since counts as changed. 0 where no image is being produced.
-    pub fn initial(&mut self, host: &D::Host) -> u64 {
-        match self.mode.saving_mut() {
-            Some(saving) => saving.initial(&self.device, host),
-            None => 0,
-        }
-    }
-
     /// Returns the next bytes of the image, at least one; none means nothing now while the device
     /// runs, and nothing more once it is stopped.
     ///
@@ -179,26 +158,21 @@ impl<D: Device> Engine<D> {
         let more = saving
             .writer
             .section(|payload| device.save(host, phase, payload))?;
-        match (more, phase) {
-            (false, Phase::Stopped) => saving.writer.end()?,
-            (false, Phase::Running) => saving.initial = 0,
-            (true, _) => {}
+        if !more && phase == Phase::Stopped {
+            saving.writer.end()?;
         }
         saving.staged_stopped = phase == Phase::Stopped;
         Ok(())
     }
 
     /// Says that the first `count` bytes of [`Engine::stage`] went out.
-    pub fn consume(&mut self, host: &D::Host, count: usize) {
+    pub fn consume(&mut self, count: usize) {
         let Some(saving) = self.mode.saving_mut() else {
             return;
         };
         let count = count.min(saving.writer.staged().len());
         let before = saving.writer.finished();
         saving.writer.drain(count);
-        // CAST: a section's length.
-        saving.initial = saving.initial.saturating_sub(count as u64);
-        saving.initial(&self.device, host);
         if !before && saving.writer.finished() {
             self.counters.images_saved = self.counters.images_saved.saturating_add(1);
         }
@@ -206,16 +180,10 @@ impl<D: Device> Engine<D> {
         self.counters.bytes_saved = self.counters.bytes_saved.saturating_add(count as u64);
     }
 
-    /// Returns about how many bytes are to be moved to save the device: what is left of the image
-    /// under way, or else a whole one. Never 0.
-    pub fn data_size(&self, host: &D::Host) -> u64 {
-        match self.mode {
-            Mode::PreCopy(_) | Mode::PreCopyP2p(_) | Mode::StopCopy(_) => {
-                self.pending(host).total().max(1)
-            }
-            // CAST: small constants.
-            _ => framed(self.device.size(host)).saturating_add((HEADER_LEN + END_LEN) as u64),
-        }
+    /// Returns about how many bytes a whole image of the device has. Never 0.
+    pub fn size(&self, host: &D::Host) -> u64 {
+        // CAST: small constants.
+        framed(self.device.size(host)).saturating_add((HEADER_LEN + END_LEN) as u64)
     }
 
     /// Returns whether the whole image was handed out.

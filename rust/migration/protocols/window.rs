@@ -72,7 +72,7 @@ impl<D: Device> Side<'_, D> {
             match self.copy_staged(filled, limit) {
                 Ok(0) => break,
                 Ok(count) => {
-                    self.engine.consume(self.host, count);
+                    self.engine.consume(count);
                     filled += count;
                 }
                 Err(error) if filled == 0 => return Err(error),

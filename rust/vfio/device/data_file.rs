@@ -31,7 +31,6 @@ use kernel::{
 };
 use migration::{
     protocols::v2::{
-        self,
         Found,
         Readiness, //
     }, //
@@ -98,7 +97,8 @@ impl<F: Flavour> DataFile<F> {
         while !to.is_empty() {
             let staged = self.with(|device| {
                 let mut state = device.state()?;
-                match v2::stage(state.engine_mut(), device.host(), self.session) {
+                let (v2, engine) = state.v2();
+                match v2.stage(engine, device.host(), self.session) {
                     Ok(Found::Bytes(bytes)) => {
                         let count = bytes.len().min(bounce.len()).min(to.len());
                         let from = bytes.get(..count).ok_or(EIO)?;
@@ -116,12 +116,9 @@ impl<F: Flavour> DataFile<F> {
                     .write_slice(bounce.get(..count).ok_or(EIO)?)
                     .and_then(|()| {
                         self.with(|device| {
-                            v2::consume(
-                                device.state()?.engine_mut(),
-                                device.host(),
-                                self.session,
-                                count,
-                            )
+                            let mut state = device.state()?;
+                            let (v2, engine) = state.v2();
+                            v2.consume(engine, device.host(), self.session, count)
                         })?;
                         Ok(count)
                     }),
@@ -162,7 +159,8 @@ impl<F: Flavour> DataFile<F> {
             while !rest.is_empty() {
                 let result = self.with(|device| {
                     device.load(|state| {
-                        v2::write(state.engine_mut(), device.host(), self.session, rest)
+                        let (v2, engine) = state.v2();
+                        v2.write(engine, device.host(), self.session, rest)
                     })
                 });
                 match result {
@@ -185,15 +183,15 @@ impl<F: Flavour> DataFile<F> {
     pub(super) fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
         table.register_wait(file, self.link.progress());
         let events = self.with(|device| {
-            let state = device.state()?;
-            let engine = state.engine();
+            let mut state = device.state()?;
+            let (v2, engine) = state.v2();
             if engine.session() != Some(self.session) {
                 return Err(ENODEV);
             }
             if engine.state() == State::Resuming {
                 return Ok(POLLOUT | POLLWRNORM);
             }
-            Ok(match v2::readiness(engine, device.host(), self.session) {
+            Ok(match v2.readiness(engine, device.host(), self.session) {
                 Readiness::Now => POLLIN | POLLRDNORM,
                 Readiness::Later => {
                     self.reminder.set();
@@ -223,7 +221,8 @@ impl<F: Flavour> DataFile<F> {
             .link
             .with(|device| {
                 let mut state = device.state()?;
-                v2::precopy_info(state.engine_mut(), device.host(), self.session)
+                let (v2, engine) = state.v2();
+                v2.precopy_info(engine, device.host(), self.session)
             })
             .unwrap_or(Err(EINVAL))?;
         info.initial_bytes = left.initial_bytes;

@@ -20,12 +20,9 @@ use kernel::{
     error::from_result,
     prelude::*, //
 };
-use migration::{
-    engine::Protocol,
-    iova::{
-        IovaRange,
-        PAGE_SIZE, //
-    }, //
+use migration::iova::{
+    IovaRange,
+    PAGE_SIZE, //
 };
 
 use super::{
@@ -74,10 +71,8 @@ impl<F: Flavour> LogOps<F> {
             // SAFETY: The caller vouches for the device.
             let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
             let mut state = this.state()?;
-            if state.engine().dirty_tracker().is_some() {
-                return Err(EBUSY);
-            }
-            state.engine_mut().dirty_start(this.host(), Protocol::V2)?;
+            let (v2, engine) = state.v2();
+            v2.log_start(engine, this.host())?;
             drop(state);
             // SAFETY: The caller vouches for the place.
             unsafe { *page_size = PAGE_SIZE };
@@ -94,12 +89,14 @@ impl<F: Flavour> LogOps<F> {
         from_result(|| {
             // SAFETY: The caller vouches for the device.
             let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
-            this.state()?.engine_mut().dirty_stop(Protocol::V2);
+            let mut state = this.state()?;
+            let (v2, engine) = state.v2();
+            v2.log_stop(engine);
             Ok(0)
         })
     }
 
-    /// Reports which pages of a range were written, and forgets them; see [`Engine::dirty_report`].
+    /// Reports which pages of a range were written, and forgets them; see [`V2::log_report`].
     ///
     /// A bit of the bitmap stands for one of the client's pages, counted from the start of the
     /// range. The client's pages need not be ours. `EINVAL` if logging is off or the range is
@@ -110,7 +107,7 @@ impl<F: Flavour> LogOps<F> {
     /// Called by the VFIO core with an open device of this driver and the user's bitmap, which
     /// covers the range.
     ///
-    /// [`Engine::dirty_report`]: migration::engine::Engine::dirty_report
+    /// [`V2::log_report`]: migration::protocols::v2::V2::log_report
     unsafe extern "C" fn read_and_clear(
         vdev: *mut bindings::vfio_device,
         iova: c_ulong,
@@ -122,11 +119,8 @@ impl<F: Flavour> LogOps<F> {
             let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
             let asked = IovaRange::new(u64::try_from(iova)?, u64::try_from(length)?)?;
             let mut state = this.state()?;
-            if state.engine().dirty_tracker() != Some(Protocol::V2) {
-                return Err(EINVAL);
-            }
-            let host = this.host();
-            state.engine_mut().dirty_report(host, asked, |part| {
+            let (v2, engine) = state.v2();
+            v2.log_report(engine, this.host(), asked, |part| {
                 let (first, length) =
                     (usize::try_from(part.start())?, usize::try_from(part.len())?);
                 // SAFETY: The caller vouches for the bitmap, and the range lies in it.

@@ -12,10 +12,7 @@ use kernel::{
     error::from_result,
     prelude::*, //
 };
-use migration::{
-    protocols::v2, //
-    state::State,
-};
+use migration::state::State;
 
 use super::{
     data_file_ops::{
@@ -55,7 +52,8 @@ impl<F: Flavour> VfioDevice<F> {
                 };
                 file = Some(self.data_file(session, direction)?);
             }
-            v2::set_state(state.engine_mut(), self.host(), target)
+            let (v2, engine) = state.v2();
+            v2.set_state(engine, self.host(), target)
         })?;
         self.progress().notify_all();
         Ok(file)
@@ -118,7 +116,10 @@ impl<F: Flavour> MigrationOps<F> {
         from_result(|| {
             // SAFETY: The caller vouches for the device.
             let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
-            let bytes = this.state()?.engine().data_size(this.host());
+            let mut state = this.state()?;
+            let (v2, engine) = state.v2();
+            let bytes = v2.data_size(engine, this.host());
+            drop(state);
             // SAFETY: The caller vouches for the place.
             unsafe { *size = usize::try_from(bytes)? };
             Ok(0)

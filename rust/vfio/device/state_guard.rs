@@ -19,7 +19,7 @@ use kernel::{
     }, //
 };
 use migration::{
-    migratable::Migratable,
+    protocols::Migratable,
     state, //
 };
 
@@ -161,7 +161,7 @@ impl<F: Flavour> VfioDevice<F> {
         }
         let before = Snapshot::of(device.engine());
         self.host().power_on();
-        if let Err(error) = device.reset_by_others(self.host()) {
+        if let Err(error) = device.engine_mut().reset_by_others(self.host()) {
             dev_warn_ratelimited!(
                 self.host(),
                 "the device cannot be used after a reset by others: {:?}\n",

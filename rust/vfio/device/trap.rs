@@ -85,7 +85,7 @@ impl<F: Flavour> VfioDevice<F> {
     /// Reads a register for the guest.
     fn read_register(&self, access: Access) -> Result<u64> {
         let mut state = self.lock()?;
-        let result = state.read_register(self.host(), access);
+        let result = state.engine_mut().read_register(self.host(), access);
         self.host().limit_dirty_scope(Moment::Access);
         result
     }
@@ -94,6 +94,7 @@ impl<F: Flavour> VfioDevice<F> {
     fn write_register(&self, access: Access, value: u64) -> Result {
         let mut state = self.lock()?;
         let result = state
+            .engine_mut()
             .write_register(self.host(), access, value)
             .inspect_err(|error| trace::refused(self.host().as_ref(), access, value, *error));
         self.host().limit_dirty_scope(Moment::Access);

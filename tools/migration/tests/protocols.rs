@@ -10,7 +10,7 @@ use migration::{
     engine::Protocol,
     protocols::{
         region_2018::{layout::Field, state::DeviceState},
-        v2::{self, Found},
+        v2::Found,
         MigrationRegion,
     },
     state::State,
@@ -46,15 +46,18 @@ fn v1_set(side: &mut Side, offset: usize, value: u64) -> Result {
 }
 
 fn v2_set(side: &mut Side, target: State) -> Result {
-    v2::set_state(side.object.engine_mut(), &side.host, target)
+    let (v2, engine) = side.object.v2();
+    v2.set_state(engine, &side.host, target)
 }
 
 fn v2_drain(side: &mut Side) -> Vec<u8> {
     let session = side.object.engine().session().unwrap();
     let mut all = Vec::new();
-    while let Ok(Found::Bytes(bytes)) = v2::stage(side.object.engine_mut(), &side.host, session) {
+    let (v2, engine) = side.object.v2();
+    while let Ok(Found::Bytes(bytes)) = v2.stage(engine, &side.host, session) {
         let bytes = bytes.to_vec();
-        v2::consume(side.object.engine_mut(), &side.host, session, bytes.len()).unwrap();
+        v2.consume(engine, &side.host, session, bytes.len())
+            .unwrap();
         all.extend(bytes);
     }
     all
@@ -117,8 +120,8 @@ fn load(side: &mut Side, protocol: Protocol, image: &[u8]) {
             let session = side.object.engine().session().unwrap();
             let mut rest = image;
             while !rest.is_empty() {
-                let engine = side.object.engine_mut();
-                rest = &rest[v2::write(engine, &side.host, session, rest).unwrap()..];
+                let (v2, engine) = side.object.v2();
+                rest = &rest[v2.write(engine, &side.host, session, rest).unwrap()..];
             }
         }
     }
@@ -237,9 +240,9 @@ fn the_others_are_busy_in_every_state_of_the_owner() {
                         }
                         // Not even with the number of the owner's session.
                         let session = side.object.engine().session().unwrap_or(1);
-                        let engine = side.object.engine_mut();
-                        assert_eq!(v2::stage(engine, &side.host, session), Err(ENODEV));
-                        assert_eq!(v2::write(engine, &side.host, session, &[0]), Err(ENODEV));
+                        let (v2, engine) = side.object.v2();
+                        assert_eq!(v2.stage(engine, &side.host, session), Err(ENODEV));
+                        assert_eq!(v2.write(engine, &side.host, session, &[0]), Err(ENODEV));
                     }
                 }
                 assert!(side.host.called().is_empty(), "{what}");
@@ -247,7 +250,7 @@ fn the_others_are_busy_in_every_state_of_the_owner() {
                 assert_eq!(side.device().contents(), contents);
 
                 // A reset makes it the other's.
-                side.object.reset(&side.host).unwrap();
+                side.object.engine_mut().reset(&side.host).unwrap();
                 assert_eq!(save(&mut side, other, true).len(), image.len());
             }
         }

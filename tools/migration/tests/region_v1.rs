@@ -360,7 +360,7 @@ fn what_is_staged_belongs_to_one_session() {
             v1.set(STATE, RUNNING).unwrap();
         } else {
             let side = &mut v1.0;
-            side.object.reset(&side.host).unwrap();
+            side.object.engine_mut().reset(&side.host).unwrap();
         }
         assert_eq!((v1.get(PENDING), v1.get(SIZE)), (Ok(0), Ok(0)));
     }
@@ -369,7 +369,7 @@ fn what_is_staged_belongs_to_one_session() {
     v1.set(STATE, STOP_COPY).unwrap();
     v1.peek().unwrap();
     let side = &mut v1.0;
-    side.object.reset(&side.host).unwrap();
+    side.object.engine_mut().reset(&side.host).unwrap();
     side.enter(DeviceState::Stopncopy).unwrap();
     let taken = side.take().unwrap();
     assert_eq!((v1.get(PENDING), v1.get(SIZE)), (Ok(0), Ok(0)));
@@ -459,7 +459,7 @@ fn a_damaged_stream_is_refused_by_the_write() {
         }
         assert!(v1.give(&image).is_err());
         let side = &mut v1.0;
-        side.object.reset(&side.host).unwrap();
+        side.object.engine_mut().reset(&side.host).unwrap();
         assert_eq!((v1.state(), v1.owner()), (RUNNING, None));
         v1.set(STATE, RESUMING).unwrap();
         v1.give(&image).unwrap();
@@ -606,7 +606,7 @@ fn one_failure(lose: bool, op: Op, skip: u32, from: u64, to: u64) {
         assert!(result.is_ok() || state == from || state == STOP || state == RUNNING);
     }
     let side = &mut v1.0;
-    side.object.reset(&side.host).unwrap();
+    side.object.engine_mut().reset(&side.host).unwrap();
     assert_eq!((v1.state(), v1.owner()), (RUNNING, None), "{what}");
 }
 
@@ -615,7 +615,10 @@ fn a_stopped_device_gets_no_command() {
     for (state, _) in STATES {
         let mut v1 = V1::at(state);
         let side = &mut v1.0;
-        let result = side.object.write_register(&side.host, register(0), 7);
+        let result = side
+            .object
+            .engine_mut()
+            .write_register(&side.host, register(0), 7);
         match state {
             RUNNING | PRE_COPY => assert_eq!(result, Ok(())),
             _ => assert_eq!(result, Err(EBUSY)),

@@ -139,7 +139,7 @@ impl Region2018 {
         if let Section::Buffer { kept, .. } = &mut self.section {
             let kept = mem::take(kept);
             if kept != 0 {
-                side.engine.consume(side.host, kept);
+                side.engine.consume(kept);
             }
         }
     }

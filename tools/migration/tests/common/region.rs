@@ -5,13 +5,10 @@
 use std::cell::{Cell, RefCell};
 
 use kernel::error::{code::*, Result};
-use migration::{
-    migratable::Migratable,
-    protocols::{
-        region_2018::{layout::Field, state::DeviceState},
-        window::{DataWindow, Progress},
-        MigrationRegion,
-    },
+use migration::protocols::{
+    region_2018::{layout::Field, state::DeviceState},
+    window::{DataWindow, Progress},
+    Migratable, MigrationRegion,
 };
 
 use super::{Fake, Host};

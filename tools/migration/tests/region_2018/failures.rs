@@ -91,7 +91,7 @@ fn a_lost_device_reads_as_an_error_until_it_is_reset() {
         assert_eq!(side.enter(state), Err(EIO));
     }
     side.host.lose.set(false);
-    side.object.reset(&side.host).unwrap();
+    side.object.engine_mut().reset(&side.host).unwrap();
     assert_eq!(side.state(), Running.number());
     side.enter(Setup).unwrap();
 }

@@ -152,7 +152,7 @@ fn others_come_between_the_sections_of_a_buffer() {
             }
             match end {
                 0 => {
-                    side.object.reset(&side.host).unwrap();
+                    side.object.engine_mut().reset(&side.host).unwrap();
                     assert_eq!(write(&mut side, &image), Err(EINVAL));
                 }
                 1 => {

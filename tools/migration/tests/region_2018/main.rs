@@ -71,6 +71,7 @@ fn ask(side: &mut Side, first: u64, total: u64) -> Result<(u64, Vec<u64>)> {
 fn transfer(side: &mut Side, page: u64) {
     let host = &side.host;
     side.object
+        .engine_mut()
         .write_register(host, register(DMA), page)
         .unwrap();
 }

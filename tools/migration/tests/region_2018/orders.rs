@@ -189,6 +189,7 @@ impl Client {
         let host = &self.side.host;
         let object = &mut self.side.object;
         object
+            .engine_mut()
             .write_register(host, register(DMA), self.page)
             .unwrap();
         object.engine_mut().device_mut().land(host);

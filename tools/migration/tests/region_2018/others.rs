@@ -28,9 +28,9 @@ fn a_reset_behind_its_back_starts_afresh() {
         ResumeCompleted,
     ] {
         let resets: [fn(&mut Side) -> Result; 3] = [
-            |side| side.object.reset(&side.host),
-            |side| side.object.open(&side.host),
-            |side| side.object.close(&side.host),
+            |side| side.object.engine_mut().reset(&side.host),
+            |side| side.object.engine_mut().open(&side.host),
+            |side| side.object.engine_mut().close(&side.host),
         ];
         for reset in resets {
             let mut side = at(state);

@@ -7,10 +7,7 @@ use crate::{
     image, User, CHUNK, MEMORY,
 };
 use kernel::error::code::*;
-use migration::{
-    protocols::v2::{self, Found},
-    state::State,
-};
+use migration::{protocols::v2::Found, state::State};
 
 #[test]
 fn a_refused_image_is_refused_for_good() {
@@ -49,7 +46,10 @@ fn an_interrupted_write_is_no_refusal() {
             let mut given = 0;
             let mut interrupted = 0;
             while given < image.len() {
-                match v2::write(&mut user.engine, &user.host, session, &image[given..]) {
+                match user
+                    .v2
+                    .write(&mut user.engine, &user.host, session, &image[given..])
+                {
                     Ok(count) => given += count,
                     Err(found) => {
                         assert_eq!(found, error);
@@ -128,7 +128,10 @@ fn bytes_stay_until_they_are_consumed() {
     let mut all = Vec::new();
     let mut state = State::PreCopy;
     while all.len() < image.len() {
-        let found = v2::stage(&mut user.engine, &user.host, session).unwrap();
+        let found = user
+            .v2
+            .stage(&mut user.engine, &user.host, session)
+            .unwrap();
         let bytes = match found {
             Found::Bytes(bytes) => bytes.to_vec(),
             Found::NothingNow if state == State::PreCopy => {
@@ -139,12 +142,16 @@ fn bytes_stay_until_they_are_consumed() {
             other => panic!("{other:?}"),
         };
         // A copy to user memory that failed: the same again.
-        let again = v2::stage(&mut user.engine, &user.host, session);
+        let again = user.v2.stage(&mut user.engine, &user.host, session);
         assert_eq!(again, Ok(Found::Bytes(&bytes)));
-        v2::consume(&mut user.engine, &user.host, session, 0).unwrap();
-        let again = v2::stage(&mut user.engine, &user.host, session);
+        user.v2
+            .consume(&mut user.engine, &user.host, session, 0)
+            .unwrap();
+        let again = user.v2.stage(&mut user.engine, &user.host, session);
         assert_eq!(again, Ok(Found::Bytes(&bytes)));
-        v2::consume(&mut user.engine, &user.host, session, 1).unwrap();
+        user.v2
+            .consume(&mut user.engine, &user.host, session, 1)
+            .unwrap();
         all.push(bytes[0]);
     }
     assert_eq!(all, image);

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod file;
+mod logging;
 mod precopy;
 mod sessions;
 
@@ -12,7 +13,7 @@ use crate::common::{Fake, Host, Op};
 use kernel::error::{code::*, Result};
 use migration::{
     engine::Engine,
-    protocols::v2::{self, Found, PrecopyInfo, Readiness},
+    protocols::v2::{Found, PrecopyInfo, Readiness, V2},
     state::State,
 };
 
@@ -22,6 +23,7 @@ const CHUNK: usize = 64;
 /// A user of a device.
 struct User {
     engine: Engine<Fake>,
+    v2: V2,
     host: Host,
 }
 
@@ -29,6 +31,7 @@ impl User {
     fn new(device: Fake) -> Self {
         Self {
             engine: Engine::new(device),
+            v2: V2::new(),
             host: Host::default(),
         }
     }
@@ -36,7 +39,7 @@ impl User {
     /// Changes the state as the ioctl does; returns the session of the file that it returns.
     fn set(&mut self, target: State) -> Result<Option<u64>> {
         let session = self.engine.session_of(target);
-        v2::set_state(&mut self.engine, &self.host, target)?;
+        self.v2.set_state(&mut self.engine, &self.host, target)?;
         Ok(session)
     }
 
@@ -47,12 +50,13 @@ impl User {
 
     /// Reads as the file does.
     fn read(&mut self, session: u64, count: usize) -> Result<Vec<u8>> {
-        let bytes = match v2::stage(&mut self.engine, &self.host, session)? {
+        let bytes = match self.v2.stage(&mut self.engine, &self.host, session)? {
             Found::Bytes(bytes) => bytes[..bytes.len().min(count)].to_vec(),
             Found::NothingNow => return Err(ENOMSG),
             Found::End => return Ok(Vec::new()),
         };
-        v2::consume(&mut self.engine, &self.host, session, bytes.len())?;
+        self.v2
+            .consume(&mut self.engine, &self.host, session, bytes.len())?;
         Ok(bytes)
     }
 
@@ -74,17 +78,19 @@ impl User {
     /// Writes as the file does.
     fn write(&mut self, session: u64, mut bytes: &[u8]) -> Result {
         while !bytes.is_empty() {
-            bytes = &bytes[v2::write(&mut self.engine, &self.host, session, bytes)?..];
+            bytes = &bytes[self
+                .v2
+                .write(&mut self.engine, &self.host, session, bytes)?..];
         }
         Ok(())
     }
 
     fn info(&mut self, session: u64) -> Result<PrecopyInfo> {
-        v2::precopy_info(&mut self.engine, &self.host, session)
+        self.v2.precopy_info(&self.engine, &self.host, session)
     }
 
     fn readiness(&self, session: u64) -> Readiness {
-        v2::readiness(&self.engine, &self.host, session)
+        self.v2.readiness(&self.engine, &self.host, session)
     }
 
     fn is_readable(&self, session: u64) -> bool {
@@ -95,7 +101,11 @@ impl User {
     fn agrees(&mut self, session: u64) -> (PrecopyInfo, Readiness) {
         let info = self.info(session).unwrap();
         let readiness = self.readiness(session);
-        let has_bytes = match v2::stage(&mut self.engine, &self.host, session).unwrap() {
+        let has_bytes = match self
+            .v2
+            .stage(&mut self.engine, &self.host, session)
+            .unwrap()
+        {
             Found::Bytes(bytes) => !bytes.is_empty(),
             Found::NothingNow => false,
             Found::End => panic!("no end while the device runs"),
@@ -111,16 +121,16 @@ impl User {
     }
 
     fn data_size(&self) -> u64 {
-        self.engine.data_size(&self.host)
+        self.v2.data_size(&self.engine, &self.host)
     }
 
     /// A file's session is over for good.
     fn is_dead(&mut self, session: u64) {
         for _ in 0..2 {
-            let (engine, host) = (&mut self.engine, &self.host);
-            assert_eq!(v2::stage(engine, host, session), Err(ENODEV));
-            assert_eq!(v2::consume(engine, host, session, 1), Err(ENODEV));
-            assert_eq!(v2::write(engine, host, session, &[1]), Err(ENODEV));
+            let (v2, engine, host) = (&mut self.v2, &mut self.engine, &self.host);
+            assert_eq!(v2.stage(engine, host, session), Err(ENODEV));
+            assert_eq!(v2.consume(engine, host, session, 1), Err(ENODEV));
+            assert_eq!(v2.write(engine, host, session, &[1]), Err(ENODEV));
             assert!(self.is_readable(session));
             // Outside of the pre-copy states the uAPI has an errno of its own.
             let info = match self.engine.state() {

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use kernel::error::{code::*, Result as KernelResult};
 use migration::device::Access;
-use migration::migratable::Migratable;
 use migration::protocols::window::{DataWindow, Progress};
-use migration::protocols::MigrationRegion as Header;
+use migration::protocols::{Migratable, MigrationRegion as Header};
 use rustix::io::Errno;
 
 use model::{Host, Model};
@@ -76,6 +75,7 @@ impl Owner for FakeEdu {
 
     fn reset(&mut self) -> Result<()> {
         self.machine()
+            .engine_mut()
             .reset(&self.shared.host)
             .map_err(|error| Error::Step {
                 step: "reset".into(),
@@ -91,6 +91,7 @@ fn errno(error: kernel::error::Error) -> Errno {
 impl Registers for FakeEdu {
     fn read(&self, offset: u64, width: Width) -> Result<u64> {
         self.machine()
+            .engine_mut()
             .read_register(&self.shared.host, access(offset, width))
             .map_err(errno)
             .map_err(Error::step("reading a register"))
@@ -98,6 +99,7 @@ impl Registers for FakeEdu {
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<()> {
         self.machine()
+            .engine_mut()
             .write_register(&self.shared.host, access(offset, width), value)
             .map_err(errno)
             .map_err(Error::step("writing a register"))

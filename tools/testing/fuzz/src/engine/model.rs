@@ -10,7 +10,7 @@ use migration::{
     engine::{Engine, Protocol},
     protocols::{
         region_2018::layout::Field,
-        v2::{self, Found, Readiness},
+        v2::{Found, Readiness},
         MigrationRegion,
     },
     state::{next, State},
@@ -99,7 +99,7 @@ impl Model {
         self.side.host.lose.set(false);
         self.side.device().lost = false;
         let Side { object, host, .. } = &mut self.side;
-        assert_eq!(object.open(host), Ok(()));
+        assert_eq!(object.engine_mut().open(host), Ok(()));
         let engine = object.engine();
         assert_eq!((engine.state(), engine.owner()), (State::Running, None));
         assert_eq!((engine.session(), engine.dirty_tracker()), (None, None));
@@ -131,7 +131,7 @@ impl Model {
     /// What must hold at any time.
     fn invariants(&mut self, step: Step) {
         let (state, owner, session, _) = self.migration();
-        let engine = self.side.object.engine();
+        let (v2, engine) = self.side.object.v2();
         match state {
             State::Running | State::Error => {}
             _ => assert!(owner.is_some(), "{step:?}: {state} has an owner"),
@@ -145,7 +145,7 @@ impl Model {
         assert_eq!(engine.dirty_tracker().is_some(), engine.log().is_tracking());
         assert!(!engine.is_loaded() || state == State::Resuming);
         assert!(!engine.is_saved() || state.is_saving());
-        assert!(engine.data_size(&self.side.host) > 0);
+        assert!(v2.data_size(engine, &self.side.host) > 0);
         let pending = engine.pending(&self.side.host);
         assert!(state.is_saving() || pending.total() == 0);
         let status = engine.status();
@@ -236,7 +236,8 @@ impl Model {
             Step::Write(session, count) => {
                 let (session, bytes) = (self.session(session), self.next_bytes(count));
                 let Side { object, host, .. } = &mut self.side;
-                let result = v2::write(object.engine_mut(), host, session, bytes);
+                let (v2, engine) = object.v2();
+                let result = v2.write(engine, host, session, bytes);
                 let taken = result.unwrap_or(0);
                 assert!(taken <= bytes.len());
                 assert!(result.is_err() || bytes.is_empty() || taken > 0);
@@ -246,7 +247,8 @@ impl Model {
                 let (session, bytes) = (self.session(session), self.next_bytes(1));
                 let byte = bytes.first().copied().unwrap_or_default() ^ mask.max(1);
                 let Side { object, host, .. } = &mut self.side;
-                if v2::write(object.engine_mut(), host, session, &[byte]).is_ok() {
+                let (v2, engine) = object.v2();
+                if v2.write(engine, host, session, &[byte]).is_ok() {
                     // The checksum will tell; until then no good byte helps.
                     self.given.1 = image().len();
                 }
@@ -254,9 +256,10 @@ impl Model {
             Step::Poll(session) => {
                 let session = self.session(session);
                 let healthy = self.healthy;
-                let (engine, host) = (self.side.object.engine_mut(), &self.side.host);
-                let readiness = v2::readiness(engine, host, session);
-                let info = v2::precopy_info(engine, host, session);
+                let Side { object, host, .. } = &mut self.side;
+                let (v2, engine) = object.v2();
+                let readiness = v2.readiness(engine, host, session);
+                let info = v2.precopy_info(engine, host, session);
                 let precopy = matches!(engine.state(), State::PreCopy | State::PreCopyP2p);
                 assert!(precopy || info == Err(EINVAL));
                 if let Ok(info) = info {
@@ -266,7 +269,7 @@ impl Model {
                     assert!(info.initial_bytes <= self.initial.1 || self.initial.0 != session);
                     self.initial = (session, info.initial_bytes);
                     if healthy {
-                        let found = v2::stage(engine, host, session).unwrap();
+                        let found = v2.stage(engine, host, session).unwrap();
                         assert_eq!(now == 0, found == Found::NothingNow);
                     }
                 }
@@ -348,10 +351,14 @@ impl Model {
             }
             Step::Track(true) => {
                 let Side { object, host, .. } = &mut self.side;
-                let result = object.engine_mut().dirty_start(host, Protocol::V2);
+                let (v2, engine) = object.v2();
+                let result = v2.log_start(engine, host);
                 self.allow(result);
             }
-            Step::Track(false) => self.side.object.engine_mut().dirty_stop(Protocol::V2),
+            Step::Track(false) => {
+                let (v2, engine) = self.side.object.v2();
+                v2.log_stop(engine);
+            }
             Step::Reset(way) => self.reset(way),
             Step::Fault(op, skip, lose) => {
                 let op = OPS[usize::from(op) % OPS.len()];
@@ -391,7 +398,8 @@ impl Model {
         let free = owner.is_none_or(|owner| owner == Protocol::V2);
         let Side { object, host, .. } = &mut self.side;
         let session = object.engine().session_of(target);
-        let result = v2::set_state(object.engine_mut(), host, target);
+        let (v2, engine) = object.v2();
+        let result = v2.set_state(engine, host, target);
         self.allow(result);
         match result {
             Ok(()) => {
@@ -415,7 +423,8 @@ impl Model {
         let ours =
             self.engine().owner() == Some(Protocol::V2) && self.engine().session() == Some(session);
         let Side { object, host, .. } = &mut self.side;
-        let found = match v2::stage(object.engine_mut(), host, session) {
+        let (v2, engine) = object.v2();
+        let found = match v2.stage(engine, host, session) {
             Ok(Found::Bytes(bytes)) => bytes[..bytes.len().min(count.into())].to_vec(),
             Ok(Found::NothingNow) => return,
             Ok(Found::End) => {
@@ -428,7 +437,7 @@ impl Model {
             }
         };
         assert!(ours);
-        v2::consume(object.engine_mut(), host, session, found.len()).unwrap();
+        v2.consume(engine, host, session, found.len()).unwrap();
         self.went_out(Some(&found));
     }
 
@@ -491,11 +500,16 @@ impl Model {
             register => 4 * u64::from(register),
         };
         let Side { object, host, .. } = &mut self.side;
-        let seen = object.read_register(host, register(offset));
-        let result = object.write_register(host, register(offset), value.into());
+        let seen = object.engine_mut().read_register(host, register(offset));
+        let result = object
+            .engine_mut()
+            .write_register(host, register(offset), value.into());
         if !matches!(state, State::Running | State::PreCopy) {
             assert_eq!(result, Err(EBUSY));
-            assert_eq!(object.read_register(host, register(offset)), seen);
+            assert_eq!(
+                object.engine_mut().read_register(host, register(offset)),
+                seen
+            );
         }
         self.allow(result);
     }
@@ -503,9 +517,12 @@ impl Model {
     fn reset(&mut self, way: u8) {
         let Side { object, host, .. } = &mut self.side;
         let result = match way % 3 {
-            0 => object.reset(host),
-            1 => object.close(host).and_then(|()| object.open(host)),
-            _ => object.open(host),
+            0 => object.engine_mut().reset(host),
+            1 => object
+                .engine_mut()
+                .close(host)
+                .and_then(|()| object.engine_mut().open(host)),
+            _ => object.engine_mut().open(host),
         };
         if result.is_ok() {
             let engine = object.engine();
