@@ -43,11 +43,6 @@ impl DirtyLog {
         self.table = None;
     }
 
-    /// Returns whether tracking is on.
-    pub fn is_tracking(&self) -> bool {
-        self.table.is_some()
-    }
-
     /// Marks each page that `range` touches as dirty; does nothing while tracking is off.
     #[inline]
     pub fn mark(&mut self, range: IovaRange) {

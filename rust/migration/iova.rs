@@ -191,9 +191,4 @@ impl PageRange {
         // INVARIANT: In order where they are returned, and within the range.
         (first <= self.last).then_some(Self { first, ..*self })
     }
-
-    /// Returns the numbers of the pages in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = u64> {
-        self.first..=self.last
-    }
 }

@@ -64,11 +64,6 @@ impl DirtyTable {
         }
     }
 
-    /// Returns whether the table gave up telling pages apart and calls all of them dirty.
-    pub fn is_everything(&self) -> bool {
-        self.blanket.is_whole()
-    }
-
     /// Returns whether there are pages that count as dirty without being told apart.
     pub fn is_uncertain(&self) -> bool {
         !self.blanket.is_empty()

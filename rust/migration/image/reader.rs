@@ -193,8 +193,8 @@ impl Reader {
         }
     }
 
-    /// Refuses the image for a reason that the caller knows, unless it was refused before.
-    pub fn refuse(&mut self, reason: Reason) -> Refusal {
+    /// Refuses the image, unless it was refused before.
+    fn refuse(&mut self, reason: Reason) -> Refusal {
         if let Stage::Refused(refusal) = self.stage {
             return refusal;
         }

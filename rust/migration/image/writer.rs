@@ -121,11 +121,6 @@ impl Writer {
         self.ended && self.staged().is_empty()
     }
 
-    /// Returns the bytes that were staged so far, drained or not.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Stages the section that `fill` writes; false when it has none.
     ///
     /// `EBUSY` while staged bytes are left, `EINVAL` after the end section and for a section type

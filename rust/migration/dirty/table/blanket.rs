@@ -47,11 +47,6 @@ impl Blanket {
         self.len == 0
     }
 
-    /// Returns whether all pages are under it.
-    pub(super) fn is_whole(&self) -> bool {
-        self.pieces[0] == Some(PageRange::EVERYTHING)
-    }
-
     /// Returns what of `range` is under it, in ascending order.
     pub(super) fn within(&self, range: PageRange) -> Pieces<'_> {
         Pieces {

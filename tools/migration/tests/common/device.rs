@@ -378,8 +378,8 @@ pub fn register(offset: u64) -> Access {
 
 /// Copies the next bytes of the image to `out`; returns how many.
 ///
-/// 0, for an `out` that is not empty, means nothing now or nothing more. The next call meets again an
-/// error that came after some bytes.
+/// 0, for an `out` that is not empty, means nothing now or nothing more. The next call meets again
+/// an error that came after some bytes.
 pub fn read(engine: &mut Engine<Fake>, host: &Host, out: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < out.len() {

@@ -213,7 +213,7 @@ fn a_query_that_fails_forgets_nothing() {
     // A start that fails leaves tracking off.
     host.fail(Op::InFlight, EIO);
     assert_eq!(engine.dirty_start(&host, V2), Err(EIO));
-    assert!(!engine.log().is_tracking());
+    assert!(engine.log().table().is_err());
     assert_eq!(engine.dirty_tracker(), None);
 }
 

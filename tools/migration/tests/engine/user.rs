@@ -19,7 +19,7 @@ fn close_ends_every_session_even_where_the_reset_fails() {
         assert_eq!(engine.close(&host), Err(EIO));
         assert_eq!((engine.state(), engine.session()), (State::Error, None));
         assert_eq!(engine.owner(), None);
-        assert!(!engine.log().is_tracking());
+        assert!(engine.log().table().is_err());
         assert_eq!(engine.stage(&host).err(), Some(EINVAL));
         assert_eq!(write_all(&mut engine, &host, &[0]), Err(EINVAL));
         engine.open(&host).unwrap();
@@ -36,7 +36,7 @@ fn a_reset_by_others_that_fails_ends_every_session() {
         host.fail(Op::Reset, ENOMEM);
         assert_eq!(engine.reset_by_others(&host), Err(ENOMEM));
         assert_eq!((engine.state(), engine.session()), (State::Error, None));
-        assert!(!engine.log().is_tracking());
+        assert!(engine.log().table().is_err());
         assert_eq!(engine.stage(&host).err(), Some(EINVAL));
         engine.reset(&host).unwrap();
         assert_eq!(engine.state(), State::Running);
@@ -59,7 +59,7 @@ fn reset_leaves_every_state_and_a_failed_one_changes_nothing() {
             (State::Running, epoch + 1)
         );
         assert_eq!(engine.owner(), None);
-        assert!(!engine.log().is_tracking());
+        assert!(engine.log().table().is_err());
         assert_eq!(engine.device().contents(), Fake::new(100, 30).contents());
     }
 }

@@ -86,7 +86,6 @@ fn write_pieces(sections: &[Owned], total: Option<u64>, piece: usize) -> Vec<u8>
     assert!(!writer.finished());
     drain(&mut writer, &mut image);
     assert!(writer.finished());
-    assert_eq!(writer.bytes(), image.len() as u64);
     image
 }
 
@@ -114,7 +113,6 @@ fn read(image: &[u8], piece: usize) -> (Keep, Result<(), Refusal>) {
             assert_eq!(reader.feed(&[], &mut keep), Err(refusal));
             assert_eq!(reader.finish(), Err(refusal));
             assert_eq!(reader.refusal(), Some(refusal));
-            assert_eq!(reader.refuse(Reason::Magic), refusal);
             return (keep, Err(refusal));
         }
     }

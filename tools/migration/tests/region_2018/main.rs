@@ -76,7 +76,8 @@ fn transfer(side: &mut Side, page: u64) {
         .unwrap();
 }
 
-/// A side in one of the saving states, some pages of which are dirty, and what is left of its image.
+/// A side in one of the saving states, some pages of which are dirty, and what is left of its
+/// image.
 fn saving(state: DeviceState) -> (Side, Vec<u8>) {
     let make = || {
         let mut side = Side::new(Fake::filled(300, 64), 100);

@@ -3,8 +3,8 @@
 //! Every order of accesses to the region of November 2018 while saving, against a model.
 //!
 //! The model is the uAPI header's text: what the data section holds, what each access tells and
-//! does. The client copies as late as it may. Whatever the order, its image is the one that a client
-//! without any query gets, and each page that the device wrote is told once.
+//! does. The client copies as late as it may. Whatever the order, its image is the one that a
+//! client without any query gets, and each page that the device wrote is told once.
 
 use std::collections::BTreeSet;
 

@@ -61,7 +61,7 @@ fn all_pairs_of_states() {
             let owned = (expected != 1).then_some(Protocol::Region2018);
             assert_eq!(side.object.engine().owner(), owned);
             if expected == 1 {
-                assert!(!side.object.engine().log().is_tracking());
+                assert!(side.object.engine().log().table().is_err());
             }
             // A target that gives up has a fresh device, any other keeps what it has.
             let fresh = from != to && to == Resume

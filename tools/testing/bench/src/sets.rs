@@ -37,7 +37,8 @@ pub fn take(table: &mut DirtyTable, range: PageRange, sink: &mut BitmapSink<'_>)
 
 /// A set that shows the bytes of its bitmap.
 pub trait Visit: Pages {
-    /// Takes the pages below `pages` out; returns the sum of the places of the bytes that are not 0.
+    /// Takes the pages below `pages` out; returns the sum of the places of the bytes that are not
+    /// 0.
     fn visit(&mut self, pages: u64) -> usize;
 }
 

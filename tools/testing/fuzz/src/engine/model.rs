@@ -142,7 +142,10 @@ impl Model {
             assert!(session >= self.sessions, "{step:?}");
             self.sessions = session;
         }
-        assert_eq!(engine.dirty_tracker().is_some(), engine.log().is_tracking());
+        assert_eq!(
+            engine.dirty_tracker().is_some(),
+            engine.log().table().is_ok()
+        );
         assert!(!engine.is_loaded() || state == State::Resuming);
         assert!(!engine.is_saved() || state.is_saving());
         assert!(v2.data_size(engine, &self.side.host) > 0);

@@ -45,8 +45,8 @@ pub(super) enum Step {
     Track(bool),
     /// The device is reset, closed and opened, or opened.
     Reset(u8),
-    /// An operation of the device fails or is interrupted, after how many, and perhaps the device is
-    /// lost with it.
+    /// An operation of the device fails or is interrupted, after how many, and perhaps the device
+    /// is lost with it.
     Fault(u8, u8, bool),
     /// An access to the data section fails, after how many.
     WindowFault(u8),
