@@ -33,7 +33,7 @@ const fn table() -> [u32; 256] {
     table
 }
 
-/// A checksum that grows with the bytes that it is given.
+/// The checksum of bytes that come in pieces.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Crc32c(u32);
 
@@ -43,7 +43,7 @@ impl Crc32c {
         Self(u32::MAX)
     }
 
-    /// Takes more bytes in.
+    /// Adds more bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             let [low, ..] = self.0.to_le_bytes();

@@ -27,14 +27,14 @@ pub struct Amount {
 /// What is left to save, by when it can go.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Remaining {
-    /// What can go now, while the device runs.
+    /// State that can go now, while the device runs.
     pub running: Amount,
-    /// The part that can go while the device runs, but not now: the device is at work on it.
+    /// State that can go while the device runs, but not now: the device is at work on it.
     ///
-    /// [`Device::save`] returns `None` when nothing but this is left. It becomes `running` without
-    /// anyone being told.
+    /// [`Device::save`] returns `None` if nothing else is left. The amount moves to `running` when
+    /// the device has finished, which it does not tell.
     pub later: Amount,
-    /// What can go only once the device is stopped.
+    /// State that can go only once the device is stopped.
     pub stopped: Amount,
 }
 
@@ -74,24 +74,24 @@ pub struct Access {
 
 /// A device whose state can be saved and loaded.
 ///
-/// The implementation keeps what must survive between calls (shadows of registers that cannot be
-/// read back, what was sent already) and never learns which migration protocol runs. Each method is
-/// called with the device's state lock held, so one at a time.
+/// The implementation keeps what must survive between calls, such as shadows of registers that
+/// cannot be read back and what was sent already. It never learns which migration protocol runs.
+/// The caller holds the device's state lock, so one method runs at a time.
 ///
-/// An operation that fails leaves the device as it was, or, where that cannot be, makes
-/// [`Device::lost`] return true; the engine then enters the error state.
+/// An operation that fails leaves the device as it was. If it cannot, it makes [`Device::lost`]
+/// return true, and the engine enters the error state.
 pub trait Device {
-    /// What the surroundings give the device to work with: in the kernel the PCI function.
+    /// What the device works with: in the kernel the PCI function.
     type Host: ?Sized;
 
     /// Returns what an image of this device carries in its header.
     ///
-    /// A load is refused where the image's identity is not compatible with it.
+    /// A load is refused if the image's identity is not compatible with it.
     fn identity(&self) -> Identity;
 
-    /// A user opens the device: what made it lost to the last user may be over. A reset follows.
+    /// Prepares the device for a user who opens it. A reset follows.
     ///
-    /// An error fails the open.
+    /// A device that was lost to the last user may be usable again. An error fails the open.
     fn open(&mut self, host: &Self::Host) -> Result {
         let _ = host;
         Ok(())
@@ -99,16 +99,16 @@ pub trait Device {
 
     /// Stops the device: when this returns it starts no DMA and raises no interrupt.
     ///
-    /// Waits for work under way, for a bounded time: `ETIMEDOUT` when it does not end, `ERESTARTSYS` on a
-    /// signal. On an error the device still runs.
+    /// Waits for work under way, for a bounded time: `ETIMEDOUT` if the work does not end,
+    /// `ERESTARTSYS` on a signal. On an error the device still runs.
     fn quiesce(&mut self, host: &Self::Host) -> Result;
 
-    /// Lets a stopped device run again, pending interrupts raised.
+    /// Lets a stopped device run again, and raises pending interrupts.
     fn resume(&mut self, host: &Self::Host) -> Result;
 
     /// Makes the device like a fresh one, whatever it did before, and leaves it running.
     ///
-    /// Forgets everything that the implementation knows of a save or a load under way.
+    /// The implementation forgets all that it knows of a save or a load under way.
     fn reset(&mut self, host: &Self::Host) -> Result;
 
     /// Returns whether the device can no longer be used except, perhaps, after a reset.
@@ -116,15 +116,15 @@ pub trait Device {
         false
     }
 
-    /// Returns about how much state there is in all. Has no side effects.
+    /// Returns about how much state the device has in all. Has no side effects.
     fn size(&self, host: &Self::Host) -> Amount;
 
-    /// Begins a save: all of the state is to be sent.
+    /// Begins a save of the whole state.
     fn save_begin(&mut self, host: &Self::Host) -> Result;
 
     /// Returns what is left to save. Has no side effects, and does not wait.
     ///
-    /// An error that [`Device::save`] would meet does not make it less.
+    /// State counts even if [`Device::save`] would fail to read it.
     fn remaining(&self, host: &Self::Host) -> Remaining;
 
     /// Writes the next section's payload into the empty `payload` and returns its head.
@@ -142,35 +142,35 @@ pub trait Device {
 
     /// Takes one section whose checksum was verified.
     ///
-    /// Memory may be applied to the device at once, registers are to be kept until
-    /// [`Device::load_end`]. `EINVAL` for content that the device cannot have, `EOPNOTSUPP` for a
-    /// section type that it does not know (the engine then skips an optional one). `EINTR` or
-    /// `ERESTARTSYS` for a signal: the section will come again, and is to be taken then as if it
-    /// had never come. A device that cannot promise that returns another error.
+    /// The implementation may apply memory to the device at once, and keeps registers until
+    /// [`Device::load_end`]. `EINVAL` for content that the device cannot have, `EOPNOTSUPP` for an
+    /// unknown section type (the engine then skips an optional section). `EINTR` or `ERESTARTSYS`
+    /// for a signal: the section comes again, and the implementation takes it as if for the first
+    /// time. A device that cannot do that returns another error.
     fn load(&mut self, host: &Self::Host, section: &Section<'_>) -> Result;
 
-    /// The image is complete and verified: applies it, the device stays stopped.
+    /// Applies the image, which is complete and verified; the device stays stopped.
     ///
-    /// What needs the guest's interrupts or bus mastering waits for [`Device::resume`]. `EINTR` or
-    /// `ERESTARTSYS` for a signal, as with [`Device::load`].
+    /// Work that needs the guest's interrupts or bus mastering waits for [`Device::resume`].
+    /// `EINTR` or `ERESTARTSYS` for a signal, as with [`Device::load`].
     fn load_end(&mut self, host: &Self::Host) -> Result;
 
     /// Reports each range of guest memory that the device may still write without a new command.
     ///
-    /// Called before a dirty query clears what it reports, so that a transfer under way is
+    /// A dirty query calls this before it clears what it reports, so that a transfer under way is
     /// reported again after it has landed.
     fn in_flight(&mut self, host: &Self::Host, report: &mut dyn FnMut(IovaRange)) -> Result {
         let _ = (host, report);
         Ok(())
     }
 
-    /// The guest reads a trapped register.
+    /// Reads a trapped register for the guest.
     fn read(&mut self, host: &Self::Host, access: Access) -> Result<u64>;
 
-    /// The guest writes a trapped register of the running device.
+    /// Writes a trapped register of the running device for the guest.
     ///
-    /// What the write makes the device write into guest memory goes into `log` before the device
-    /// is told. `EINVAL` for a command that must not reach the device.
+    /// If the write makes the device write guest memory, the implementation marks that memory in
+    /// `log` before it tells the device. `EINVAL` for a command that must not reach the device.
     fn write(
         &mut self,
         host: &Self::Host,

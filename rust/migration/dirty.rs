@@ -16,14 +16,14 @@ use table::DirtyTable;
 /// Takes a dirty bitmap piece by piece.
 ///
 /// Called with ascending byte offsets and the bytes that belong there. The bitmap is little-endian;
-/// bit 0 of byte 0 stands for the first page asked for. Bytes that are not handed over are 0, so
-/// that the cost of a query is that of the dirty pages.
+/// bit 0 of byte 0 stands for the first page of the query. Bytes that are not handed over are 0, so
+/// a query costs only what its dirty pages cost.
 pub type BitmapSink<'a> = dyn FnMut(usize, &[u8]) -> Result + 'a;
 
-/// The pages that the device wrote since tracking began, while tracking is on.
+/// The pages that the device has written since tracking began.
 #[derive(Debug, Default)]
 pub struct DirtyLog {
-    /// Exists only while tracking is on.
+    /// `None` while tracking is off.
     table: Option<DirtyTable>,
 }
 
@@ -38,7 +38,7 @@ impl DirtyLog {
         self.table = Some(DirtyTable::new());
     }
 
-    /// Switches tracking off and frees what it used.
+    /// Switches tracking off and frees its memory.
     pub fn stop(&mut self) {
         self.table = None;
     }
@@ -56,7 +56,7 @@ impl DirtyLog {
         self.table.as_ref().ok_or(EINVAL)
     }
 
-    /// Forgets the dirty pages of `range`, but for those of `except`.
+    /// Forgets the dirty pages of `range`, except for those of `except`.
     ///
     /// `EINVAL` while tracking is off.
     pub(crate) fn clear(

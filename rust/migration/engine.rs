@@ -6,8 +6,8 @@
 //! front end translates a protocol's vocabulary into calls of the engine and keeps no state of the
 //! device itself. The engine's states and arcs are those of [`crate::state`].
 //!
-//! No method sleeps but as the device does, and none may be called by two at once: the caller has
-//! one lock for each device.
+//! A method sleeps only if the device does or if it allocates memory. The caller holds one lock for
+//! each device, so calls never run at the same time.
 
 mod arcs;
 mod status;
@@ -54,22 +54,22 @@ pub enum Protocol {
 /// An image that is being produced.
 #[derive(Debug)]
 struct Saving {
-    /// Produces it.
+    /// Produces the image.
     writer: Writer,
-    /// The staged bytes could be had only after the device stopped.
+    /// The device had to stop before it gave the bytes that are staged.
     staged_stopped: bool,
 }
 
 /// An image that is being taken.
 #[derive(Debug)]
 struct Loading {
-    /// Verifies it.
+    /// Verifies the image.
     reader: Reader,
-    /// The buffer of a migration region of which only a part was taken.
+    /// The partly taken buffer of a migration region, if there is one.
     partial: Option<Partial>,
 }
 
-/// A buffer of a migration region of which only a part was taken.
+/// A partly taken buffer of a migration region.
 #[derive(Clone, Copy, Debug)]
 struct Partial {
     /// Bytes in the buffer.
@@ -134,7 +134,7 @@ impl Mode {
         }
     }
 
-    /// Returns the memory that the image under way had.
+    /// Returns the memory of the image under way.
     fn into_buffer(self) -> Option<Buffer> {
         match self {
             Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) | Mode::StopCopy(saving) => {
@@ -155,23 +155,24 @@ pub struct Engine<D: Device> {
     mode: Mode,
     /// Memory for the next image, while none is under way.
     ///
-    /// It is there as long as a user has the device, so that no migration fails for want of it.
+    /// The engine keeps it as long as a user has the device open, so no migration fails for want of
+    /// memory.
     buffer: Option<Buffer>,
-    /// The device was quiesced and not resumed since.
+    /// The device was quiesced and has not been resumed since.
     quiesced: bool,
     /// The protocol that moved the device away from [`State::Running`].
     owner: Option<Protocol>,
     /// Pages that the device wrote.
     log: DirtyLog,
-    /// The protocol for which they are recorded.
+    /// The protocol for which the log is kept.
     tracker: Option<Protocol>,
-    /// Counts resets, so that a front end sees that what it knew is void.
+    /// Counts resets: a front end drops what it remembers when the number changes.
     epoch: u64,
     /// Counts the images begun, produced or taken.
     sessions: u64,
-    /// Why an image was refused last.
+    /// Why the last image was refused.
     refusal: Option<Refusal>,
-    /// What was moved, and what failed.
+    /// What was moved, and what failed last.
     counters: Counters,
 }
 
@@ -198,7 +199,7 @@ impl<D: Device> Engine<D> {
         &self.device
     }
 
-    /// Returns the device, for what is no business of a migration.
+    /// Returns the device, for work that has nothing to do with a migration.
     pub fn device_mut(&mut self) -> &mut D {
         &mut self.device
     }
@@ -210,8 +211,9 @@ impl<D: Device> Engine<D> {
 
     /// Returns the protocol that owns the device, if one does.
     ///
-    /// The first one that moves it away from [`State::Running`], or claims it, owns it until it is
-    /// [`State::Running`] again or is reset; meanwhile the others get `EBUSY`.
+    /// The first protocol that moves the device away from [`State::Running`], or claims it, owns it
+    /// until the device is in [`State::Running`] again or is reset. Meanwhile the others get
+    /// `EBUSY`.
     pub fn owner(&self) -> Option<Protocol> {
         self.owner
     }
@@ -221,7 +223,7 @@ impl<D: Device> Engine<D> {
         self.epoch
     }
 
-    /// Returns the number of the image that is being produced or taken, if one is.
+    /// Returns the session: the number of the image that is being produced or taken, if one is.
     pub fn session(&self) -> Option<u64> {
         match self.mode {
             Mode::PreCopy(_) | Mode::PreCopyP2p(_) | Mode::StopCopy(_) | Mode::Resuming(_) => {
@@ -231,7 +233,7 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Returns the number of the image that moving to `target` would begin, if it would.
+    /// Returns the session that moving to `target` would begin, if it would begin one.
     pub fn session_of(&self, target: State) -> Option<u64> {
         let begins = match target {
             State::PreCopy | State::PreCopyP2p | State::StopCopy => self.mode.saving().is_none(),
@@ -241,28 +243,28 @@ impl<D: Device> Engine<D> {
         begins.then(|| self.sessions.wrapping_add(1))
     }
 
-    /// Returns why an image was refused last, since the last load began.
+    /// Returns why the last image was refused; `None` again as soon as another load begins.
     pub fn last_refusal(&self) -> Option<Refusal> {
         self.refusal
     }
 
     /// Makes `protocol` the owner of the device, in any state.
     ///
-    /// `EBUSY` when another one is.
+    /// `EBUSY` if another protocol owns it.
     pub fn claim(&mut self, protocol: Protocol) -> Result {
         self.admit(protocol)?;
         self.owner = Some(protocol);
         Ok(())
     }
 
-    /// Gives the ownership of a running device up; does nothing in other states.
+    /// Gives up the ownership of a running device; does nothing in other states.
     pub fn release(&mut self, protocol: Protocol) {
         if self.owner == Some(protocol) && self.state() == State::Running {
             self.owner = None;
         }
     }
 
-    /// Returns `EBUSY` when a protocol other than `protocol` owns the device.
+    /// Returns `EBUSY` if a protocol other than `protocol` owns the device.
     pub fn admit(&self, protocol: Protocol) -> Result {
         match self.owner {
             Some(owner) if owner != protocol => Err(EBUSY),
@@ -270,9 +272,9 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// A user opens the device; see [`Device::open`] and [`Engine::reset`].
+    /// Makes the device ready for a user who opens it; see [`Device::open`] and [`Engine::reset`].
     ///
-    /// `ENOMEM` where there is no memory for an image.
+    /// `ENOMEM` if there is no memory for an image; errors of the device.
     pub fn open(&mut self, host: &D::Host) -> Result {
         self.reserve()?;
         let opened = self.device.open(host).and_then(|()| self.reset(host));
@@ -284,9 +286,9 @@ impl<D: Device> Engine<D> {
 
     /// Makes the device like a fresh one, running, whatever state it is in.
     ///
-    /// The image under way is dropped, tracking ends, no one owns the device. Where the device's own
-    /// reset fails that error is returned and the state is what it was, or [`State::Error`] when the
-    /// device is lost.
+    /// The image under way is dropped, tracking ends, no protocol owns the device. If the device's
+    /// own reset fails, its error is returned and the state does not change, or becomes
+    /// [`State::Error`] if the device is lost.
     pub fn reset(&mut self, host: &D::Host) -> Result {
         let result = self.device.reset(host);
         self.check(result)?;
@@ -294,16 +296,19 @@ impl<D: Device> Engine<D> {
         Ok(())
     }
 
-    /// Others have reset the device: it is made a fresh one, and no session goes on.
+    /// Catches up after others have reset the device: makes it a fresh one and ends the session.
     ///
-    /// Where the device's own reset fails its error is returned, and the device is in
+    /// If the device's own reset fails, its error is returned and the device is in
     /// [`State::Error`]: nothing is known of it until a reset succeeds.
     pub fn reset_by_others(&mut self, host: &D::Host) -> Result {
         self.reset(host)
             .inspect_err(|_| self.start_afresh(Mode::Error))
     }
 
-    /// The user closes the device; as [`Self::reset_by_others`], and the next open resets it again.
+    /// Leaves nothing of the user who closes the device to the next one.
+    ///
+    /// Does as [`Self::reset_by_others`] and frees the memory; the next open resets the device
+    /// again.
     pub fn close(&mut self, host: &D::Host) -> Result {
         let result = self.reset_by_others(host);
         self.buffer = None;
@@ -320,7 +325,7 @@ impl<D: Device> Engine<D> {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
-    /// Enters another mode, and keeps the memory of an image that is dropped by it.
+    /// Enters another mode, and keeps the memory of the image that this drops.
     fn enter(&mut self, mode: Mode) {
         let left = core::mem::replace(&mut self.mode, mode);
         if let Some(buffer) = left.into_buffer() {
@@ -328,7 +333,7 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Has memory at hand for an image; `ENOMEM` where nobody has opened the device and there is none.
+    /// Takes memory for an image unless it is there already; `ENOMEM` if there is not enough.
     fn reserve(&mut self) -> Result {
         if self.buffer.is_none() {
             self.buffer = Some(Buffer::new()?);
@@ -336,12 +341,13 @@ impl<D: Device> Engine<D> {
         Ok(())
     }
 
-    /// The guest reads a trapped register; in any state, the device decides what it sees.
+    /// Reads a trapped register for the guest, in any state: the device decides what the guest
+    /// sees.
     pub fn read_register(&mut self, host: &D::Host, access: Access) -> Result<u64> {
         self.device.read(host, access)
     }
 
-    /// The guest writes a trapped register.
+    /// Writes a trapped register for the guest.
     ///
     /// `EBUSY` unless the device is in [`State::Running`] or [`State::PreCopy`].
     pub fn write_register(&mut self, host: &D::Host, access: Access, value: u64) -> Result {
@@ -352,7 +358,7 @@ impl<D: Device> Engine<D> {
         self.device.write(host, &mut self.log, access, value)
     }
 
-    /// Looks at what an operation of the device returned: notes an error, and whether it is lost.
+    /// Notes the error of an operation of the device, if it failed, and whether the device is lost.
     fn check<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
             self.counters.last_error = Some(*error);

@@ -13,7 +13,7 @@ pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
 /// Pages in the whole 64-bit address space.
 pub const PAGES: u64 = 1 << (u64::BITS - PAGE_SHIFT);
 
-/// A stretch of I/O virtual addresses, at least one byte, that does not wrap.
+/// A range of I/O virtual addresses, at least one byte, that does not wrap.
 ///
 /// # Invariants
 ///
@@ -29,8 +29,8 @@ pub struct IovaRange {
 impl IovaRange {
     /// Returns the `len` bytes from address `start` on.
     ///
-    /// `EINVAL` when `len` is 0 or the range goes past the end of the 64-bit address space; it may
-    /// end there.
+    /// `EINVAL` if `len` is 0 or the range goes past the end of the 64-bit address space. It may
+    /// end with the last address.
     #[inline]
     pub fn new(start: u64, len: u64) -> Result<Self> {
         let more = len.checked_sub(1).ok_or(EINVAL)?;
@@ -84,12 +84,12 @@ impl IovaRange {
         PageRange::new(first, end.checked_sub(first)?).ok()
     }
 
-    /// Returns what of the range lies in `pages`, if anything does.
+    /// Returns the part of the range that lies in `pages`, if there is one.
     pub fn part_in(&self, pages: PageRange) -> Option<Self> {
         let first = self.first.max(pages.start());
         // No overflow: the last page is below `PAGES`.
         let last = self.last.min((pages.last << PAGE_SHIFT) | (PAGE_SIZE - 1));
-        // INVARIANT: In order where they are returned.
+        // INVARIANT: Returned only if in order.
         (first <= last).then_some(Self { first, last })
     }
 }
@@ -116,7 +116,7 @@ impl PageRange {
 
     /// Returns the `count` pages from page number `first` on.
     ///
-    /// `EINVAL` when `count` is 0 or the range goes past the end of the address space.
+    /// `EINVAL` if `count` is 0 or the range goes past the end of the address space.
     #[inline]
     pub fn new(first: u64, count: u64) -> Result<Self> {
         let more = count.checked_sub(1).ok_or(EINVAL)?;
@@ -130,7 +130,7 @@ impl PageRange {
 
     /// Returns the `count` pages from the address `iova` on.
     ///
-    /// `EINVAL` when `iova` is not page aligned, and as [`PageRange::new`].
+    /// `EINVAL` if `iova` is not page aligned, and as [`PageRange::new`].
     #[inline]
     pub fn at(iova: u64, count: u64) -> Result<Self> {
         if iova % PAGE_SIZE != 0 {
@@ -163,9 +163,9 @@ impl PageRange {
         self.last - self.first + 1
     }
 
-    /// Returns the first `count` pages of the range, or all where there are fewer.
+    /// Returns the first `count` pages of the range, or all if there are fewer.
     ///
-    /// `EINVAL` when `count` is 0.
+    /// `EINVAL` if `count` is 0.
     pub fn take(&self, count: u64) -> Result<Self> {
         Self::new(self.first, count.min(self.count()))
     }
@@ -174,21 +174,21 @@ impl PageRange {
     pub fn part_in(&self, other: PageRange) -> Option<Self> {
         let first = self.first.max(other.first);
         let last = self.last.min(other.last);
-        // INVARIANT: In order where they are returned, and within both.
+        // INVARIANT: Returned only if in order; within both ranges.
         (first <= last).then_some(Self { first, last })
     }
 
     /// Returns the pages of the range before page number `page`, if there are any.
     pub fn before(&self, page: u64) -> Option<Self> {
         let last = self.last.min(page.checked_sub(1)?);
-        // INVARIANT: In order where they are returned, and within the range.
+        // INVARIANT: Returned only if in order; within the range.
         (self.first <= last).then_some(Self { last, ..*self })
     }
 
     /// Returns the pages of the range after page number `page`, if there are any.
     pub fn after(&self, page: u64) -> Option<Self> {
         let first = self.first.max(page.checked_add(1)?);
-        // INVARIANT: In order where they are returned, and within the range.
+        // INVARIANT: Returned only if in order; within the range.
         (first <= self.last).then_some(Self { first, ..*self })
     }
 }

@@ -47,8 +47,8 @@ impl MigrationRegion {
 
 /// The object that a driver keeps for each device, under the device's state lock.
 ///
-/// It decides which front end a client's call goes to. Whatever is no protocol's, such as a reset or
-/// an access to a register, goes to the engine.
+/// It decides which front end a client's call goes to. Whatever is no protocol's, such as a reset
+/// or an access to a register, goes to the engine.
 #[derive(Debug)]
 pub struct Migratable<D: Device> {
     /// What all protocols share.

@@ -2,8 +2,8 @@
 
 //! The states of a migratable device and the arcs between them.
 //!
-//! They are those of `enum vfio_device_mig_state` in `include/uapi/linux/vfio.h`, with the optional
-//! features `STOP_COPY`, `P2P` and `PRE_COPY` all present.
+//! States and arcs are those of `enum vfio_device_mig_state` in `include/uapi/linux/vfio.h`, with
+//! the optional features `STOP_COPY`, `P2P` and `PRE_COPY` all present.
 
 use core::fmt;
 
@@ -61,7 +61,7 @@ impl State {
 impl TryFrom<u32> for State {
     type Error = Error;
 
-    /// Returns the state that `number` stands for in the uAPI; `EINVAL` where there is none.
+    /// Returns the state that `number` stands for in the uAPI; `EINVAL` if it stands for none.
     fn try_from(number: u32) -> Result<Self> {
         Self::ALL
             .into_iter()
@@ -87,9 +87,10 @@ impl fmt::Display for State {
 
 /// Returns the state after the first arc on the way from `from` to `to`.
 ///
-/// Gives what `vfio_mig_get_next_state()` gives. Where `from` and `to` are the same there is no arc
-/// and that state is returned. `EINVAL` when either is [`State::Error`], and for the ways from
-/// [`State::StopCopy`] to [`State::PreCopy`] and [`State::PreCopyP2p`], which are blocked.
+/// Returns what `vfio_mig_get_next_state()` returns. If `from` and `to` are the same, there is no
+/// arc and the function returns that state. `EINVAL` if either is [`State::Error`], and for the
+/// ways from [`State::StopCopy`] to [`State::PreCopy`] and [`State::PreCopyP2p`], which are
+/// blocked.
 pub fn next(from: State, to: State) -> Result<State> {
     use State::*;
 

@@ -12,12 +12,11 @@ pub const MAX_RANGES: usize = 4096;
 
 /// The dirty pages of a log, none of which it clears.
 ///
-/// The first line is `dirty_pages:` and their number, `not tracked`, or `everything` where the table
-/// gave up telling pages apart and not all of them were reported since. A number is followed by one
-/// line for each range of neighbouring dirty pages, in ascending order, `0xFIRST-0xLAST`: IOVA of the
-/// range's first byte and of its last one.
-/// Where there are more ranges than [`MAX_RANGES`], `left_out:` and the number of pages in those that
-/// are not listed is the last line.
+/// The first line is `dirty_pages:` and their number, `not tracked`, or `everything` if the table
+/// gave up telling pages apart and not all of them have been reported since. A number is followed
+/// by one line for each range of neighbouring dirty pages, in ascending order, `0xFIRST-0xLAST`:
+/// IOVA of the range's first byte and of its last one. If there are more ranges than
+/// [`MAX_RANGES`], the last line is `left_out:` and the number of pages in the others.
 ///
 /// The format is that of `Documentation/ABI/debugfs-rvfio`.
 #[derive(Debug)]

@@ -3,13 +3,12 @@
 //! A set of pages over the whole 64-bit address space.
 //!
 //! The space is cut into stretches of [`STRETCH_PAGES`] pages. A stretch with a few dirty pages
-//! lists them in its slot, one with more has a bitmap, and a summary of it. Slots stand in groups of
-//! 64, groups in a sorted vector. What has no dirty page is freed, and is never looked at: marks
-//! and queries cost what the number of dirty pages costs, and nothing depends on how far apart they
-//! are.
+//! lists them in its slot; one with more has a bitmap and a summary of the bitmap. Slots stand in
+//! groups of 64, groups in a sorted vector. A group or a bitmap without a dirty page is freed, so
+//! marks and queries cost what the number of dirty pages costs, however far apart the pages are.
 //!
-//! Marking may allocate, with `GFP_KERNEL`, and so may sleep: the engine, which owns the table, is
-//! guarded by a mutex and never used with a spinlock held or in an interrupt.
+//! A mark may allocate with `GFP_KERNEL` and so may sleep. The engine, which owns the table, is
+//! guarded by a mutex; no one calls it with a spinlock held or in an interrupt.
 
 mod bitmap;
 mod blanket;
@@ -40,15 +39,15 @@ pub use {
 
 /// A set of dirty pages.
 ///
-/// Never loses a page: where memory is short or [`MAX_BYTES`] is reached, every page of the address
-/// space counts as dirty, until it is cleared: so it is reported once. Pages that are cleared are told
-/// apart again from then on. If the ranges that were cleared leave more than 32 pieces, those that
-/// would make more stay dirty.
+/// The set never loses a page. If memory is short or [`MAX_BYTES`] is reached, every page of the
+/// address space counts as dirty until it is cleared, so each is reported once. The table tells
+/// pages apart again as soon as they are cleared. The pages that still count as dirty may be in at
+/// most 32 pieces: a range whose clearing would make more of them stays dirty.
 #[derive(Debug, Default)]
 pub struct DirtyTable {
     /// The stretches that have dirty pages.
     directory: Directory,
-    /// What they take.
+    /// The memory that the stretches take.
     budget: Budget,
     /// Pages that count as dirty without being told apart. None of them is in a stretch.
     blanket: Blanket,
@@ -92,7 +91,7 @@ impl DirtyTable {
         self.mark_any(range);
     }
 
-    /// Marks the pages of `range`, wherever they are.
+    /// Marks the pages of `range`, except for those that count as dirty anyway.
     #[inline(never)]
     fn mark_any(&mut self, range: PageRange) {
         let mut rest = Some(range);
@@ -108,11 +107,11 @@ impl DirtyTable {
         }
     }
 
-    /// Marks the pages of `range`; may have marked a part of them when it fails.
+    /// Marks the pages of `range`; on an error some of them may be marked.
     fn try_mark(&mut self, range: PageRange) -> Result {
         let (low, high) = stretches_of(range);
         if high - low > u64::try_from(MAX_BYTES / Bitmap::BYTES)? {
-            // Found out before the memory is taken.
+            // Fails before it takes any memory.
             return Err(ENOMEM);
         }
         for stretch in low..=high {

@@ -28,10 +28,10 @@ use crate::{
 impl<D: Device> Engine<D> {
     /// Moves the device to state `target`, for `protocol`.
     ///
-    /// Takes one arc after the other, as [`next`] says. When one fails its error is returned and the
-    /// device is in the state before that arc: the one before the call, or one on the way; only a
-    /// lost device gets into [`State::Error`]. `EBUSY` when another protocol owns the device,
-    /// `EINVAL` when there is no way to `target`, or when [`State::Resuming`] is to be left and the
+    /// Takes one arc after the other, as [`next`] says. If an arc fails, its error is returned and
+    /// the device stays in the state before that arc: the one before the call, or one on the way.
+    /// Only a lost device gets into [`State::Error`]. `EBUSY` if another protocol owns the device.
+    /// `EINVAL` if no arcs lead to `target`, or if they lead out of [`State::Resuming`] and the
     /// image is not complete or was refused.
     pub fn set_state(&mut self, host: &D::Host, protocol: Protocol, target: State) -> Result {
         self.admit(protocol)?;
@@ -41,7 +41,7 @@ impl<D: Device> Engine<D> {
         let result = self.walk(host, target);
         self.owner = match (self.state(), &result) {
             (State::Running, Ok(())) => None,
-            // Nothing happened: what was claimed stays claimed.
+            // Nothing happened: a claim stays.
             (State::Running, Err(_)) if before.0 == State::Running => before.1,
             (State::Running, Err(_)) => None,
             _ => Some(protocol),
@@ -113,7 +113,7 @@ impl<D: Device> Engine<D> {
         Ok(())
     }
 
-    /// Quiesces the device unless it is quiesced.
+    /// Quiesces the device unless it is quiesced already.
     pub(super) fn quiesce(&mut self, host: &D::Host) -> Result {
         if !self.quiesced {
             self.device.quiesce(host)?;
@@ -122,7 +122,7 @@ impl<D: Device> Engine<D> {
         Ok(())
     }
 
-    /// Lets the device run again unless it runs.
+    /// Lets the device run again unless it runs already.
     fn resume(&mut self, host: &D::Host) -> Result {
         if self.quiesced {
             self.device.resume(host)?;
@@ -133,8 +133,8 @@ impl<D: Device> Engine<D> {
 
     /// Makes the device a fresh one that is quiesced.
     ///
-    /// A reset leaves it running. Should it then not quiesce, it stays reset: it has nothing to do
-    /// and gets no command, and whatever needs it quiesced tries again.
+    /// A reset leaves the device running. If it then cannot be quiesced, it stays reset: it has
+    /// nothing to do and gets no command, and whatever needs it quiesced tries again.
     pub(super) fn reset_quiesced(&mut self, host: &D::Host) -> Result {
         self.device.reset(host)?;
         self.quiesced = false;

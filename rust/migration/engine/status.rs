@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the operator can be told of a device's migration.
+//! The state of a device's migration, for the operator.
 
 use kernel::prelude::*;
 
@@ -17,17 +17,17 @@ use crate::{
 /// What was moved since the device was bound.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Bytes of images that were handed out.
+    /// Bytes of images handed out.
     pub bytes_saved: u64,
-    /// Images that were handed out as a whole.
+    /// Images handed out as a whole.
     pub images_saved: u64,
-    /// Bytes of images that were taken.
+    /// Bytes of images taken.
     pub bytes_loaded: u64,
-    /// Images that were taken and applied as a whole.
+    /// Images taken and applied as a whole.
     pub images_loaded: u64,
-    /// Queries of dirty pages that were answered.
+    /// Answered queries of dirty pages.
     pub dirty_queries: u64,
-    /// Pages that they reported, each as often as it was.
+    /// Pages that the queries reported; a page counts each time that it is reported.
     pub pages_reported: u64,
     /// The last error of a state change, a transfer or a query.
     pub last_error: Option<Error>,
@@ -40,16 +40,16 @@ pub struct Status {
     pub state: State,
     /// The protocol that owns it.
     pub owner: Option<Protocol>,
-    /// Number of dirty pages, where they are tracked.
+    /// Number of dirty pages, if they are tracked.
     pub dirty_pages: Option<u64>,
-    /// Why an image was refused last.
+    /// Why the last image was refused.
     pub last_refusal: Option<Refusal>,
-    /// What was moved.
+    /// What was moved, and what failed last.
     pub counters: Counters,
 }
 
 impl<D: Device> Engine<D> {
-    /// Returns what was moved, and what failed.
+    /// Returns what was moved, and what failed last.
     pub fn counters(&self) -> Counters {
         self.counters
     }

@@ -25,14 +25,14 @@ const IN_FLIGHT: usize = 16;
 
 /// The transfers that may still write guest memory.
 struct InFlight {
-    /// The first of them.
+    /// The first [`IN_FLIGHT`] of them.
     ranges: [Option<IovaRange>; IN_FLIGHT],
-    /// There are more than the array has room for.
+    /// There are more transfers than the array has room for.
     more: bool,
 }
 
 impl InFlight {
-    /// Asks `device` for them and marks them in `log`.
+    /// Asks `device` for the transfers and marks their pages in `log`.
     fn mark<D: Device>(device: &mut D, host: &D::Host, log: &mut DirtyLog) -> Result<Self> {
         let mut found = Self {
             ranges: [None; IN_FLIGHT],
@@ -52,8 +52,8 @@ impl InFlight {
 impl<D: Device> Engine<D> {
     /// Starts tracking: only what the device may be writing at this moment is dirty.
     ///
-    /// Starting again forgets what was dirty. `EBUSY` while tracking is on for another protocol.
-    /// Where the device cannot tell what is under way its error is returned and tracking is off.
+    /// A second start forgets what was dirty. `EBUSY` while tracking is on for another protocol. If
+    /// the device cannot tell what is under way, its error is returned and tracking is off.
     pub fn dirty_start(&mut self, host: &D::Host, protocol: Protocol) -> Result {
         if self.tracker.is_some_and(|tracker| tracker != protocol) {
             return Err(EBUSY);
@@ -85,14 +85,15 @@ impl<D: Device> Engine<D> {
         &self.log
     }
 
-    /// Has `report` report the dirty pages of `window` when one of `range` is dirty, and forgets
-    /// them.
+    /// Calls `report` to report the dirty pages of `window` if a page of `range` is dirty, and
+    /// forgets the pages of `window`.
     ///
-    /// `window` is part of `range`, for a client that asks for more pages than it has room for.
-    /// Returns whether a page of `range` was dirty; where none was, `report` is not called. What the
-    /// device may still be writing is reported and stays dirty, for the next query to report what
-    /// has landed. `EINVAL` while tracking is off; on an error, of the device or of `report`,
-    /// nothing is forgotten. So all that can fail in handing the pages over is up to `report`.
+    /// `window` is a part of `range`, for a client that asks for more pages than it has room for.
+    /// Returns whether a page of `range` was dirty; if none was, `report` is not called. A page
+    /// that the device may still be writing is reported and stays dirty, so that the next query
+    /// reports it after the transfer has landed. `EINVAL` while tracking is off. On an error, of
+    /// the device or of `report`, nothing is forgotten: `report` does all that can fail in handing
+    /// the pages over.
     pub fn dirty_look(
         &mut self,
         host: &D::Host,
@@ -103,11 +104,11 @@ impl<D: Device> Engine<D> {
         self.look(host, range, window, Some(window), report)
     }
 
-    /// Has `report` report each part of `range` that is dirty, in ascending order, and forgets the
-    /// pages that lie in `range` as a whole.
+    /// Calls `report` with each dirty part of `range`, in ascending order, and forgets the pages
+    /// that lie in `range` as a whole.
     ///
-    /// A page at an end of `range` that is only partly in it is reported, as far as it is in it, and
-    /// stays dirty: of its other part nobody was told. Otherwise as [`Engine::dirty_look`].
+    /// If a page lies in `range` only in part, that part is reported and the page stays dirty,
+    /// since nobody has been told of its other part. Otherwise as [`Engine::dirty_look`].
     pub fn dirty_report(
         &mut self,
         host: &D::Host,
@@ -123,7 +124,7 @@ impl<D: Device> Engine<D> {
         })
     }
 
-    /// Does [`Engine::dirty_look`]; what is forgotten is `told`, if anything is.
+    /// Does as [`Engine::dirty_look`], but forgets the pages of `told`, if there are any.
     fn look(
         &mut self,
         host: &D::Host,
@@ -145,7 +146,8 @@ impl<D: Device> Engine<D> {
         }
         self.counters.dirty_queries = self.counters.dirty_queries.wrapping_add(1);
         self.counters.pages_reported = self.counters.pages_reported.wrapping_add(reported);
-        // Where there are too many in flight to tell apart, all that was reported stays dirty.
+        // If there are too many transfers in flight to tell apart, all that was reported stays
+        // dirty.
         if let Some(told) = told.filter(|_| any && !in_flight.more) {
             self.log
                 .clear(told, in_flight.ranges.iter().flatten().copied())?;

@@ -33,18 +33,19 @@ use crate::{
 
 /// Bytes of the image that are left to hand out, by when they can go.
 ///
-/// The counts are exact as far as the device's own are: they hold the image's framing.
+/// The counts include the image's framing, so they are as exact as the device's own.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Pending {
-    /// What can go while the device runs: it must be there before the target starts.
+    /// What can go while the device runs. The target must have it before it starts.
     pub precopy_only: u64,
-    /// How much of that can go now. The rest has to wait until the device has done what it does.
+    /// How much of `precopy_only` can go now. The rest waits until the device has finished its
+    /// work.
     pub available: u64,
     /// What can go at any time, even after the target has started.
     ///
-    /// Always 0: a device is whole before it starts, no part of its state can come later.
+    /// Always 0: a device needs all of its state before it starts.
     pub compatible: u64,
-    /// What can go only after the device has stopped; the end of the image is a part of it.
+    /// What can go only after the device has stopped, the end of the image included.
     pub postcopy_only: u64,
 }
 
@@ -82,12 +83,12 @@ impl Pending {
     }
 }
 
-/// What was taken of the bytes of an image that were given.
+/// How much the engine took of the bytes that it was given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Taken {
     /// How many bytes.
     pub bytes: usize,
-    /// They ended a section, or the image, and the device was given it.
+    /// The bytes completed a section, or the image, and the device was given it.
     pub section: bool,
 }
 
@@ -102,9 +103,9 @@ fn framed(amount: Amount) -> u64 {
 struct Load<'a, D: Device> {
     /// The device.
     device: &'a mut D,
-    /// What it works with.
+    /// What the device works with.
     host: &'a D::Host,
-    /// The device was given something, for which it may have taken its time.
+    /// The device was given a section or the end, which may have taken long.
     called: bool,
 }
 
@@ -121,7 +122,7 @@ impl<D: Device> Sink for Load<'_, D> {
 }
 
 impl<D: Device> Engine<D> {
-    /// Returns what is left of the image; nothing where none is being produced.
+    /// Returns what is left of the image; nothing if none is being produced.
     pub fn pending(&self, host: &D::Host) -> Pending {
         match self.mode.saving() {
             Some(saving) => Pending::of(saving, &self.device, host),
@@ -129,12 +130,12 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Returns the next bytes of the image, at least one; none means nothing now while the device
-    /// runs, and nothing more once it is stopped.
+    /// Stages the next bytes of the image and returns them.
     ///
-    /// They are the same until [`Engine::consume`] says that they went out. `EINVAL` when no image
-    /// is being produced; an error of the device is returned, and the image can be continued unless
-    /// the device is lost.
+    /// No bytes mean nothing now while the device runs, and nothing more once it is stopped. The
+    /// bytes stay the same until [`Engine::consume`] says that they went out. `EINVAL` if no image
+    /// is being produced. After an error of the device the image can be continued, unless the
+    /// device is lost.
     pub fn stage(&mut self, host: &D::Host) -> Result<&[u8]> {
         let result = self.prepare(host);
         self.check(result)?;
@@ -144,7 +145,7 @@ impl<D: Device> Engine<D> {
         })
     }
 
-    /// Makes the writer have the next bytes staged, if there are any.
+    /// Has the writer stage the next bytes, if there are any.
     fn prepare(&mut self, host: &D::Host) -> Result {
         let (saving, phase) = match &mut self.mode {
             Mode::PreCopy(saving) | Mode::PreCopyP2p(saving) => (saving, Phase::Running),
@@ -165,7 +166,7 @@ impl<D: Device> Engine<D> {
         Ok(())
     }
 
-    /// Says that the first `count` bytes of [`Engine::stage`] went out.
+    /// Notes that the first `count` of the bytes that [`Engine::stage`] returned went out.
     pub fn consume(&mut self, count: usize) {
         let Some(saving) = self.mode.saving_mut() else {
             return;
@@ -186,7 +187,7 @@ impl<D: Device> Engine<D> {
         framed(self.device.size(host)).saturating_add((HEADER_LEN + END_LEN) as u64)
     }
 
-    /// Returns whether the whole image was handed out.
+    /// Returns whether the whole image has been handed out.
     pub fn is_saved(&self) -> bool {
         self.mode
             .saving()
@@ -196,12 +197,12 @@ impl<D: Device> Engine<D> {
     /// Takes the next bytes of an image, up to the end of a section; the bytes that complete the
     /// image apply it.
     ///
-    /// Returns how many bytes, at least one unless `bytes` is empty. The device gets at most one
-    /// section, so the caller can let others have the device before the next. `EINVAL` unless the
-    /// device is in [`State::Resuming`], and for a wrong image (see [`Refusal`]); errors of the
-    /// device. After a refusal, of which [`Engine::last_refusal`] tells more, the device is reset
-    /// and nothing but a reset leads on. `EINTR` or `ERESTARTSYS`, the device's own, is no refusal:
-    /// nothing was taken, and the same bytes may come again.
+    /// Returns how many bytes were taken, at least one unless `bytes` is empty. The device gets at
+    /// most one section, so the caller can let others have the device before the next one. `EINVAL`
+    /// unless the device is in [`State::Resuming`], and for a wrong image (see [`Refusal`]); errors
+    /// of the device. After a refusal the device is reset, [`Engine::last_refusal`] tells the
+    /// reason, and only a reset leads out of the state. `EINTR` or `ERESTARTSYS` from the device is
+    /// no refusal: nothing was taken, and the same bytes may come again.
     ///
     /// [`State::Resuming`]: crate::state::State::Resuming
     pub fn write(&mut self, host: &D::Host, bytes: &[u8]) -> Result<Taken> {
@@ -223,7 +224,7 @@ impl<D: Device> Engine<D> {
             match reader.take(rest, &mut sink) {
                 Ok(count) => taken = taken.saturating_add(count),
                 Err(Halt::Interrupted(error)) if taken == 0 => return self.check(Err(error)),
-                // What came before it was taken; the next call meets the signal again.
+                // The bytes before the signal were taken; the next call meets the signal again.
                 Err(Halt::Interrupted(_)) => break,
                 Err(Halt::Refused(refusal)) => return self.refused(host, refusal),
             }
@@ -243,10 +244,10 @@ impl<D: Device> Engine<D> {
         })
     }
 
-    /// Returns how many bytes were taken of the buffer of `size` bytes that a client of a migration
-    /// region gives: 0, unless it gave the buffer before and not all of it was taken.
+    /// Returns how many bytes have been taken of the buffer of `size` bytes that a client of a
+    /// migration region gives: 0, unless the client gave the buffer before and a part was left.
     ///
-    /// `EINVAL` where a part of a buffer of another size was taken, whose rest comes next.
+    /// `EINVAL` if a part of a buffer of another size is left, which has to come first.
     pub(crate) fn taken_of(&self, size: usize) -> Result<usize> {
         match &self.mode {
             Mode::Resuming(Loading {
@@ -259,7 +260,7 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Notes that `taken` bytes of the client's buffer of `size` bytes were taken.
+    /// Notes that `taken` bytes of the client's buffer of `size` bytes have been taken.
     pub(crate) fn set_taken_of(&mut self, size: usize, taken: usize) {
         if let Mode::Resuming(loading) = &mut self.mode {
             let partial = (1..size).contains(&taken);
@@ -267,7 +268,7 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Returns whether an image was taken and applied as a whole.
+    /// Returns whether an image has been taken and applied as a whole.
     pub fn is_loaded(&self) -> bool {
         match &self.mode {
             Mode::Resuming(loading) => loading.reader.finish().is_ok(),
@@ -275,7 +276,7 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Throws away what the refused image did to the device, and returns the refusal's errno.
+    /// Undoes what the refused image did to the device, and returns the refusal's errno.
     fn refused<T>(&mut self, host: &D::Host, refusal: Refusal) -> Result<T> {
         self.refusal = Some(refusal);
         // The client hears why the image was refused, not what else went wrong.

@@ -22,7 +22,7 @@ use super::format::{
 pub struct Buffer(KVVec<u8>);
 
 impl Buffer {
-    /// Allocates the memory; `ENOMEM` when there is not enough.
+    /// Allocates the memory; `ENOMEM` if there is not enough.
     pub fn new() -> Result<Self> {
         // INVARIANT: Just made so.
         Ok(Self(KVVec::with_capacity(
@@ -31,13 +31,13 @@ impl Buffer {
         )?))
     }
 
-    /// Takes back what [`Self::into_bytes`] gave.
+    /// Takes back the memory that [`Self::into_bytes`] gave.
     pub(super) fn from_bytes(bytes: KVVec<u8>) -> Self {
-        // INVARIANT: A vector that is never filled beyond its capacity keeps it.
+        // INVARIANT: A vector keeps its capacity if it is never filled beyond it.
         Self(bytes)
     }
 
-    /// Returns the memory as no bytes, to be filled.
+    /// Returns the memory as an empty vector.
     pub(super) fn into_bytes(self) -> KVVec<u8> {
         let mut bytes = self.0;
         bytes.clear();

@@ -20,7 +20,7 @@ pub const MINOR: u16 = 0;
 /// Bytes of the header as it is written.
 pub const HEADER_LEN: usize = 64;
 
-/// Bytes of the longest header that is read.
+/// Bytes of the longest header that a reader takes.
 pub const MAX_HEADER_LEN: usize = 4096;
 
 /// Bytes at the start of a header that tell the version and the length.
@@ -92,7 +92,7 @@ impl Identity {
     }
 }
 
-/// What the header of an image says.
+/// The header of an image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
     /// Format major version.
@@ -103,7 +103,7 @@ pub struct Header {
     pub length: u32,
     /// Whose state it is.
     pub identity: Identity,
-    /// Length of the whole image in bytes, where the writer knew it.
+    /// Length of the whole image in bytes, if the writer knew it.
     pub total: Option<u64>,
 }
 
@@ -140,7 +140,7 @@ impl Header {
         bytes
     }
 
-    /// Returns what the bytes of a header say; `None` where there are too few.
+    /// Decodes the bytes of a header; `None` if there are too few.
     ///
     /// Looks at neither the magic nor the checksum.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
@@ -163,7 +163,7 @@ impl Header {
     }
 }
 
-/// What a driver says of one of its sections.
+/// What a driver decides about one of its sections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SectionHead {
     /// Type of the section, from 1 to [`TYPE_DRIVER_MAX`].
@@ -194,7 +194,7 @@ impl SectionHead {
     }
 }
 
-/// One section as a reader hands it out, checksums verified.
+/// One section as a reader hands it out, with its checksums verified.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Section<'a> {
     /// What the section is.
@@ -232,7 +232,7 @@ impl Frame {
         bytes
     }
 
-    /// Returns what the bytes of a head say; `None` where there are too few.
+    /// Decodes the bytes of a head; `None` if there are too few.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let flags = u16::from_le_bytes(get(bytes, 2)?);
         Some(Self {
@@ -268,7 +268,7 @@ impl End {
         bytes
     }
 
-    /// Returns what the bytes of the payload say; `None` where there are too few.
+    /// Decodes the bytes of the payload; `None` if there are too few.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         Some(Self {
             total: u64::from_le_bytes(get(bytes, 0)?),
@@ -291,14 +291,14 @@ fn seal(bytes: &mut [u8]) {
     }
 }
 
-/// Puts `field` at `offset`, a constant that lies within `bytes`.
+/// Puts `field` at `offset`, at which `bytes` has room for it.
 fn put<const N: usize>(bytes: &mut [u8], offset: usize, field: [u8; N]) {
     if let Some(place) = bytes.get_mut(offset..).and_then(<[u8]>::first_chunk_mut) {
         *place = field;
     }
 }
 
-/// Returns the `N` bytes at `offset`; `None` where `bytes` has too few.
+/// Returns the `N` bytes at `offset`; `None` if `bytes` has too few.
 pub(super) fn get<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..)?.first_chunk().copied()
 }

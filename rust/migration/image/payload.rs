@@ -17,8 +17,8 @@ use super::{
 
 /// The payload of a section that is being written, at most [`MAX_PAYLOAD`] bytes.
 ///
-/// Stands in a buffer that has room for the section's head before it and its checksum after it, so
-/// that a section need not be copied together.
+/// The payload stands in a buffer with room for the section's head before it and the checksum after
+/// it, so a section need not be copied together.
 ///
 /// # Invariants
 ///
@@ -32,7 +32,7 @@ pub struct Payload {
 impl Payload {
     /// Returns an empty payload with all the memory that it will ever need.
     ///
-    /// `ENOMEM` when there is not enough.
+    /// `ENOMEM` if there is not enough.
     pub fn new() -> Result<Self> {
         Self::with(Buffer::new()?)
     }
@@ -70,7 +70,7 @@ impl Payload {
         MAX_PAYLOAD.saturating_sub(self.len())
     }
 
-    /// Puts bytes; `EMSGSIZE`, and nothing put, when there is not enough room.
+    /// Puts bytes; `EMSGSIZE`, with nothing put, if there is not enough room.
     pub fn put_slice(&mut self, bytes: &[u8]) -> Result {
         if bytes.len() > self.room() {
             return Err(EMSGSIZE);
@@ -79,27 +79,27 @@ impl Payload {
         Ok(())
     }
 
-    /// Puts one byte; `EMSGSIZE` when there is no room.
+    /// Puts one byte; `EMSGSIZE` if there is no room.
     pub fn put_u8(&mut self, value: u8) -> Result {
         self.put_slice(&[value])
     }
 
-    /// Puts a little-endian number of two bytes; `EMSGSIZE` when there is no room.
+    /// Puts a little-endian number of two bytes; `EMSGSIZE` if there is no room.
     pub fn put_u16(&mut self, value: u16) -> Result {
         self.put_slice(&value.to_le_bytes())
     }
 
-    /// Puts a little-endian number of four bytes; `EMSGSIZE` when there is no room.
+    /// Puts a little-endian number of four bytes; `EMSGSIZE` if there is no room.
     pub fn put_u32(&mut self, value: u32) -> Result {
         self.put_slice(&value.to_le_bytes())
     }
 
-    /// Puts a little-endian number of eight bytes; `EMSGSIZE` when there is no room.
+    /// Puts a little-endian number of eight bytes; `EMSGSIZE` if there is no room.
     pub fn put_u64(&mut self, value: u64) -> Result {
         self.put_slice(&value.to_le_bytes())
     }
 
-    /// Takes back every byte that was put.
+    /// Removes every byte that was put.
     pub(super) fn clear(&mut self) {
         self.buffer.truncate(HEAD_LEN);
     }
@@ -112,7 +112,7 @@ impl Payload {
         Ok(())
     }
 
-    /// Returns the enclosed section's bytes, or whatever else stands in the buffer.
+    /// Returns the bytes in the buffer: the section, once it is enclosed.
     pub(super) fn enclosed(&self) -> &[u8] {
         &self.buffer
     }
@@ -137,34 +137,34 @@ impl<'a> Fields<'a> {
         Ok(array)
     }
 
-    /// Returns the next byte; `EINVAL` when there is none.
+    /// Returns the next byte; `EINVAL` if there is none.
     pub fn take_u8(&mut self) -> Result<u8> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
-    /// Returns the next little-endian number of two bytes; `EINVAL` when there are fewer.
+    /// Returns the next little-endian number of two bytes; `EINVAL` if there are fewer.
     pub fn take_u16(&mut self) -> Result<u16> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    /// Returns the next little-endian number of four bytes; `EINVAL` when there are fewer.
+    /// Returns the next little-endian number of four bytes; `EINVAL` if there are fewer.
     pub fn take_u32(&mut self) -> Result<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    /// Returns the next little-endian number of eight bytes; `EINVAL` when there are fewer.
+    /// Returns the next little-endian number of eight bytes; `EINVAL` if there are fewer.
     pub fn take_u64(&mut self) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// Returns the next `len` bytes; `EINVAL` when there are fewer.
+    /// Returns the next `len` bytes; `EINVAL` if there are fewer.
     pub fn take_slice(&mut self, len: usize) -> Result<&'a [u8]> {
         let bytes = self.0.get(..len).ok_or(EINVAL)?;
         self.0 = self.0.get(len..).ok_or(EINVAL)?;
         Ok(bytes)
     }
 
-    /// Returns the number of bytes that were not read.
+    /// Returns the number of bytes that are left to read.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -174,7 +174,7 @@ impl<'a> Fields<'a> {
         self.0.is_empty()
     }
 
-    /// Ends the reading; `EINVAL` when there are bytes left.
+    /// Ends the reading; `EINVAL` if bytes are left.
     pub fn finish(self) -> Result {
         if self.is_empty() {
             Ok(())

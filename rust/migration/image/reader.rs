@@ -31,25 +31,25 @@ use super::{
 };
 use crate::crc32c::Crc32c;
 
-/// Takes what a [`Reader`] has verified.
+/// Takes the parts of an image that a [`Reader`] has verified.
 pub trait Sink {
-    /// The header was read and fits the device that the reader reads for.
+    /// Takes the header, which fits the device that the reader reads for.
     fn header(&mut self, header: &Header) -> Result {
         let _ = header;
         Ok(())
     }
 
-    /// A section was read.
+    /// Takes a section.
     ///
-    /// `EOPNOTSUPP` means that its type is unknown: the reader skips an optional section and refuses
-    /// the image otherwise. `EINTR` or `ERESTARTSYS` means that a signal came first and the section
-    /// is to be handed out again. On any other error the image is refused.
+    /// `EOPNOTSUPP` means that its type is unknown: the reader skips an optional section and
+    /// refuses the image otherwise. `EINTR` or `ERESTARTSYS` means that a signal came first: the
+    /// reader hands the section out again. On any other error the image is refused.
     fn section(&mut self, section: &Section<'_>) -> Result;
 
-    /// The image is complete and right.
+    /// Takes the end: the image is complete and right.
     ///
-    /// After `EINTR` or `ERESTARTSYS` it is told again; on any other error the image is refused all
-    /// the same.
+    /// After `EINTR` or `ERESTARTSYS` the reader calls this again; on any other error the image is
+    /// refused all the same.
     fn end(&mut self, end: &End) -> Result {
         let _ = end;
         Ok(())
@@ -59,19 +59,19 @@ pub trait Sink {
 /// Why a [`Reader`] takes no more bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Halt {
-    /// A signal interrupted the sink, with this error. The reader is as before: the same bytes may
+    /// A signal interrupted the sink, with this error. The reader is as it was: the same bytes may
     /// come again.
     Interrupted(Error),
     /// The image is refused for good.
     Refused(Refusal),
 }
 
-/// Returns whether an error says that a signal came before the work was done.
+/// Returns whether an error means that a signal came before the work was done.
 fn is_interruption(error: Error) -> bool {
     error == EINTR || error == ERESTARTSYS
 }
 
-/// What the bytes in a reader's buffer are to become.
+/// The part of the image that a reader's buffer holds the beginning of.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     /// The first bytes of the header.
@@ -90,30 +90,30 @@ enum Stage {
 
 /// Reads an image that comes in pieces of any size.
 ///
-/// Has one buffer for one section, allocated at the start.
+/// It has one buffer for one section, allocated at the start.
 #[derive(Debug)]
 pub struct Reader {
     /// The device that the image must be for.
     device: Option<Identity>,
-    /// What comes next.
+    /// The part that comes next.
     stage: Stage,
-    /// The bytes of it that are there.
+    /// The bytes of that part so far.
     buffer: KVVec<u8>,
     /// Bytes of the image before those in the buffer.
     offset: u64,
-    /// Checksum of the checksums before those in the buffer, up to the end section.
+    /// Checksum of the checksums before the buffer, up to the end section.
     crc: Crc32c,
     /// Sequence number of the next section.
     sequence: u32,
-    /// Length of the image in bytes, where the header tells it.
+    /// Length of the image in bytes, if the header tells it.
     total: Option<u64>,
 }
 
 impl Reader {
     /// Begins to read an image.
     ///
-    /// With `device` the image must be one that this device takes; without, the image of any device
-    /// is read. `ENOMEM` when there is no memory for the buffer; nothing is allocated later.
+    /// With `device` the image must be one that this device takes; without, any device's image is
+    /// read. `ENOMEM` if there is no memory for the buffer; nothing is allocated later.
     pub fn new(device: Option<Identity>) -> Result<Self> {
         Ok(Self::with(Buffer::new()?, device))
     }
@@ -136,10 +136,10 @@ impl Reader {
         Buffer::from_bytes(self.buffer)
     }
 
-    /// Takes the next bytes of the image, all of them, for a sink that no signal interrupts.
+    /// Takes all of the next bytes of the image, for a sink that no signal interrupts.
     ///
-    /// Once the image is refused, each further call fails in the same way. An interruption is a
-    /// refusal here.
+    /// Once the image is refused, each further call fails in the same way. An interruption counts
+    /// as a refusal here.
     pub fn feed<S: Sink + ?Sized>(
         &mut self,
         mut bytes: &[u8],
@@ -161,8 +161,8 @@ impl Reader {
     /// Takes bytes up to the end of the part of the image that they begin in, and returns how many:
     /// at least one, unless `bytes` is empty.
     ///
-    /// A part is at most one section, so the sink is called at most once. Where it is interrupted
-    /// none of `bytes` is taken.
+    /// A part is at most one section, so the sink is called at most once. If the sink is
+    /// interrupted, none of `bytes` is taken.
     pub fn take<S: Sink + ?Sized>(&mut self, bytes: &[u8], sink: &mut S) -> Result<usize, Halt> {
         if let Stage::Refused(refusal) = self.stage {
             return Err(Halt::Refused(refusal));
@@ -181,7 +181,7 @@ impl Reader {
         }
     }
 
-    /// Returns whether the image is complete and right; [`Reason::Truncated`] when bytes are missing.
+    /// Checks that the image is complete and right; [`Reason::Truncated`] if bytes are missing.
     pub fn finish(&self) -> Result<(), Refusal> {
         match self.stage {
             Stage::Complete => Ok(()),
@@ -214,15 +214,15 @@ impl Reader {
         }
     }
 
-    /// Returns the bytes of the image that were taken.
+    /// Returns how many bytes of the image were taken.
     pub fn position(&self) -> u64 {
         // CAST: a buffer's length always fits in 64 bits.
         self.offset.saturating_add(self.buffer.len() as u64)
     }
 
-    /// Takes bytes up to the end of the current part and the part, if it is whole then.
+    /// Takes bytes up to the end of the current part, and then the part if it is whole.
     ///
-    /// Returns how many bytes. Where the sink fails only the buffer has changed.
+    /// Returns how many bytes. If the sink fails, only the buffer has changed.
     fn step<S: Sink + ?Sized>(&mut self, bytes: &[u8], sink: &mut S) -> Result<usize, Reason> {
         let need = match self.stage {
             Stage::Prefix => PREFIX_LEN,
@@ -357,7 +357,7 @@ impl Reader {
             Err(error) => return Err(Reason::Section(kind, error)),
         }
         self.crc.update(&seal);
-        // A number that is used up makes the next section one out of order.
+        // If the numbers are used up, no section can follow in order.
         self.sequence = self
             .sequence
             .checked_add(1)

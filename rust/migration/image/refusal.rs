@@ -57,11 +57,11 @@ pub enum Reason {
     Truncated,
     /// There are bytes after the end section.
     Trailing,
-    /// The bytes could not be fetched from the client.
+    /// The bytes could not be brought into the reader's buffer.
     Transport(Error),
 }
 
-/// A reason, and where in the stream it was met.
+/// A reason, and its place in the image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// What is wrong.
@@ -139,9 +139,9 @@ impl fmt::Display for Refusal {
 impl From<Refusal> for Error {
     /// Returns the errno that the client gets.
     ///
-    /// `EINVAL` for everything that is wrong with the image itself, another device's included
-    /// (`ENODEV` would say that this device is gone); where the device or the client's memory
-    /// failed, that error.
+    /// `EINVAL` for everything that is wrong with the image itself, even if it is another device's
+    /// (`ENODEV` would say that this device is gone). If the device or the client's memory failed,
+    /// that error.
     fn from(refusal: Refusal) -> Error {
         match refusal.reason {
             Reason::Section(_, error) | Reason::Apply(error) | Reason::Transport(error) => error,

@@ -25,7 +25,7 @@ use crate::crc32c::{
     Crc32c, //
 };
 
-/// What stands ready to be drained.
+/// The bytes that stand ready to be drained.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Staged {
     /// Nothing.
@@ -38,17 +38,17 @@ enum Staged {
 
 /// Produces an image.
 ///
-/// Has one buffer for one section, allocated at the start; a section is staged when the one before
-/// has been drained.
+/// It has one buffer for one section, allocated at the start. A section is staged when the one
+/// before has been drained.
 #[derive(Debug)]
 pub struct Writer {
     /// The header's bytes.
     header: [u8; HEADER_LEN],
     /// The staged section.
     payload: Payload,
-    /// Which of the two is staged.
+    /// Which of the two is staged, if one is.
     staged: Staged,
-    /// How many of the staged bytes were drained.
+    /// Number of staged bytes that were drained.
     drained: usize,
     /// Bytes staged so far.
     bytes: u64,
@@ -63,8 +63,8 @@ pub struct Writer {
 impl Writer {
     /// Begins an image: the header is staged.
     ///
-    /// `total` is the length of the whole image in bytes where it is known. `ENOMEM` when there is
-    /// no memory for the buffer; nothing is allocated later.
+    /// `total` is the length of the whole image in bytes, if it is known. `ENOMEM` if there is no
+    /// memory for the buffer; nothing is allocated later.
     pub fn new(identity: Identity, total: Option<u64>) -> Result<Self> {
         Self::with(Buffer::new()?, identity, total)
     }
@@ -91,7 +91,7 @@ impl Writer {
         self.payload.into_buffer()
     }
 
-    /// Returns the staged bytes that were not drained yet.
+    /// Returns the staged bytes that have not been drained.
     pub fn staged(&self) -> &[u8] {
         let all = match self.staged {
             Staged::Nothing => &[],
@@ -101,7 +101,7 @@ impl Writer {
         all.get(self.drained..).unwrap_or_default()
     }
 
-    /// Drops the first `count` staged bytes: they went out.
+    /// Drops the first `count` staged bytes, which went out.
     pub fn drain(&mut self, count: usize) {
         let left = self.staged().len();
         self.drained = self.drained.saturating_add(count.min(left));
@@ -121,11 +121,11 @@ impl Writer {
         self.ended && self.staged().is_empty()
     }
 
-    /// Stages the section that `fill` writes; false when it has none.
+    /// Stages the section that `fill` writes; returns false if it writes none.
     ///
     /// `EBUSY` while staged bytes are left, `EINVAL` after the end section and for a section type
-    /// that is not a driver's; an error of `fill` is returned. On an error nothing is staged and the
-    /// image may be continued.
+    /// that is not a driver's; an error of `fill` is returned. On an error nothing is staged and
+    /// the image may be continued.
     pub fn section(
         &mut self,
         fill: impl FnOnce(&mut Payload) -> Result<Option<SectionHead>>,
@@ -143,7 +143,7 @@ impl Writer {
 
     /// Stages the end section.
     ///
-    /// `EBUSY` while staged bytes are left, `EINVAL` when it was staged already.
+    /// `EBUSY` while staged bytes are left, `EINVAL` if it was staged already.
     pub fn end(&mut self) -> Result {
         self.ready()?;
         let end = End {
@@ -190,7 +190,7 @@ impl Writer {
         self.account(crc)
     }
 
-    /// Takes what was just staged, and the checksum at its end, into those of the image.
+    /// Adds the bytes that were just staged, and their checksum, to those of the image.
     fn account(&mut self, crc: [u8; CRC_LEN]) -> Result {
         let len = u64::try_from(self.staged().len())?;
         self.bytes = self.bytes.checked_add(len).ok_or(EOVERFLOW)?;

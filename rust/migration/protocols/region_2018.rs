@@ -4,9 +4,9 @@
 //!
 //! C header: `include/uapi/linux/vfio_migration_region.h`, which is the contract.
 //!
-//! [`layout`] decodes an access, [`state`] says which states follow which, `section` what the data
-//! section holds, the other modules are the actions. The front end translates; the device's state
-//! is the engine's.
+//! [`layout`] decodes an access, [`state`] tells which state may follow which, and `section` tells
+//! what the data section holds. The other modules are the actions. The front end translates; the
+//! device's state is the engine's.
 
 pub mod layout;
 pub mod state;
@@ -27,8 +27,8 @@ use crate::{
     protocols::window::{
         Progress,
         Side, //
-    }, //
-    state::State,
+    },
+    state::State, //
 };
 use layout::{
     Field,
@@ -40,10 +40,10 @@ use state::DeviceState;
 /// The first half of a 64-bit field, whose second half has not been accessed yet.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Half {
-    /// There is none.
+    /// No half.
     #[default]
     None,
-    /// The low half was read; this is the high one.
+    /// The low half was read; this is the high half.
     Read(Field, u32),
     /// This low half was written.
     Written(Field, u32),
@@ -52,22 +52,22 @@ enum Half {
 /// A dirty query that the client has asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Query {
-    /// None since tracking began.
+    /// The client has asked for none since tracking began.
     Idle,
-    /// It runs at the next read of `dirty_pfns.copied`.
+    /// The query runs at the next read of `dirty_pfns.copied`.
     Armed(crate::iova::PageRange),
-    /// It has run and covered that many pages.
+    /// The query has run and covered that many pages.
     Done(u64),
 }
 
 /// What the region's header remembers between two accesses.
 #[derive(Debug)]
 pub struct Region2018 {
-    /// The engine's epoch that the rest is good for.
+    /// The engine's epoch that the other fields belong to.
     epoch: u64,
-    /// The state that was reached last, where the engine's own does not tell.
+    /// The state that the client reached last, in case the engine's state does not tell it.
     state: DeviceState,
-    /// Half of an access.
+    /// The first half of an access to a 64-bit field.
     half: Half,
     /// `pending.threshold_size` in bytes.
     threshold: u64,
@@ -99,10 +99,10 @@ impl Region2018 {
         }
     }
 
-    /// The client reads `out.len()` bytes of the header, from `offset` on.
+    /// Reads `out.len()` bytes of the header for the client, from `offset` on.
     ///
     /// `EINVAL` for anything that is not one whole field, several whole neighbouring fields, or the
-    /// next half of a 64-bit field; `out` is then unchanged. `EIO` for `device_state` when the
+    /// next half of a 64-bit field; `out` is then unchanged. `EIO` for `device_state` if the
     /// device is lost. Staging a buffer and running a query return the device's errors.
     pub fn read<D: Device>(&mut self, side: Side<'_, D>, offset: usize, out: &mut [u8]) -> Result {
         self.follow(side.engine);
@@ -110,12 +110,12 @@ impl Region2018 {
         self.read_access(side, access, out)
     }
 
-    /// The client writes `bytes` to the header at `offset`.
+    /// Writes `bytes` to the header at `offset` for the client.
     ///
-    /// `EINVAL` as for [`Region2018::read`], for a field that is read-only, and for a value that is out
-    /// of range or does not fit the state; nothing has changed then. `EBUSY` when another protocol
-    /// owns the device. An action returns the device's errors. After [`Progress::More`], and where a
-    /// signal interrupted it, the same write goes on.
+    /// `EINVAL` as for [`Region2018::read`], for a field that is read-only, and for a value that is
+    /// out of range or does not fit the state; then nothing has changed. `EBUSY` if another
+    /// protocol owns the device. An action returns the device's errors. After [`Progress::More`],
+    /// and if a signal interrupted it, the client's write goes on when it is repeated.
     pub fn write<D: Device>(
         &mut self,
         side: Side<'_, D>,
@@ -127,7 +127,7 @@ impl Region2018 {
         self.write_access(side, access, bytes)
     }
 
-    /// Starts afresh when the engine was reset since the last access.
+    /// Starts afresh if the engine was reset since the last access.
     fn follow<D: Device>(&mut self, engine: &Engine<D>) {
         if self.epoch != engine.epoch() {
             *self = Self::new(engine.epoch());
@@ -139,7 +139,7 @@ impl Region2018 {
         engine.owner() == Some(Self::PROTOCOL)
     }
 
-    /// Returns the state as the client sees it; `EIO` when the device is lost.
+    /// Returns the state as the client sees it; `EIO` if the device is lost.
     fn view<D: Device>(&self, engine: &Engine<D>) -> Result<DeviceState> {
         let owner = self.is_owner(engine);
         Ok(match (engine.state(), self.state) {

@@ -3,8 +3,8 @@
 //! Front end of the migration region of Linux 5.8 to 5.17, "v1".
 //!
 //! Contract: `struct vfio_device_migration_info` in the
-//! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h) of those versions, and what QEMU
-//! 5.2 to 7.2 does with it. The header has 32 bytes, little-endian:
+//! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h) of those versions, and what
+//! QEMU 5.2 to 7.2 does with it. The header has 32 bytes, little-endian:
 //!
 //! | offset | type | field | access |
 //! |---|---|---|---|
@@ -14,10 +14,10 @@
 //! | 16 | u64 | data_offset | read |
 //! | 24 | u64 | data_size | read when saving, write when resuming |
 //!
-//! A field is accessed as a whole and by itself. As in the 2018 region a staged buffer is the same
-//! until pending_bytes is read or the state is written. A failed transition fails the write and
-//! leaves the last valid state to be read; no client ever reads the error state (6), at which QEMU
-//! would abort, as it would if the state could not be read.
+//! A client accesses one whole field at a time. As in the region of November 2018, a staged buffer
+//! stays the same until the client reads pending_bytes or writes the state. If a transition fails,
+//! the write fails and the client reads the last valid state. It never reads the error state (6),
+//! at which QEMU would abort, as it would if the state could not be read.
 
 use kernel::prelude::*;
 
@@ -30,8 +30,8 @@ use crate::{
     protocols::window::{
         Progress,
         Side, //
-    }, //
-    state::State,
+    },
+    state::State, //
 };
 
 /// Bytes of the header.
@@ -54,7 +54,7 @@ const PROTOCOL: Protocol = Protocol::RegionV1;
 enum Field {
     /// `device_state`.
     DeviceState,
-    /// Nothing.
+    /// The reserved field.
     Reserved,
     /// `pending_bytes`.
     PendingBytes,
@@ -65,8 +65,8 @@ enum Field {
 }
 
 impl Field {
-    /// Returns the field that an access of `len` bytes at `offset` is to; `EINVAL` for all but one
-    /// whole field.
+    /// Returns the field that `len` bytes at `offset` are; `EINVAL` for anything but one whole
+    /// field.
     fn at(offset: usize, len: usize) -> Result<Self> {
         match (offset, len) {
             (0, 4) => Ok(Self::DeviceState),
@@ -79,7 +79,8 @@ impl Field {
     }
 }
 
-/// Returns the engine's state for a value of device_state; `EINVAL` for one that there is not.
+/// Returns the engine's state for a value of device_state; `EINVAL` for a value that has no
+/// meaning.
 fn decode(value: u32) -> Result<State> {
     const PRE_COPY: u32 = RUNNING | SAVING;
     match value {
@@ -92,7 +93,7 @@ fn decode(value: u32) -> Result<State> {
     }
 }
 
-/// Returns the value of device_state for a state of the engine; `None` for a device that is lost.
+/// Returns the value of device_state for a state of the engine; `None` if the device is lost.
 fn encode(state: State) -> Option<u32> {
     match state {
         State::Stop | State::RunningP2p => Some(0),
@@ -107,11 +108,11 @@ fn encode(state: State) -> Option<u32> {
 /// What the region's header remembers between two accesses.
 #[derive(Debug)]
 pub struct RegionV1 {
-    /// device_state when the client last came to a device that was not lost.
+    /// device_state at the client's last access to a device that was not lost.
     device_state: u32,
-    /// The engine's session that the rest is good for.
+    /// The engine's session that `buffer` belongs to.
     session: Option<u64>,
-    /// Bytes of the staged buffer that the client has not consumed.
+    /// Bytes of the staged buffer, until the client has consumed it.
     buffer: Option<u64>,
 }
 
@@ -131,7 +132,7 @@ impl RegionV1 {
         }
     }
 
-    /// The client reads `out.len()` bytes of the header, from `offset` on.
+    /// Reads `out.len()` bytes of the header for the client, from `offset` on.
     ///
     /// `EINVAL` for anything but one whole field. Staging a buffer returns the device's errors.
     pub fn read<D: Device>(
@@ -159,12 +160,12 @@ impl RegionV1 {
         Ok(())
     }
 
-    /// The client writes `bytes` to the header at `offset`.
+    /// Writes `bytes` to the header at `offset` for the client.
     ///
     /// `EINVAL` for anything but one whole field that may be written, and for a value that is out of
-    /// range or does not fit the state; nothing has changed then. `EBUSY` when another protocol owns
-    /// the device. An action returns the device's errors. After [`Progress::More`], and where a
-    /// signal interrupted it, the same write goes on.
+    /// range or does not fit the state; then nothing has changed. `EBUSY` if another protocol owns
+    /// the device. An action returns the device's errors. After [`Progress::More`], and if a signal
+    /// interrupted it, the client's write goes on when it is repeated.
     pub fn write<D: Device>(
         &mut self,
         mut side: Side<'_, D>,
@@ -194,7 +195,7 @@ impl RegionV1 {
         }
     }
 
-    /// Notes the state, and forgets the staged buffer when the engine is in another session.
+    /// Notes the state, and forgets the staged buffer if the engine is in another session.
     fn follow<D: Device>(&mut self, engine: &Engine<D>) {
         if let Some(device_state) = encode(engine.state()) {
             self.device_state = device_state;
@@ -211,7 +212,8 @@ impl RegionV1 {
             && matches!(engine.state(), State::PreCopy | State::StopCopy)
     }
 
-    /// Returns `pending_bytes`: what can go now, so that a client which finds some gets some.
+    /// Returns `pending_bytes`: what can go now, so that a client that finds bytes pending gets
+    /// some.
     fn pending<D: Device>(engine: &Engine<D>, host: &D::Host) -> u64 {
         if !Self::is_saving(engine) {
             return 0;

@@ -100,7 +100,8 @@ impl V2 {
     /// Returns about how many bytes the client has to move to save the device:
     /// `VFIO_DEVICE_FEATURE_MIG_DATA_SIZE`.
     ///
-    /// While an image is being produced that is what is left of it, otherwise a whole image. Never 0.
+    /// While an image is being produced that is what is left of it, otherwise a whole image. Never
+    /// 0.
     pub fn data_size<D: Device>(&self, engine: &Engine<D>, host: &D::Host) -> u64 {
         if engine.state().is_saving() {
             engine.pending(host).total().max(1)

@@ -2,8 +2,8 @@
 
 //! The data section of a migration region: buffers of device state, both ways.
 //!
-//! Both region protocols move the image through such a section; what they do not share is how the
-//! client is told of it.
+//! Both region protocols move the image through such a section. They differ in how they tell the
+//! client of it.
 
 use kernel::prelude::*;
 
@@ -17,8 +17,8 @@ const BOUNCE: usize = 512;
 
 /// The data section of a migration region.
 ///
-/// User space may have it mapped, so its bytes may change at any time: they are copied once and
-/// looked at only then.
+/// User space may have it mapped, so its bytes may change at any time. The core copies them once
+/// and looks only at the copy.
 pub trait DataWindow {
     /// Returns the section's offset in the region in bytes; page aligned, never 0.
     fn offset(&self) -> u64;
@@ -31,22 +31,22 @@ pub trait DataWindow {
         self.len() == 0
     }
 
-    /// Copies the bytes at `offset` in the section to `out`; `EINVAL` when it ends before.
+    /// Copies the bytes at `offset` in the section to `out`; `EINVAL` if the section ends before.
     fn read(&self, offset: usize, out: &mut [u8]) -> Result;
 
-    /// Copies `bytes` to `offset` in the section; `EINVAL` when it ends before.
+    /// Copies `bytes` to `offset` in the section; `EINVAL` if the section ends before.
     fn write(&self, offset: usize, bytes: &[u8]) -> Result;
 }
 
-/// Whether an access to a migration region's header has done all that it is to do.
+/// Whether a write to a migration region's header is complete.
 #[must_use]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Progress {
-    /// It has.
+    /// It is complete.
     Done,
-    /// The device was given a section of an image and others are left: the same access goes on.
+    /// The device was given a section of an image and more are left: the caller repeats the write.
     ///
-    /// Whoever holds the device's lock lets others have it in between.
+    /// In between, the caller lets others take the device's lock.
     More,
 }
 
@@ -63,8 +63,8 @@ pub struct Side<'a, D: Device> {
 impl<D: Device> Side<'_, D> {
     /// Fills the data section with the next bytes of the image, and returns how many.
     ///
-    /// At most `threshold` bytes unless it is 0. Bytes count as handed out only when they are in the
-    /// section, so an error loses none.
+    /// At most `threshold` bytes unless `threshold` is 0. Bytes count as handed out only when they
+    /// are in the section, so an error loses none.
     pub(crate) fn fill(&mut self, threshold: u64) -> Result<u64> {
         let limit = self.limit(threshold);
         let mut filled = 0;
@@ -76,7 +76,7 @@ impl<D: Device> Side<'_, D> {
                     filled += count;
                 }
                 Err(error) if filled == 0 => return Err(error),
-                // What is there goes out first; the next buffer meets the error again.
+                // The bytes so far go out first; the next buffer meets the error again.
                 Err(_) => break,
             }
         }
@@ -85,8 +85,9 @@ impl<D: Device> Side<'_, D> {
 
     /// Copies the next bytes of the image to the data section, and returns how many.
     ///
-    /// At most `threshold` bytes unless it is 0. The engine keeps them until it is told by
-    /// [`Engine::consume`] that they went out: they are what the engine has staged, and no more.
+    /// At most `threshold` bytes unless `threshold` is 0. The bytes are those that the engine has
+    /// staged, and no more. The engine keeps them until [`Engine::consume`] tells it that they went
+    /// out.
     pub(crate) fn show(&mut self, threshold: u64) -> Result<usize> {
         self.copy_staged(0, self.limit(threshold))
     }
@@ -110,11 +111,11 @@ impl<D: Device> Side<'_, D> {
     }
 
     /// Takes the first `size` bytes of the data section as the next bytes of the image, up to the
-    /// end of a section of it.
+    /// end of a section of the image.
     ///
-    /// Errors as [`Engine::write`], and those of the data section, by which nothing is refused.
-    /// After [`Progress::More`], and after an error that is no refusal, the next call with this
-    /// `size` goes on where this one ended; `EINVAL` for another size until then.
+    /// Errors as [`Engine::write`], and those of the data section, which refuse nothing. After
+    /// [`Progress::More`], and after an error that is no refusal, the next call with this `size`
+    /// goes on where this call ended; until then another size is `EINVAL`.
     pub(crate) fn load(&mut self, size: u64) -> Result<Progress> {
         let size = usize::try_from(size)?;
         let mut bounce = [0; BOUNCE];

@@ -33,8 +33,8 @@ use migration::{
     protocols::v2::{
         Found,
         Readiness, //
-    }, //
-    state::State,
+    },
+    state::State, //
 };
 
 use super::{

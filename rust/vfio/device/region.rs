@@ -19,16 +19,14 @@ use kernel::{
     },
     prelude::*, //
 };
-use migration::{
-    protocols::{
-        region_2018,
-        region_v1,
-        window::{
-            DataWindow,
-            Progress, //
-        },
-        MigrationRegion, //
-    }, //
+use migration::protocols::{
+    region_2018,
+    region_v1,
+    window::{
+        DataWindow,
+        Progress, //
+    },
+    MigrationRegion, //
 };
 
 use super::{

@@ -66,7 +66,7 @@ pub mod code {
 pub struct Error(NonZeroI32);
 
 impl Error {
-    /// Creates an [`Error`] from a negative kernel error code; `EINVAL` where it is none.
+    /// Creates an [`Error`] from a negative kernel error code; `EINVAL` if `errno` is none.
     pub fn from_errno(errno: i32) -> Error {
         match NonZeroI32::new(errno) {
             Some(number) if (-4095..0).contains(&errno) => Error(number),

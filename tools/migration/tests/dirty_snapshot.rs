@@ -52,7 +52,7 @@ dirty_pages: 6
 0xfffffffffffff000-0xffffffffffffffff
 ";
     assert_eq!(text(&log), expected);
-    // Whoever looks changes nothing.
+    // Looking changes nothing.
     assert_eq!(text(&log), expected);
     assert_eq!(log.table().unwrap().count(), 6);
 }

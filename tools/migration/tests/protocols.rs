@@ -19,7 +19,7 @@ use migration::{
 const MEMORY: usize = 200;
 const CHUNK: usize = 64;
 
-/// Offsets and widths of the v1 header.
+/// Offsets in the v1 header.
 const V1_STATE: usize = 0;
 const V1_PENDING: usize = 8;
 const V1_SIZE: usize = 24;
@@ -161,7 +161,7 @@ fn what_one_protocol_saves_every_other_loads() {
             load(&mut target, to, &image);
             assert_eq!(target.device().contents(), source.device().contents());
             assert!(target.device().running);
-            // And the other way round, by the same protocols.
+            // The same in the other direction.
             leave(&mut source, from).unwrap();
             let image = save(&mut target, to, false);
             load(&mut source, from, &image);
@@ -170,7 +170,7 @@ fn what_one_protocol_saves_every_other_loads() {
     }
 }
 
-/// The states that a protocol can bring the device to, away from running.
+/// The states other than running that a protocol can bring the device to.
 fn owned_states(protocol: Protocol) -> Vec<u64> {
     match protocol {
         Protocol::Region2018 => vec![0, 2, 3, 4, 5, 6, 7],
@@ -249,7 +249,7 @@ fn the_others_are_busy_in_every_state_of_the_owner() {
                 assert_eq!(side.object.engine().status(), before, "{what}");
                 assert_eq!(side.device().contents(), contents);
 
-                // A reset makes it the other's.
+                // After a reset the other protocol can have the device.
                 side.object.engine_mut().reset(&side.host).unwrap();
                 assert_eq!(save(&mut side, other, true).len(), image.len());
             }

@@ -42,7 +42,7 @@ impl V1 {
         Self(Side::new(device, window))
     }
 
-    /// A device with something in it, in `state`; a load has its whole image.
+    /// A device with something in it, in `state`; a load has taken the whole image.
     fn at(state: u64) -> Self {
         let mut v1 = Self::new(Fake::filled(200, 64), 4096);
         v1.set(STATE, state).unwrap();
@@ -246,7 +246,7 @@ fn values_that_there_are_not() {
 #[test]
 fn the_read_modify_writes_of_qemu() {
     // vfio_save_setup, vfio_vmstate_change, vfio_save_complete_precopy, vfio_save_cleanup; the
-    // bits that QEMU does not know are as they were read.
+    // bits that QEMU does not know stay as QEMU read them.
     let mut v1 = V1::new(Fake::filled(200, 64), 100);
     let mut image = Vec::new();
     for (mask, value) in [(!0u64, PRE_COPY), (!RUNNING, 0), (!RUNNING, STOP_COPY)] {
@@ -322,7 +322,7 @@ fn a_buffer_that_nobody_asked_for_is_not_staged() {
     }
     assert!(v1.0.host.called().is_empty());
     assert_eq!(*v1.0.window.bytes.borrow(), [0xee; 4096]);
-    // The offset blocks until data is there, says the uAPI.
+    // By the uAPI a read of the offset blocks until there is data.
     v1.get(OFFSET).unwrap();
     assert!(v1.0.host.called().contains(&Op::Save));
 }
@@ -339,7 +339,7 @@ fn writing_the_state_consumes_and_a_refused_write_does_not() {
     assert_eq!(v1.state(), PRE_COPY);
     assert_eq!(v1.peek().unwrap(), all);
 
-    // The same state again, too.
+    // The same holds for the same state again.
     for state in [PRE_COPY, STOP_COPY, STOP_COPY] {
         v1.set(STATE, state).unwrap();
         all.extend(v1.peek().unwrap());
@@ -365,7 +365,7 @@ fn what_is_staged_belongs_to_one_session() {
         assert_eq!((v1.get(PENDING), v1.get(SIZE)), (Ok(0), Ok(0)));
     }
 
-    // Another protocol's session in between does not show.
+    // Another protocol's session in between is invisible.
     v1.set(STATE, STOP_COPY).unwrap();
     v1.peek().unwrap();
     let side = &mut v1.0;
@@ -428,7 +428,7 @@ fn an_image_is_applied_by_the_write_that_completes_it() {
         assert_eq!(v1.set(STATE, state), Err(EINVAL));
         assert_eq!(v1.state(), RESUMING);
     }
-    // RESUMING again keeps what came.
+    // A second RESUMING keeps the bytes so far.
     v1.set(STATE, RESUMING).unwrap();
     v1.0.host.called();
     v1.give(&[*last]).unwrap();
@@ -451,7 +451,7 @@ fn a_damaged_stream_is_refused_by_the_write() {
         assert!(v1.give(&bad).is_err(), "byte {at}");
         assert!(v1.0.object.engine().last_refusal().is_some());
         assert_eq!(v1.0.device().contents(), Fake::new(200, 64).contents());
-        // Nothing leads on, and no client sees state 6.
+        // No state can be entered, and no client sees state 6.
         for (state, _) in STATES {
             let result = v1.set(STATE, state);
             assert_eq!(result.is_ok(), state == RESUMING, "{state}");
@@ -525,7 +525,7 @@ fn pending_bytes_of_a_running_device_are_those_that_can_go_now() {
     assert_eq!(v1.get(SIZE), Ok(now));
     v1.get(PENDING).unwrap();
 
-    // A device that is stopped is at work no more: all that is left can go.
+    // A stopped device is no longer at work: all that is left can go.
     v1.0.device().poke(3, 1);
     v1.0.device().busy = true;
     assert_eq!(v1.get(PENDING), Ok(0));
@@ -544,7 +544,7 @@ fn data_size_is_written_only_while_resuming_and_within_the_section() {
             v1.0.host.called();
             let result = v1.set(SIZE, size);
             if state == RESUMING && size <= 4096 {
-                // The image is complete: more is too much.
+                // The image is complete: another byte is too much.
                 assert_eq!(result.is_ok(), size == 0);
                 continue;
             }
@@ -583,7 +583,7 @@ fn one_failure(lose: bool, op: Op, skip: u32, from: u64, to: u64) {
     let failed = v1.0.host.fail.take().is_none();
     let what = format!("{op:?} {skip} {from} -> {to}, lose {lose}");
 
-    // QEMU reads the state after a failed write, and aborts when that fails or finds an error.
+    // QEMU reads the state after a failed write, and aborts if that fails or finds an error.
     let state = v1.state();
     assert!([0, 1, 2, 3, 4].contains(&state), "{what}: {state}");
     if result.is_ok() {
@@ -593,7 +593,7 @@ fn one_failure(lose: bool, op: Op, skip: u32, from: u64, to: u64) {
         assert!(failed && lose, "{what}");
         let last = if result.is_ok() { to } else { from };
         assert_eq!(state, last, "{what}");
-        // Nothing but a reset leads on.
+        // Only a reset leads out of it.
         for (other, _) in STATES {
             assert!(v1.set(STATE, other).is_err(), "{what}");
             assert_eq!(v1.state(), last, "{what}");

@@ -7,7 +7,7 @@ use migration::state::{next, State};
 
 /// `vfio_from_fsm_table` of `drivers/vfio/vfio_main.c`, by the numbers of the uAPI.
 ///
-/// Rows are the current state, columns the new one; 0 (ERROR) means that there is no way.
+/// Rows are the current state, columns the new one; 0 (ERROR) means that no arc leads there.
 const TABLE: [[u32; 8]; 8] = [
     // ERROR STOP RUNNING STOP_COPY RESUMING RUNNING_P2P PRE_COPY PRE_COPY_P2P
     [0, 0, 0, 0, 0, 0, 0, 0], // ERROR
@@ -43,7 +43,7 @@ fn every_way_ends() {
             while at != to {
                 match next(at, to) {
                     Ok(state) => at = state,
-                    // Only at the start: no way ends in the middle.
+                    // `EINVAL` comes only at the start: no way ends in the middle.
                     Err(_) => {
                         assert_eq!(arcs, 0);
                         break;

@@ -19,34 +19,34 @@ const BLOCK_BYTES: usize = BLOCK_WORDS * 8;
 /// Pages in a block, as a power of two.
 const BLOCK_SHIFT: u32 = STRETCH_PAGES.trailing_zeros() - 4;
 
-/// The bits, little-endian, bit 0 of byte 0 for the first page: what clients are given.
+/// The bits as clients get them: little-endian, bit 0 of byte 0 for the first page.
 type Bits = [[u8; 8]; WORDS];
 
-/// One bit for each page of a stretch, and which of them need not be looked at.
+/// One bit for each page of a stretch, and a summary that tells which bits need not be looked at.
 ///
-/// All but the bits stands in the slot, so that a mark finds it there.
+/// Only the bits stand outside of the slot, so a mark finds all else there.
 #[derive(Debug)]
 pub(super) struct Bitmap {
     /// A bit for each page.
     bits: KBox<Bits>,
     /// Number of dirty pages.
     count: u32,
-    /// A bit for each 1/16 of the stretch: one of its pages may be dirty.
+    /// A bit for each 1/16 of the stretch, set if one of its pages may be dirty.
     summary: u16,
-    /// Room for the slot to tell its forms apart without growing.
+    /// A byte by which the slot tells its forms apart without growing.
     _form: Form,
 }
 
-/// The form of a slot that has a bitmap: one value of a byte, the others are left to the slot.
+/// One value of a byte: the slot uses the other values for its other form.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
 enum Form {
-    /// The only one.
+    /// The slot has a bitmap.
     Bitmap,
 }
 
 impl Bitmap {
-    /// Bytes that one takes outside of its slot.
+    /// Bytes that a bitmap takes outside of its slot.
     pub(super) const BYTES: usize = size_of::<Bits>();
 
     /// Returns a bitmap with no dirty page; `ENOMEM` without memory.
@@ -106,7 +106,7 @@ impl Bitmap {
         self.count -= removed;
     }
 
-    /// Returns each word that has bits of pages `first` to `last`, and which.
+    /// Returns each word that has bits of pages `first` to `last`, with a mask of these bits.
     fn masked(&mut self, first: u16, last: u16) -> impl Iterator<Item = (&mut [u8; 8], u64)> {
         let (low, high) = (first / 64, last / 64);
         let words = self
@@ -120,16 +120,16 @@ impl Bitmap {
         })
     }
 
-    /// Returns the first 64 pages with one that is dirty, from the `from`-th 64 pages on.
+    /// Returns the first word with a dirty page, from word `from` on: its number and its bits.
     ///
-    /// The number of that word and its bits.
+    /// A word stands for 64 pages.
     pub(super) fn word_from(&self, from: usize) -> Option<(usize, u64)> {
         let mut word = from;
         while word < WORDS {
             let block = word / BLOCK_WORDS;
             let clean = (self.summary >> block).trailing_zeros();
             if clean > 0 {
-                // Past the end where no block is left.
+                // If no block is left, this is past the end.
                 word = (block + clean as usize) * BLOCK_WORDS;
                 continue;
             }
@@ -146,9 +146,9 @@ impl Bitmap {
         None
     }
 
-    /// Shows the bytes `from` to `end` of the bitmap to `visit`, but for blocks that are clean.
+    /// Calls `visit` with the bytes `from` to `end` of the bitmap, without the clean blocks.
     ///
-    /// `visit` gets the offset in the bitmap and bytes; an error of it ends this and is returned.
+    /// `visit` gets an offset in the bitmap and the bytes there; its first error is returned.
     pub(super) fn pieces(
         &self,
         from: usize,

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Stretches of the address space all of whose pages count as dirty.
+//! Parts of the address space all of whose pages count as dirty.
 //!
-//! The pages that a table takes for dirty because it could not tell them apart: at first the whole
-//! space, then those of it that no query has reported yet.
+//! A table takes these pages for dirty because it could not tell them apart: at first the whole
+//! space, then the parts of it that no query has reported yet.
 
 use crate::iova::PageRange;
 
-/// Most pieces that what is left may be in. A range that would make one more is not cleared.
+/// Most pieces. A range whose clearing would make more is not cleared.
 const MOST: usize = 32;
 
 /// Pages that count as dirty, in ascending pieces that do not touch.
 #[derive(Debug)]
 pub(super) struct Blanket {
+    /// The pieces; those from `len` on are `None`.
     pieces: [Option<PageRange>; MOST],
-    /// How many of them there are; the others are `None`.
+    /// Number of pieces.
     len: usize,
 }
 
@@ -41,13 +42,13 @@ impl Blanket {
         whole
     }
 
-    /// Returns whether there is no page under it.
+    /// Returns whether no page is under it.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Returns what of `range` is under it, in ascending order.
+    /// Returns the parts of `range` that are under it, in ascending order.
     pub(super) fn within(&self, range: PageRange) -> Pieces<'_> {
         Pieces {
             pieces: self.pieces.get(..self.len).unwrap_or_default(),
@@ -68,7 +69,7 @@ impl Blanket {
         PageRange::new(first, (range.last() + 1).checked_sub(first)?).ok()
     }
 
-    /// Takes `range` out, unless what is left would be in too many pieces.
+    /// Removes `range`, unless that would leave too many pieces.
     pub(super) fn clear(&mut self, range: PageRange) {
         let mut left = Self::new();
         for piece in self.pieces.iter().take(self.len).flatten() {

@@ -6,13 +6,13 @@ use kernel::prelude::*;
 
 /// Most bytes that a table has allocated.
 ///
-/// Enough for just under 2 TiB of dirty memory in one piece, at 1/32,700 of it; and for some 60,000
-/// dirty pages in the most awkward places, each in 16 GiB of its own. The vector of groups does not
-/// shrink before the last of them is gone: room for groups of the past, at most 3 MiB, comes on top.
-/// The memory is charged to the process that starts the device's work.
+/// The bound suffices for just under 2 TiB of dirty memory in one piece, at 1/32,700 of it, and for
+/// some 60,000 dirty pages in the worst places, each in 16 GiB of its own. The vector of groups
+/// shrinks only when the last group is gone: room for groups of the past, at most 3 MiB, comes on
+/// top. The memory is charged to the process that starts the device's work.
 pub const MAX_BYTES: usize = 64 << 20;
 
-/// What a table has allocated.
+/// The memory that a table has allocated.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     /// In bytes, at most [`MAX_BYTES`].
@@ -30,7 +30,7 @@ impl Budget {
         self.used
     }
 
-    /// Runs `allocate`, which takes `bytes`; `ENOMEM` where that is beyond the bound.
+    /// Runs `allocate`, which takes `bytes`; `ENOMEM` if that is beyond the bound.
     pub(super) fn spend<T>(
         &mut self,
         bytes: usize,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Where the stretches with dirty pages are.
+//! A directory of the stretches with dirty pages.
 //!
 //! 64 neighbouring stretches, 16 GiB of memory, make a group, an array of slots. A group exists
-//! while one of its stretches has a dirty page. The groups stand in a vector sorted by address, so
-//! those of the whole 64-bit space are alike, and nothing is kept for the space between them.
+//! while one of its stretches has a dirty page. The groups stand in a vector sorted by address, and
+//! nothing is kept for the space between them.
 
 use kernel::prelude::*;
 
@@ -22,7 +22,7 @@ const GROUP: u64 = 64;
 struct Entry {
     /// Number of the group: that of its first stretch, divided by [`GROUP`].
     number: u64,
-    /// A bit for each stretch: one of its pages is dirty. Not 0, unless memory was short.
+    /// A bit for each stretch, set if one of its pages is dirty. Not 0, unless memory was short.
     occupied: u64,
     /// The stretches.
     slots: KBox<[Slot; GROUP as usize]>,
@@ -36,7 +36,7 @@ const GROUP_BYTES: usize = size_of::<[Slot; GROUP as usize]>() + 2 * size_of::<E
 pub(super) struct Directory {
     /// One entry for each group.
     entries: KVVec<Entry>,
-    /// Place of the group that was looked up last; any value will do.
+    /// Place of the group that was looked up last; a guess that is always checked.
     hint: usize,
 }
 
@@ -49,7 +49,7 @@ impl Directory {
         }
     }
 
-    /// Returns the bitmap of stretch `stretch` where it has one and its group is found at once.
+    /// Returns the bitmap of stretch `stretch` if it has one and its group is found at once.
     #[inline]
     pub(super) fn near_bitmap(&mut self, stretch: u64) -> Option<&mut Bitmap> {
         let number = stretch / GROUP;
@@ -69,7 +69,7 @@ impl Directory {
 
     /// Marks pages `first` to `last` of stretch `stretch`.
     ///
-    /// `ENOMEM` without memory or beyond the budget; no page is marked then.
+    /// `ENOMEM` without memory or beyond the budget; then no page is marked.
     pub(super) fn mark(
         &mut self,
         stretch: u64,
@@ -96,14 +96,14 @@ impl Directory {
         entry.is_some_and(|entry| entry.number == number)
     }
 
-    /// Returns where group `number` is in memory without gaps: at its distance from the first.
+    /// Returns the place of group `number` if no group before it is missing.
     #[inline]
     fn guess(&self, number: u64) -> usize {
         let first = self.entries.first().map_or(0, |entry| entry.number);
         usize::try_from(number.wrapping_sub(first)).unwrap_or(usize::MAX)
     }
 
-    /// Returns the place of group `number`, or where it would have to be inserted.
+    /// Returns the place of group `number`, or the place to insert it at.
     fn place(&self, number: u64) -> Result<usize, usize> {
         let guess = self.guess(number);
         if self.is_at(guess, number) {
@@ -113,7 +113,7 @@ impl Directory {
             .binary_search_by_key(&number, |entry| entry.number)
     }
 
-    /// Returns the place of group `number`, which is made where it is missing.
+    /// Returns the place of group `number`; inserts it if it is missing.
     #[inline(never)]
     fn place_or_insert(&mut self, number: u64, budget: &mut Budget) -> Result<usize> {
         let at = match self.place(number) {
@@ -135,9 +135,9 @@ impl Directory {
         })
     }
 
-    /// Has `change` change the stretches `low` to `high` that have dirty pages, in ascending order.
+    /// Calls `change` for the stretches `low` to `high` that have dirty pages, in ascending order.
     ///
-    /// Groups that have none any more are freed.
+    /// Frees the groups that have no dirty page left.
     pub(super) fn retain(
         &mut self,
         low: u64,
@@ -199,7 +199,7 @@ impl Directory {
 pub(super) struct Stretches<'a> {
     /// The current group and those after it.
     entries: &'a [Entry],
-    /// What is left of the current group, where it was begun.
+    /// The stretches that are left of the current group, if it was begun.
     left: Option<u64>,
     /// First stretch.
     low: u64,

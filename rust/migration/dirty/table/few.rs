@@ -2,7 +2,7 @@
 
 //! A few pages of a stretch, with no memory of their own.
 
-/// Most pages.
+/// Most pages that a slot lists.
 pub(super) const ROOM: usize = 6;
 
 /// Up to [`ROOM`] pages of a stretch, by number in the stretch.
@@ -33,7 +33,7 @@ impl Few {
 
     /// Adds pages `first` to `last`.
     ///
-    /// Returns false where there is no room for all; then nothing has changed.
+    /// Returns false if there is no room for all of them; then nothing has changed.
     pub(super) fn mark(&mut self, first: u16, last: u16) -> bool {
         if usize::from(last - first) >= ROOM {
             return false;
@@ -54,7 +54,7 @@ impl Few {
         true
     }
 
-    /// Takes pages `first` to `last` out.
+    /// Removes pages `first` to `last`.
     pub(super) fn clear(&mut self, first: u16, last: u16) {
         let mut rest = Self::NONE;
         let kept = self
@@ -68,9 +68,9 @@ impl Few {
         *self = rest;
     }
 
-    /// Returns the first 64 pages with one that is dirty, from the `from`-th 64 pages on.
+    /// Returns the first word with a dirty page, from word `from` on: its number and its bits.
     ///
-    /// The number of that word and its bits.
+    /// A word stands for 64 pages.
     pub(super) fn word_from(&self, from: usize) -> Option<(usize, u64)> {
         let mut found = None;
         for page in self.pages() {

@@ -32,14 +32,14 @@ impl DirtyTable {
         chunk.flush()
     }
 
-    /// Writes the bytes of the table as they are, for a range whose bits begin in bit 0 of a byte.
+    /// Writes the bytes of the table as they are; `range` begins with bit 0 of a byte.
     fn copy(&self, range: PageRange, sink: &mut BitmapSink<'_>) -> Result {
-        // The last byte of the bitmap may have fewer bits than that of the table.
+        // The last byte of the bitmap may have fewer bits than the table's byte.
         let (end_byte, end_bits) = (range.last() / 8, range.last() % 8);
         let end_mask = u8::MAX >> (7 - end_bits);
         for (stretch, slot) in self.stretches(range) {
             let (first, last) = within(stretch, range);
-            // Where the stretch's bytes go, which may begin before the bitmap.
+            // Offset of the stretch's bytes, which may begin before the bitmap does.
             let base = stretch * (STRETCH_PAGES / 8);
             let place = |byte: u64| -> Result<usize> {
                 Ok(usize::try_from(base + byte - range.first() / 8)?)
@@ -87,13 +87,13 @@ impl DirtyTable {
 /// Bytes of a [`Chunk`].
 const CHUNK: usize = 256;
 
-/// Neighbouring bytes of a bitmap that is written from its beginning to its end.
+/// Neighbouring bytes of a bitmap, which is written from beginning to end.
 struct Chunk<'a, 's> {
     /// Takes the bytes.
     sink: &'a mut BitmapSink<'s>,
     /// Offset of the first byte in the bitmap.
     start: usize,
-    /// How many were touched.
+    /// Number of bytes that were touched.
     len: usize,
     /// The bytes; 0 from `len` on.
     bytes: [u8; CHUNK],
@@ -110,7 +110,7 @@ impl<'a, 's> Chunk<'a, 's> {
         }
     }
 
-    /// Sets bits `first` to `last`; the first must not be before the last one that was set.
+    /// Sets bits `first` to `last`; `first` must not be before the last bit of the call before.
     fn set(&mut self, first: u64, last: u64) -> Result {
         let mut at = first;
         while at <= last {
@@ -140,7 +140,7 @@ impl<'a, 's> Chunk<'a, 's> {
         Ok(())
     }
 
-    /// Hands out what there is.
+    /// Hands the touched bytes to the sink.
     fn flush(&mut self) -> Result {
         let Some(bytes) = self.bytes.get_mut(..self.len) else {
             return Err(EINVAL);

@@ -13,10 +13,10 @@ use super::{
     }, //
 };
 
-/// The dirty pages of one stretch, in the form that suits their number.
+/// The dirty pages of one stretch, in a form that suits their number.
 ///
-/// Up to [`ROOM`] pages need nothing but the slot. A bitmap takes 8 KiB more, 1/32,768 of the memory
-/// that it stands for, which is at most 1.2 KiB a dirty page.
+/// Up to [`ROOM`] pages need nothing but the slot. A bitmap takes 8 KiB more: 1/32,768 of the
+/// memory that it stands for, and at most 1.2 KiB for a dirty page.
 #[derive(Debug)]
 pub(super) enum Slot {
     /// A few, or none.
@@ -42,7 +42,7 @@ impl Slot {
 
     /// Marks pages `first` to `last`, by number in the stretch.
     ///
-    /// `ENOMEM` without memory or beyond the budget; nothing has changed then.
+    /// `ENOMEM` without memory or beyond the budget; then nothing has changed.
     pub(super) fn mark(&mut self, first: u16, last: u16, budget: &mut Budget) -> Result {
         match self {
             Self::Bitmap(bitmap) => bitmap.mark(first, last),
@@ -84,9 +84,9 @@ impl Slot {
         budget.release(Bitmap::BYTES);
     }
 
-    /// Returns the first 64 pages with one that is dirty, from the `from`-th 64 pages on.
+    /// Returns the first word with a dirty page, from word `from` on: its number and its bits.
     ///
-    /// The number of that word and its bits.
+    /// A word stands for 64 pages.
     #[inline]
     pub(super) fn word_from(&self, from: usize) -> Option<(usize, u64)> {
         match self {

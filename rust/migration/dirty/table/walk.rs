@@ -17,14 +17,14 @@ pub(super) struct Words<'a> {
     stretches: Stretches<'a>,
     /// The current stretch: its number and pages.
     current: Option<(u64, &'a Slot)>,
-    /// First word of the current stretch that was not looked at.
+    /// First word of the current stretch that is still to be looked at.
     cursor: usize,
     /// The range.
     range: PageRange,
 }
 
 impl<'a> Words<'a> {
-    /// Returns the words of `range`; `stretches` are those that it touches.
+    /// Returns the words of `range`, which touches `stretches`.
     pub(super) fn new(stretches: Stretches<'a>, range: PageRange) -> Self {
         Self {
             stretches,
@@ -83,7 +83,7 @@ struct Runs<'a> {
     words: Words<'a>,
     /// Number of the current word.
     word: u64,
-    /// Its bits that were not told yet.
+    /// Bits of the current word that are still to be returned.
     bits: u64,
 }
 
@@ -99,7 +99,7 @@ impl Iterator for Runs<'_> {
         let first = self.word * 64 + u64::from(low);
         let mut ones = low + (self.bits >> low).trailing_ones();
         while ones == 64 {
-            // It reaches the end of the word and may go on in the next.
+            // The run reaches the end of the word and may go on in the next one.
             let ended = self.word;
             self.bits = 0;
             match words.next() {
@@ -123,13 +123,13 @@ impl Iterator for Runs<'_> {
 /// [`DirtyTable::ranges`](super::DirtyTable::ranges).
 #[derive(Clone, Debug)]
 pub struct Ranges<'a> {
-    /// Those that are told apart.
+    /// The pages that are told apart.
     runs: Runs<'a>,
-    /// The first of them that was not told yet.
+    /// The first of the runs that is still to be returned.
     run: Option<PageRange>,
-    /// Those that are not, none of which is among the others.
+    /// The pages that are not told apart; no run has one of them.
     pieces: Pieces<'a>,
-    /// The first of them that was not told yet.
+    /// The first of the pieces that is still to be returned.
     piece: Option<PageRange>,
 }
 
@@ -149,8 +149,8 @@ impl<'a> Ranges<'a> {
         }
     }
 
-    /// Takes the next range of either kind, whether or not it touches the one before; where that is
-    /// given, only one that does.
+    /// Takes the next range of either kind. If `before` is given, only a range that touches it is
+    /// taken.
     #[inline]
     fn take(&mut self, before: Option<PageRange>) -> Option<PageRange> {
         let fits = |range: &PageRange| before.is_none_or(|it| it.last() + 1 == range.first());

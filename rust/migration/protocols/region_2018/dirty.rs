@@ -5,8 +5,8 @@
 use kernel::prelude::*;
 
 use super::{
-    Query, //
-    Region2018,
+    Query,
+    Region2018, //
 };
 use crate::{
     device::Device,
@@ -21,7 +21,7 @@ use crate::{
 impl Region2018 {
     /// Returns the query that writing `total` asks for, from `start` on.
     ///
-    /// `EINVAL` when the range is empty or leaves the address space, or no pages are recorded for
+    /// `EINVAL` if the range is empty or leaves the address space, or if no pages are recorded for
     /// this protocol.
     pub(super) fn ask<D: Device>(
         &self,
@@ -47,7 +47,7 @@ impl Region2018 {
         let covered = range.take(room)?;
 
         let any = side.engine.dirty_look(side.host, range, covered, |table| {
-            // A bitmap that is written in part must not pass for what was there.
+            // A half-written bitmap must not pass for the content before.
             self.forget();
             let mut filled = 0;
             table.bitmap(covered, &mut |offset, bytes| {
@@ -68,7 +68,7 @@ impl Region2018 {
     }
 }
 
-/// Zeroes the bytes `from` to `to` of the data section; does nothing where that is not ahead.
+/// Zeroes the bytes `from` to `to` of the data section; does nothing if `to` is not above `from`.
 fn zero(window: &dyn DataWindow, from: usize, to: usize) -> Result {
     static ZEROES: [u8; 4096] = [0; 4096];
     let mut at = from;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The fields of the region's header, and which accesses to them there are.
+//! The fields of the region's header, and the accesses to them that the uAPI allows.
 //!
 //! `struct vfio_device_migration_info` of `include/uapi/linux/vfio_migration_region.h`, packed and
 //! little-endian.
@@ -41,7 +41,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// Every field, in the order in which they stand.
+    /// Every field, in the order of the offsets.
     pub const ALL: [Field; 10] = [
         Field::DeviceState,
         Field::PrecopyOnly,
@@ -84,7 +84,7 @@ impl Field {
         self.offset() + self.width()
     }
 
-    /// Returns whether the client may write the field, in some state.
+    /// Returns whether the client may write the field in any state.
     pub const fn is_writable(self) -> bool {
         !matches!(
             self,
@@ -92,7 +92,7 @@ impl Field {
         )
     }
 
-    /// Returns whether reading the field says that the client is done with what was staged.
+    /// Returns whether a read of the field means that the client is done with what was staged.
     pub(super) const fn is_pending(self) -> bool {
         matches!(
             self,
@@ -112,16 +112,16 @@ pub(super) enum Access {
     High(Field),
 }
 
-/// The fields in a place where a part of them can be borrowed for good.
+/// The fields, of which a part can be borrowed for good.
 static FIELDS: [Field; 10] = Field::ALL;
 
-/// Returns what `len` bytes at `offset` are; `EINVAL` when the rules do not allow the access.
+/// Returns what `len` bytes at `offset` are; `EINVAL` if the rules do not allow the access.
 pub(super) fn decode(offset: usize, len: usize) -> Result<Access> {
     let end = offset.checked_add(len).ok_or(EINVAL)?;
     let first = FIELDS.iter().position(|field| field.offset() == offset);
     let last = FIELDS.iter().position(|field| field.end() == end);
     if let (Some(first), Some(last)) = (first, last) {
-        // Where `len` is 0 the last field is the one before the first.
+        // If `len` is 0, the last field is the one before the first.
         return match FIELDS.get(first..=last) {
             Some(fields) if !fields.is_empty() => Ok(Access::Fields(fields)),
             _ => Err(EINVAL),
@@ -140,7 +140,7 @@ pub(super) fn decode(offset: usize, len: usize) -> Result<Access> {
     }
 }
 
-/// Returns `fields` with the part of `bytes` that each is in; `bytes` begins with the first one.
+/// Returns each of `fields` with its part of `bytes`, which begin with the first field.
 pub(super) fn split<'a>(
     fields: &'static [Field],
     bytes: &'a [u8],
@@ -153,7 +153,7 @@ pub(super) fn split<'a>(
 
 /// See [`split`].
 struct Split<'a> {
-    /// Fields that are left.
+    /// The fields that are left.
     fields: slice::Iter<'static, Field>,
     /// Their bytes.
     bytes: &'a [u8],

@@ -34,7 +34,7 @@ fn half_of(out: &mut [u8]) -> Result<&mut [u8; 4]> {
 }
 
 impl Region2018 {
-    /// Does a read.
+    /// Reads the fields of `access` into `out`.
     pub(super) fn read_access<D: Device>(
         &mut self,
         side: Side<'_, D>,
@@ -78,7 +78,7 @@ impl Region2018 {
         Ok(())
     }
 
-    /// Returns the value of `field`, and does what reading it does.
+    /// Returns the value of `field`, with the effects of reading it.
     fn get<D: Device>(&mut self, reading: &mut Reading<'_, D>, field: Field) -> Result<u64> {
         if field.is_pending() {
             self.done(&mut reading.side);
@@ -91,7 +91,7 @@ impl Region2018 {
             Field::ThresholdSize => self.threshold,
             Field::DataOffset => reading.side.window.offset(),
             Field::DataSize => {
-                // An access that runs a query describes the bitmap.
+                // If the access runs a query, its `data.size` is that of the bitmap.
                 if reading.copied {
                     self.query(&mut reading.side)?;
                 }

@@ -25,8 +25,8 @@ use kernel::prelude::*;
 
 use super::{
     state::DeviceState,
-    Query, //
-    Region2018,
+    Query,
+    Region2018, //
 };
 use crate::{
     device::Device,
@@ -38,23 +38,23 @@ use crate::{
 /// The content of the data section.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Section {
-    /// Nothing that the client has been told of.
+    /// Nothing that the client knows of.
     Nothing,
     /// A buffer of the image.
     Buffer {
-        /// Its bytes; 0 for nothing now, or nothing more.
+        /// Bytes in the buffer; 0 for nothing now, or nothing more.
         size: u64,
-        /// Bytes of it that the engine keeps: all of them, or none.
+        /// Bytes of the buffer that the engine keeps: all of them, or none.
         kept: usize,
     },
     /// The bitmap of a dirty query, of that many bytes.
     Bitmap(u64),
-    /// That many bytes of an image, which the client wrote there and the engine has taken.
+    /// That many bytes of an image, which the client wrote and the engine has taken.
     Taken(u64),
 }
 
 impl Section {
-    /// Returns how many of the section's bytes count.
+    /// Returns how many bytes of the section have a meaning.
     fn size(self) -> u64 {
         match self {
             Self::Nothing => 0,
@@ -90,7 +90,8 @@ impl Region2018 {
         Ok(Section::Buffer { size, kept: 0 })
     }
 
-    /// A pending field is read, or the state written: the client is done with the content.
+    /// Handles the read of a pending field or a write of the state: the client is done with the
+    /// content.
     pub(super) fn done<D: Device>(&mut self, side: &mut Side<'_, D>) {
         self.hand_over(side);
         if let Section::Buffer { .. } | Section::Bitmap(_) = self.section {
@@ -98,7 +99,7 @@ impl Region2018 {
         }
     }
 
-    /// A query of `range` is armed: the client is done with the content.
+    /// Arms a query of `range`: the client is done with the content.
     ///
     /// It may still copy a buffer until the query runs.
     pub(super) fn arm<D: Device>(&mut self, side: &mut Side<'_, D>, range: PageRange) {
@@ -109,19 +110,19 @@ impl Region2018 {
         self.query = Query::Armed(range);
     }
 
-    /// A query has run and has written its bitmap of `size` bytes.
+    /// Notes that a query has run and has written its bitmap of `size` bytes.
     ///
-    /// If it replaces a buffer whose bytes the engine keeps, they are staged next.
+    /// If the bitmap replaces a buffer whose bytes the engine keeps, these are staged next.
     pub(super) fn show_bitmap(&mut self, size: u64) {
         self.section = Section::Bitmap(size);
     }
 
-    /// The engine has taken `size` bytes of the client's.
+    /// Notes that the engine has taken `size` bytes of the client's.
     pub(super) fn took(&mut self, size: u64) {
         self.section = Section::Taken(size);
     }
 
-    /// The content is void: it is about to be overwritten, or the migration is over.
+    /// Forgets the content: it is about to be overwritten, or the migration is over.
     pub(super) fn forget(&mut self) {
         self.section = Section::Nothing;
     }

@@ -14,7 +14,7 @@ pub enum DeviceState {
     Running = 1,
     /// Running, a save has begun, dirty pages are recorded.
     Setup = 2,
-    /// Running, handing out what may go.
+    /// Running, handing out what can go now.
     Precopy = 3,
     /// Stopped, handing out what is left.
     Stopncopy = 4,
@@ -24,9 +24,9 @@ pub enum DeviceState {
     Resume = 6,
     /// Stopped, the state is loaded.
     ResumeCompleted = 7,
-    /// The client gives up; never read back.
+    /// The client gives up; no client reads this back.
     Failed = 8,
-    /// The client gives up; never read back.
+    /// The client gives up; no client reads this back.
     Cancelled = 9,
 }
 
@@ -55,7 +55,7 @@ impl DeviceState {
 impl TryFrom<u32> for DeviceState {
     type Error = Error;
 
-    /// Returns the state that `number` stands for in the uAPI; `EINVAL` where there is none.
+    /// Returns the state that `number` stands for in the uAPI; `EINVAL` if it stands for none.
     fn try_from(number: u32) -> Result<Self> {
         Self::ALL
             .into_iter()
@@ -73,11 +73,11 @@ pub enum Action {
     Run,
     /// It goes on running; a save begins, dirty pages are recorded.
     Setup,
-    /// It goes on running and hands out what may go.
+    /// It goes on running and hands out what can go now.
     Precopy,
     /// It stops and hands out what is left.
     StopAndCopy,
-    /// It stays stopped; all was handed out.
+    /// It stays stopped; the whole state was handed out.
     CompleteSave,
     /// It is reset, stopped and takes a state.
     Resume,
@@ -87,10 +87,10 @@ pub enum Action {
     Discard,
 }
 
-/// Returns what is to be done to get from state `from` to `to`; `EINVAL` where there is no way.
+/// Returns the action that leads from state `from` to `to`; `EINVAL` if none does.
 ///
-/// Writing the state that the device is in asks for the same as getting there, and is harmless. The
-/// client may give up in any state: it need not know how far it came.
+/// A write of the state that the device is in asks for the action that leads there, and is
+/// harmless. The client may give up in any state: it need not know how far it came.
 ///
 /// [`DeviceState::Setup`] does not follow [`DeviceState::None`]: the device of a paused guest must
 /// not run, and a stopped device writes no pages that would have to be recorded.

@@ -17,8 +17,8 @@ use super::{
         DeviceState, //
     },
     Half,
-    Query, //
-    Region2018,
+    Query,
+    Region2018, //
 };
 use crate::{
     device::Device,
@@ -30,14 +30,14 @@ use crate::{
     protocols::window::{
         Progress,
         Side, //
-    }, //
-    state::State,
+    },
+    state::State, //
 };
 
-/// What a write asks for, every value checked.
+/// A write whose values have all been checked.
 #[derive(Default)]
 struct Request {
-    /// `device_state`, and what leads there.
+    /// `device_state`, and the action that leads there.
     state: Option<(DeviceState, Action)>,
     /// `pending.threshold_size`.
     threshold: Option<u64>,
@@ -50,7 +50,7 @@ struct Request {
 }
 
 impl Region2018 {
-    /// Does a write.
+    /// Writes `bytes` to the fields of `access`.
     pub(super) fn write_access<D: Device>(
         &mut self,
         mut side: Side<'_, D>,
@@ -83,14 +83,14 @@ impl Region2018 {
         side.engine.admit(Self::PROTOCOL)?;
         let before = core::mem::replace(&mut self.half, half);
         let result = self.apply(&mut side, request);
-        // The same access comes again, so what it began with is still to be there.
+        // The client repeats the access, which then needs the same first half.
         if !matches!(result, Ok(Progress::Done)) {
             self.half = before;
         }
         result
     }
 
-    /// Takes `value` for `field` into `request`; `EINVAL` when it does not fit.
+    /// Takes `value` for `field` into `request`; `EINVAL` if it does not fit.
     fn check<D: Device>(
         &self,
         side: &Side<'_, D>,
@@ -102,10 +102,10 @@ impl Region2018 {
         match field {
             Field::DeviceState => {
                 let to = DeviceState::try_from(u32::try_from(value)?)?;
-                // Another protocol's states are none of this one's: `EBUSY`, as the caller finds.
+                // This protocol has no names for another one's states: `EBUSY`, as for the caller.
                 engine.admit(Self::PROTOCOL)?;
                 let action = action(self.view(engine)?, to)?;
-                // An incomplete load is found by the engine, which can say why.
+                // The engine finds an incomplete load, and can tell why.
                 if action == Action::CompleteSave
                     && engine.state() != State::Stop
                     && !self.is_handed_out(engine, side.host)
@@ -146,7 +146,7 @@ impl Region2018 {
         Ok(())
     }
 
-    /// Returns `EINVAL` unless the device takes a state, `EBUSY` when another protocol owns it.
+    /// Returns `EINVAL` unless the device takes a state, `EBUSY` if another protocol owns it.
     fn must_resume<D: Device>(&self, engine: &Engine<D>) -> Result {
         engine.admit(Self::PROTOCOL)?;
         match self.view(engine)? {
@@ -155,13 +155,13 @@ impl Region2018 {
         }
     }
 
-    /// Does what `request` asks for.
+    /// Carries `request` out.
     fn apply<D: Device>(&mut self, side: &mut Side<'_, D>, request: Request) -> Result<Progress> {
         if let Some((to, action)) = request.state {
             self.done(side);
             self.enter(side, to, action)?;
         }
-        // The only one that can still fail comes before those that cannot.
+        // The load, which can still fail, comes before what cannot.
         if let Some(size) = request.size {
             if side.load(size)? == Progress::More {
                 return Ok(Progress::More);
@@ -226,7 +226,7 @@ impl Region2018 {
         Ok(())
     }
 
-    /// A migration is over, or a load begins: tracking ends.
+    /// Ends tracking, since a migration is over or a load begins.
     fn over<D: Device>(&mut self, engine: &mut Engine<D>) {
         engine.dirty_stop(Self::PROTOCOL);
         self.query = Query::Idle;

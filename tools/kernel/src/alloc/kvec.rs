@@ -72,9 +72,9 @@ impl<T> From<InsertError<T>> for Error {
 
 /// The kernel's `Vec` type: a contiguous growable array whose growth may fail.
 pub struct Vec<T, A> {
-    /// The elements; never grown but by `reserve`.
+    /// The elements; only `reserve` makes them grow.
     elements: std::vec::Vec<T>,
-    /// Stands for the allocator.
+    /// The allocator's type.
     allocator: PhantomData<A>,
 }
 

@@ -21,7 +21,7 @@ pub const MEMORY: u16 = 1;
 pub const REGISTERS: u16 = 2;
 pub const NOTE: u16 = 3;
 pub const REGISTER_COUNT: usize = 6;
-/// Register whose writing starts a transfer to that page.
+/// Register to which a write starts a transfer to the page of that number.
 pub const DMA: u64 = 0x80;
 
 pub const IDENTITY: Identity = Identity {
@@ -60,14 +60,14 @@ pub const OPS: [Op; 9] = [
     Op::InFlight,
 ];
 
-/// The surroundings: what fails, what was called, and the guest's memory.
+/// What surrounds the device: faults, a record of the calls, and the guest's memory.
 #[derive(Default)]
 pub struct Host {
     /// The operation that fails, after how many of its kind, and how.
     pub fail: Cell<Option<(Op, u32, Error)>>,
     /// How often it fails again when it is repeated.
     pub again: Cell<u32>,
-    /// The device is gone with the failing operation.
+    /// The device is lost with the failing operation.
     pub lose: Cell<bool>,
     /// What was called.
     pub calls: RefCell<Vec<Op>>,
@@ -111,15 +111,15 @@ pub struct Fake {
     pub memory: Vec<u8>,
     /// Bytes of memory in a section.
     pub chunk: usize,
-    /// Sends a section that no one needs to know.
+    /// The device sends an optional section.
     pub note: bool,
     pub running: bool,
     pub lost: bool,
-    /// Works on its memory, which cannot be read meanwhile. Ends when it is stopped.
+    /// The device works on its memory, which cannot be read meanwhile; a stop ends that.
     pub busy: bool,
     /// Transfers under way.
     pub transfers: VecDeque<u64>,
-    /// Chunks of memory that are to be sent.
+    /// Chunks of memory that are still to be sent.
     unsent: Vec<usize>,
     registers_unsent: bool,
     note_unsent: bool,

@@ -57,7 +57,7 @@ fn a_buffer_is_as_large_as_can_be_and_no_larger() {
     side.pending();
     side.set(Field::ThresholdSize, 77).unwrap();
     assert_eq!(side.get(Field::DataSize), Ok(77));
-    // A new threshold is for the next buffer.
+    // A new threshold applies to the next buffer.
     side.set(Field::ThresholdSize, 5000).unwrap();
     assert_eq!(side.get(Field::DataSize), Ok(77));
     side.pending();
@@ -82,7 +82,7 @@ fn a_buffer_stays_until_it_is_consumed() {
         for _ in 0..3 {
             assert_eq!(side.get(Field::DataOffset), Ok(DATA_OFFSET));
             assert_eq!(side.get(Field::DataSize), Ok(100));
-            // Nothing of these consumes it.
+            // None of these accesses consumes the buffer.
             side.state();
             side.set(Field::ThresholdSize, 0).unwrap();
             side.set(Field::StartAddr, 0).unwrap();
@@ -180,7 +180,7 @@ fn a_save_is_complete_with_its_last_buffer() {
         side.pending();
     }
     assert_eq!(taken, image);
-    // A query takes its place: not all was handed out.
+    // A query takes the buffer's place: not all was handed out.
     assert_eq!(side.get(Field::Copied), Ok(64));
     assert_eq!(side.enter(SaveCompleted), Err(EINVAL));
     assert_eq!(side.get(Field::DataSize), Ok(8));

@@ -24,7 +24,7 @@ const FIELDS: [(usize, usize, bool); 10] = [
     (68, 8, false),
 ];
 
-/// What an access is by the rules.
+/// What an access is by the uAPI's rules.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Whole,
@@ -130,7 +130,7 @@ fn every_write_that_is_wrong_changes_nothing() {
     for offset in 0..=HEADER_LEN + 4 {
         for len in 0..=HEADER_LEN + 4 {
             let mut side = side();
-            // No value that fits every field: a lone field is written in other tests.
+            // No value fits every field; other tests write single fields.
             let result = side.write(offset, &vec![0xff; len]);
             let writable = |(start, width, writable): &(usize, usize, bool)| {
                 *writable && *start <= offset && offset + len <= start + width
@@ -160,7 +160,7 @@ fn several_fields_in_one_write() {
         .unwrap();
     assert_eq!(side.get(Field::ThresholdSize), Ok(9));
     assert_eq!(side.get(Field::StartAddr), Ok(0x7000));
-    // One wrong value, and none of them is taken.
+    // If one value is wrong, none is taken.
     for values in [
         [10, DATA_OFFSET + 1, 0, 0x8000],
         [10, DATA_OFFSET, 4097, 0x8000],
@@ -170,7 +170,7 @@ fn several_fields_in_one_write() {
         assert_eq!(side.get(Field::ThresholdSize), Ok(9));
         assert_eq!(side.get(Field::StartAddr), Ok(0x7000));
     }
-    // Bytes that are refused leave the other fields alone too.
+    // A refused buffer leaves the other fields alone, too.
     side.window.bytes.borrow_mut()[..16].fill(0);
     assert_eq!(side.write(28, &bytes(&[10, DATA_OFFSET, 16])), Err(EINVAL));
     assert_eq!(side.get(Field::ThresholdSize), Ok(9));
@@ -187,7 +187,7 @@ fn halves_of_writes() {
     assert_eq!(side.write(32, &[5, 6, 7, 8]), Err(EINVAL));
 
     side.write(28, &[1, 2, 3, 4]).unwrap();
-    // What is refused is as if it had not been.
+    // A refused access has no effect.
     assert_eq!(side.write(5, &[0; 4]), Err(EINVAL));
     assert_eq!(side.write(64, &[0; 4]), Err(EINVAL));
     side.write(32, &[5, 6, 7, 8]).unwrap();
@@ -234,7 +234,7 @@ fn halves_of_reads_are_of_one_value() {
     let (mut low, mut high) = ([0; 4], [0; 4]);
     side.read(4, &mut low).unwrap();
     let pending = u32::from_le_bytes(low);
-    // It changes in between; what is read does not.
+    // The value changes in between; the second half does not.
     side.device().poke(0, 1);
     side.read(8, &mut high).unwrap();
     assert_eq!(high, [0; 4]);
@@ -269,7 +269,7 @@ fn halves_of_reads_are_of_one_value() {
     // The half of another field.
     side.read(28, &mut low).unwrap();
     assert_eq!(side.read(56, &mut high), Err(EINVAL));
-    // A half that was read is none that was written.
+    // A half that was read is not one that was written.
     side.read(28, &mut low).unwrap();
     assert_eq!(side.write(32, &[0; 4]), Err(EINVAL));
 }

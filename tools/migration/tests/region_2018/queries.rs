@@ -19,7 +19,7 @@ fn dirty_pages_through_a_small_window() {
     let mut side = Side::new(Fake::new(200, 64), 2);
     transfer(&mut side, 5);
     side.enter(Setup).unwrap();
-    // In flight when tracking began.
+    // The transfer was in flight when tracking began.
     assert_eq!(ask(&mut side, 0, 100), Ok((16, vec![5])));
     side.object.engine_mut().device_mut().land(&side.host);
     assert_eq!(ask(&mut side, 0, 100), Ok((16, vec![5])));
@@ -45,7 +45,7 @@ fn a_query_runs_once_and_only_when_armed() {
     side.enter(Stopncopy).unwrap();
     assert_eq!(side.get(Field::Copied), Ok(0));
     side.set(Field::Total, 8).unwrap();
-    // A start written later is for the next query.
+    // A start that is written later applies to the next query.
     side.set(Field::StartAddr, PAGE_SIZE).unwrap();
     assert_eq!(side.get(Field::Copied), Ok(8));
     assert_eq!(side.window.bytes.borrow()[..2], [0b10, 0xee]);
@@ -100,7 +100,7 @@ fn a_query_that_fails_can_be_repeated() {
     assert_eq!(side.window.bytes.borrow()[75], 1);
 }
 
-/// The design's later clients read `copied`, then `data.offset`, then the bitmap.
+/// A client reads `copied`, then `data.offset`, then the bitmap.
 #[test]
 fn reading_the_offset_leaves_the_bitmap() {
     let offsets: [fn(&mut Side) -> u64; 4] = [
@@ -118,7 +118,7 @@ fn reading_the_offset_leaves_the_bitmap() {
             u64::from_le_bytes(data[..8].try_into().unwrap())
         },
         |side| {
-            // The access that runs the query tells of the bitmap, too.
+            // The access that runs the query describes the bitmap, too.
             side.set(Field::Total, 64).unwrap();
             let mut all = [0; 40];
             side.read(36, &mut all).unwrap();
@@ -175,7 +175,7 @@ fn a_query_takes_the_place_of_a_buffer() {
         side.pending();
         assert_eq!(side.take_all().unwrap(), image[size..]);
 
-        // Nothing is dirty: the section is not written, and still it is the query's.
+        // Nothing is dirty: the query does not write the section, but the section is the query's.
         let (mut side, image) = saving(state);
         ask(&mut side, 0, 64).unwrap();
         side.pending();

@@ -36,7 +36,7 @@ impl User {
         }
     }
 
-    /// Changes the state as the ioctl does; returns the session of the file that it returns.
+    /// Changes the state as the ioctl does; returns the session of the file that the ioctl returns.
     fn set(&mut self, target: State) -> Result<Option<u64>> {
         let session = self.engine.session_of(target);
         self.v2.set_state(&mut self.engine, &self.host, target)?;
@@ -97,7 +97,7 @@ impl User {
         self.readiness(session) == Readiness::Now
     }
 
-    /// Estimate, poll and read tell the same in pre-copy; returns what they tell.
+    /// Checks that estimate, poll and read agree in pre-copy; returns what they tell.
     fn agrees(&mut self, session: u64) -> (PrecopyInfo, Readiness) {
         let info = self.info(session).unwrap();
         let readiness = self.readiness(session);
@@ -124,7 +124,7 @@ impl User {
         self.v2.data_size(&self.engine, &self.host)
     }
 
-    /// A file's session is over for good.
+    /// Checks that a file's session is over for good.
     fn is_dead(&mut self, session: u64) {
         for _ in 0..2 {
             let (v2, engine, host) = (&mut self.v2, &mut self.engine, &self.host);
@@ -132,7 +132,7 @@ impl User {
             assert_eq!(v2.consume(engine, host, session, 1), Err(ENODEV));
             assert_eq!(v2.write(engine, host, session, &[1]), Err(ENODEV));
             assert!(self.is_readable(session));
-            // Outside of the pre-copy states the uAPI has an errno of its own.
+            // Outside of the pre-copy states the uAPI demands another errno.
             let info = match self.engine.state() {
                 State::PreCopy | State::PreCopyP2p => ENODEV,
                 _ => EINVAL,

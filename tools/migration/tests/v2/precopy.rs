@@ -80,7 +80,7 @@ fn initial_bytes_reach_nothing_while_the_guest_keeps_the_device_dirty() {
             let mut sent = 0;
             for round in 0..2000usize {
                 sent += user.read(session, count).unwrap().len() as u64;
-                // All that was sent is to be sent again.
+                // All that was sent has to be sent again.
                 for chunk in 0..MEMORY.div_ceil(CHUNK) {
                     user.engine.device_mut().poke(chunk * CHUNK, round as u8);
                 }
@@ -110,7 +110,7 @@ fn while_the_device_is_at_work_there_is_nothing_now() {
             let left = user.engine.pending(&user.host);
             assert_eq!(left.precopy_only, before.initial_bytes, "all of it is left");
 
-            // What is staged still goes; then nothing does, though not all is gone.
+            // The staged bytes still go; then nothing does, though some are left.
             let taken = user.drain(session, 10).len() as u64;
             assert!(taken < before.initial_bytes);
             let (info, readiness) = user.agrees(session);
@@ -122,7 +122,7 @@ fn while_the_device_is_at_work_there_is_nothing_now() {
             assert_eq!(left.precopy_only, before.initial_bytes - taken);
             assert_eq!(left.available, 0);
 
-            // What could not go is no longer what was there at the beginning.
+            // Bytes that could not go no longer count as initial.
             user.engine.device_mut().busy = false;
             let (info, readiness) = user.agrees(session);
             assert_eq!((info.initial_bytes, readiness), (0, Readiness::Now));
@@ -146,7 +146,7 @@ fn an_image_begun_while_the_device_is_at_work() {
     let mut user = User::new(Fake::filled(MEMORY, CHUNK));
     user.engine.device_mut().busy = true;
     let session = user.begin(State::PreCopy);
-    // Nothing but the header can go, and it is there at the beginning.
+    // Only the header can go, and it counts as initial.
     let (info, readiness) = user.agrees(session);
     assert_eq!((info.initial_bytes, info.dirty_bytes), (64, 0));
     assert_eq!(readiness, Readiness::Now);
@@ -198,7 +198,7 @@ fn data_size_is_exact_and_never_nothing() {
         }
         assert_eq!(left, 0);
     }
-    // Not even for a device with nothing in it.
+    // That holds even for a device with nothing in it.
     let mut user = User::new(Fake::new(0, CHUNK));
     assert_ne!(user.data_size(), 0);
     let session = user.begin(State::StopCopy);

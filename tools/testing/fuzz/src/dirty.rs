@@ -11,10 +11,10 @@ use migration::{
     iova::{PageRange, PAGES},
 };
 
-/// Most pages that a step names: the model keeps each by itself.
+/// Most pages that a step names, since the model keeps each one by itself.
 const MOST: u64 = 1 << 12;
 
-/// Where ranges lie: near the edges of what a table may be made of.
+/// First pages of ranges: near the edges of a table's parts.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Base {
     Zero,
@@ -49,7 +49,7 @@ impl Pages {
     }
 }
 
-/// What is done to both.
+/// A step, taken by both.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Step {
     Mark(Pages),
@@ -57,7 +57,7 @@ enum Step {
     Bitmap(Pages),
     Any(Pages),
     List,
-    /// A mark with memory running out.
+    /// A mark while memory runs out.
     Starved(Pages, u8),
     ClearAll,
 }
@@ -126,7 +126,7 @@ fn apply(table: &mut DirtyTable, set: &mut BTreeSet<u64>, step: Step) {
     }
 }
 
-/// A table that gave up tells of all pages, once.
+/// Checks that a table that gave up reports all pages, once.
 fn gave_up(table: &mut DirtyTable) {
     assert_eq!(table.count(), PAGES);
     assert!(table.any_in(PageRange::new(PAGES / 2, 1).unwrap()));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Sequences of whatever clients and guest may do, by all three protocols and with faults.
+//! Sequences of what clients and the guest may do, by all three protocols and with faults.
 //!
 //! After each step the engine's state, owner and session must agree with each other and with the
-//! device; a step of one protocol must leave another's migration alone; what was saved as a whole
-//! must load; what counts as loaded must be the source's contents.
+//! device. A step of one protocol must leave another's migration alone. An image that was saved as
+//! a whole must load, and a loaded device must have the source's contents.
 
 mod model;
 mod step;
@@ -25,7 +25,7 @@ use step::Step;
 /// Bytes of the device's memory.
 const MEMORY: usize = 200;
 
-/// Bytes of it in a section.
+/// Bytes of the memory in a section.
 const CHUNK: usize = 64;
 
 /// Bytes of the data section.
@@ -58,7 +58,7 @@ fn source() -> Fake {
     fake
 }
 
-/// An image of [`source`], which is what is loaded.
+/// An image of [`source`]: the one that the steps load.
 fn image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| {

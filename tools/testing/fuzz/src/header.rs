@@ -2,8 +2,8 @@
 
 //! Accesses of any offset, length and content to the headers of both migration regions.
 //!
-//! What an access is follows from tables of the fields that are written here by hand, from the
-//! uAPI headers. A refused one changes nothing.
+//! Tables of the fields, written here by hand from the uAPI headers, tell what an access is. A
+//! refused access changes nothing.
 
 use arbitrary::{Arbitrary, Unstructured};
 use kernel::error::{code::*, Result};
@@ -64,7 +64,7 @@ impl Region {
 enum Access {
     Read(u8, u8),
     Write(u8, u8, [u8; 16]),
-    /// A field that there is, with a value that may make sense.
+    /// An access to a whole field, with a value that may make sense.
     Get(u8),
     Set(u8, Value),
 }
@@ -89,7 +89,7 @@ impl Value {
     }
 }
 
-/// What a field table says of an access.
+/// What an access is by a field table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Whole { writable: bool },
@@ -112,7 +112,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Does one access and judges it.
+/// Makes one access and checks its effects.
 fn step(side: &mut Side, region: Region, access: Access) {
     let fields: &[Field] = match region {
         Region::Region2018 => &FIELDS_2018,
@@ -169,12 +169,12 @@ fn kind(region: Region, fields: &[Field], offset: usize, len: usize) -> Kind {
     }
 }
 
-/// Everything that a refused access must leave alone.
+/// Returns all that a refused access must leave alone.
 fn snapshot(side: &Side) -> String {
     format!("{:?} {:?}", side.object, side.window.bytes)
 }
 
-/// What a migration is about, but for notes on what failed.
+/// Returns the state of a migration, without the notes on what failed.
 fn essence(side: &Side) -> impl PartialEq + std::fmt::Debug {
     let engine = side.object.engine();
     let device = engine.device().contents();
@@ -242,8 +242,8 @@ fn write(side: &mut Side, region: Region, offset: usize, bytes: &[u8], kind: Kin
     let result: Result = side.write_to(region.header(), offset, bytes);
     match kind {
         Kind::Wrong | Kind::Half { writable: false } | Kind::Whole { writable: false } => {
-            // Of several fields the first one that is refused gives the error: the state before a
-            // read-only field where the device is another's.
+            // The first refused field gives the error. If another protocol owns the device, that
+            // may be the state before a read-only field.
             let first = matches!(kind, Kind::Whole { .. }) && result == Err(EBUSY);
             assert!(first || result == Err(EINVAL), "{offset} {}", bytes.len());
             assert_eq!(before, snapshot(side), "a refused write has no effect");
@@ -271,7 +271,7 @@ fn write(side: &mut Side, region: Region, offset: usize, bytes: &[u8], kind: Kin
     }
 }
 
-/// Has the header notice what the other one did, which any access does first.
+/// Makes an access, so that the header notices what the other one did.
 fn follow(side: &mut Side, region: Region) {
     let refused = side
         .object

@@ -2,8 +2,8 @@
 
 //! The image reader, fed with anything in pieces of any size.
 //!
-//! The first byte of an input says how it is read, the second how long the pieces are, the rest is
-//! the image. No mutation gets a checksum right, so by [`RESEAL`] the target makes them right.
+//! The first byte of an input tells how it is read, the second how long the pieces are; the rest is
+//! the image. No mutation gets a checksum right, so with [`RESEAL`] the target corrects them.
 
 use kernel::{
     alloc,
@@ -21,9 +21,9 @@ use crate::common::IDENTITY;
 
 /// The image must be that of the tests' device.
 pub const OWN_DEVICE: u8 = 1 << 0;
-/// Checksums are made right.
+/// The target corrects the checksums.
 pub const RESEAL: u8 = 1 << 1;
-/// What the end section counts is made right too.
+/// The target corrects the numbers in the end section, too.
 pub const RECOUNT: u8 = 1 << 2;
 
 /// Highest section type that is known.
@@ -38,7 +38,7 @@ struct Keep {
     sections: Vec<(SectionHead, Vec<u8>)>,
     /// The image was complete.
     ended: bool,
-    /// There was a section of another type.
+    /// The image has a section of another type.
     skipped: bool,
 }
 
@@ -125,12 +125,12 @@ pub fn seeds() -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
-/// Returns whether the image was refused for what follows it.
+/// Returns whether the image was refused for bytes that follow it.
 fn is_trailing(result: &Result<(), Refusal>) -> bool {
     matches!(result, Err(refusal) if refusal.reason == migration::image::Reason::Trailing)
 }
 
-/// Reads an image; checks what holds for each.
+/// Reads an image and checks what holds for any image.
 fn read(image: &[u8], own: bool, piece: usize) -> (Keep, Result<(), Refusal>) {
     let mut keep = Keep::default();
     let mut reader = Reader::new(own.then_some(IDENTITY)).unwrap();
@@ -222,7 +222,7 @@ fn seal(bytes: &mut [u8]) -> [u8; CRC_LEN] {
     *crc
 }
 
-/// Makes the checksums of an image right, as far as its lengths make sense.
+/// Corrects the checksums of an image, as far as its lengths make sense.
 fn reseal(image: &mut [u8], recount: bool) {
     let total = image.len() as u64;
     let mut sum = Crc32c::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Fuzz targets for the pure core: each a function of bytes that panics where a rule is broken.
+//! Fuzz targets for the pure core: each is a function of bytes that panics if a rule is broken.
 //!
 //! They run over the same files, stand-ins and device in memory as the host tests. `scripts/fuzz`
 //! drives them with libFuzzer; `tests/corpus.rs` replays the corpus without it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A side, what is known of it, and what must hold after each step.
+//! A side with what is known of it, and the rules that hold after each step.
 
 use kernel::{
     alloc,
@@ -26,17 +26,17 @@ use crate::common::{register, write_all, Fake, Host, Side, DATA_OFFSET, DMA, OPS
 /// Offsets and widths of the v1 region's fields.
 const FIELDS_V1: [(usize, usize); 5] = [(0, 4), (4, 4), (8, 8), (16, 8), (24, 8)];
 
-/// Bit of a fault that makes it a signal.
+/// Bit of a fault that makes the fault a signal.
 const INTERRUPT: u8 = 1 << 6;
 
-/// What the engine says of the migration under way.
+/// The migration under way: state, owner, session and epoch.
 type Migration = (State, Option<Protocol>, Option<u64>, u64);
 
 /// The bytes that went out in one session.
 struct Saved {
     session: u64,
     image: Vec<u8>,
-    /// All of them were seen, in their order.
+    /// The model saw all of them, in their order.
     whole: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Model {
     saved: Saved,
     /// Bytes of the image that were given in the session under way.
     given: (Option<u64>, usize),
-    /// What `initial_bytes` was last, and in which session.
+    /// The last session whose `initial_bytes` was asked for, and the number.
     initial: (u64, u64),
     /// No fault has been injected yet.
     healthy: bool,
@@ -70,7 +70,7 @@ impl Model {
         }
     }
 
-    /// Does a step and judges it.
+    /// Takes a step and checks its effects.
     pub(super) fn take(&mut self, step: Step) {
         let before = self.migration();
         let tracker = self.engine().dirty_tracker();
@@ -93,7 +93,7 @@ impl Model {
         self.invariants(step);
     }
 
-    /// Whatever happened, a reset without faults makes the device a fresh one.
+    /// Checks that a reset without faults makes the device a fresh one, whatever happened before.
     pub(super) fn end(mut self) {
         self.side.host.fail.set(None);
         self.side.host.lose.set(false);
@@ -128,7 +128,7 @@ impl Model {
         )
     }
 
-    /// What must hold at any time.
+    /// Checks what must hold at any time.
     fn invariants(&mut self, step: Step) {
         let (state, owner, session, _) = self.migration();
         let (v2, engine) = self.side.object.v2();
@@ -167,7 +167,8 @@ impl Model {
         self.loads();
     }
 
-    /// An image that was saved as a whole is taken by another device, and is what was saved.
+    /// Checks that another device takes an image that was saved as a whole, and has the same
+    /// contents.
     fn loads(&mut self) {
         let engine = self.side.object.engine();
         let whole = self.saved.whole && engine.session() == Some(self.saved.session);
@@ -188,7 +189,7 @@ impl Model {
         }
     }
 
-    /// Bytes went out, or may have gone out unseen.
+    /// Notes that bytes went out; without `bytes`, unseen.
     fn went_out(&mut self, bytes: Option<&[u8]>) {
         let Some(session) = self.engine().session() else {
             return;
@@ -206,14 +207,14 @@ impl Model {
         }
     }
 
-    /// Bytes may have gone out unseen since there were that many.
+    /// Notes that bytes went out unseen if the counter is no longer at `before`.
     fn unseen(&mut self, before: u64) {
         if before != self.bytes_saved() {
             self.went_out(None);
         }
     }
 
-    /// The next bytes of the image to give.
+    /// Returns the next bytes of the image to give.
     fn next_bytes(&mut self, count: u8) -> &'static [u8] {
         let session = self.engine().session();
         if self.given.0 != session {
@@ -223,7 +224,7 @@ impl Model {
         &rest[..rest.len().min(usize::from(count)).min(WINDOW)]
     }
 
-    /// The session that a data file names.
+    /// Returns the session that a data file belongs to.
     fn session(&self, session: Session) -> u64 {
         match (self.engine().session(), session) {
             (Some(current), Session::Current) => current,
@@ -252,7 +253,7 @@ impl Model {
                 let Side { object, host, .. } = &mut self.side;
                 let (v2, engine) = object.v2();
                 if v2.write(engine, host, session, &[byte]).is_ok() {
-                    // The checksum will tell; until then no good byte helps.
+                    // The checksum will be wrong, so no good byte helps any more.
                     self.given.1 = image().len();
                 }
             }
@@ -292,7 +293,7 @@ impl Model {
             }
             Step::Set2018(field, value) => {
                 let field = Field::ALL[1 + usize::from(field) % (Field::ALL.len() - 1)];
-                // Any bytes may be in the section.
+                // The section may hold any bytes.
                 let given = self.engine().state() == State::Resuming;
                 let before = self.bytes_saved();
                 let result = self.side.set(field, value.into());
@@ -308,7 +309,7 @@ impl Model {
                 self.gave(bytes, result);
             }
             Step::Take2018 => {
-                // What is staged and was not taken is gone, and so is a bitmap.
+                // A buffer that was staged and not taken is gone, and so is a bitmap.
                 let before = self.bytes_saved();
                 self.side.pending();
                 let result = self.side.take();
@@ -384,7 +385,7 @@ impl Model {
         }
     }
 
-    /// Only what the contracts name may come back without a fault.
+    /// Checks that without a fault only the errors that the contracts name come back.
     fn allow<T>(&self, result: Result<T>) {
         if let (true, Err(error)) = (self.healthy, result) {
             assert!([EINVAL, EBUSY, ENODEV].contains(&error), "{error:?}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What can be done to a device, in one step.
+//! One step of a client, the guest or the device.
 
 use arbitrary::Arbitrary;
 
@@ -9,31 +9,31 @@ use arbitrary::Arbitrary;
 pub(super) enum Step {
     /// `VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE`.
     SetState(u8),
-    /// The data file is read, as far as the number of bytes.
+    /// The client reads up to that many bytes of the data file.
     Read(Session, u8),
-    /// The data file is written, with the next bytes of an image.
+    /// The client writes the next bytes of an image to the data file.
     Write(Session, u8),
-    /// The data file is written, with a byte that is wrong.
+    /// The client writes a wrong byte to the data file.
     WriteWrong(Session, u8),
-    /// The data file is polled and asked for `VFIO_MIG_GET_PRECOPY_INFO`.
+    /// The client polls the data file and calls `VFIO_MIG_GET_PRECOPY_INFO`.
     Poll(Session),
-    /// A field of the 2018 region is read.
+    /// The client reads a field of the region of November 2018.
     Get2018(u8),
-    /// `device_state` of the 2018 region is written.
+    /// The client writes `device_state` of the region of November 2018.
     Enter2018(u8),
-    /// Another field of the 2018 region is written.
+    /// The client writes another field of the region of November 2018.
     Set2018(u8, u32),
-    /// The next bytes of an image are put into the 2018 region.
+    /// The client puts the next bytes of an image into the region of November 2018.
     Give2018(u8),
-    /// A buffer is taken out of the 2018 region.
+    /// The client takes a buffer out of the region of November 2018.
     Take2018,
-    /// A field of the v1 region is read.
+    /// The client reads a field of the v1 region.
     GetV1(u8),
-    /// `device_state` of the v1 region is written.
+    /// The client writes `device_state` of the v1 region.
     EnterV1(u8),
-    /// The next bytes of an image are put into the v1 region.
+    /// The client puts the next bytes of an image into the v1 region.
     GiveV1(u8),
-    /// A buffer is taken out of the v1 region.
+    /// The client takes a buffer out of the v1 region.
     TakeV1,
     /// The guest writes a register, or starts a transfer.
     Guest(u8, u32),
@@ -41,16 +41,16 @@ pub(super) enum Step {
     Poke(u8, u8),
     /// The oldest transfer lands.
     Land,
-    /// Tracking for a client of v2 starts or stops.
+    /// A client of v2 starts or stops DMA logging.
     Track(bool),
     /// The device is reset, closed and opened, or opened.
     Reset(u8),
-    /// An operation of the device fails or is interrupted, after how many, and perhaps the device
-    /// is lost with it.
+    /// An operation of the device fails or is interrupted, after a number of successes; the device
+    /// may be lost with it.
     Fault(u8, u8, bool),
-    /// An access to the data section fails, after how many.
+    /// An access to the data section fails, after a number of successes.
     WindowFault(u8),
-    /// An allocation fails, after how many.
+    /// An allocation fails, after a number of successes.
     Starve(u8),
 }
 
