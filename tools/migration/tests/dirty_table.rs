@@ -27,7 +27,7 @@ fn is_everything(table: &DirtyTable) -> bool {
     table.is_uncertain() && table.ranges().eq([PageRange::EVERYTHING])
 }
 
-/// Where a sink puts the bitmap of `range`; checks the pieces.
+/// Puts a piece of a bitmap in its place, as a sink does; checks the piece.
 fn paste(bitmap: &mut [u8], end: &mut usize, offset: usize, bytes: &[u8]) {
     assert!(offset >= *end && !bytes.is_empty());
     *end = offset + bytes.len();
@@ -147,7 +147,7 @@ fn run(step: Step, table: &mut DirtyTable, set: &mut BTreeSet<u64>) {
             let count = set.range(range.first()..=range.last()).count() as u64;
             assert_eq!(table.any_in(range), count > 0);
             assert_eq!(table.count_in(range), count);
-            let listed = table.ranges_in(range).flat_map(|range| numbers(range));
+            let listed = table.ranges_in(range).flat_map(numbers);
             assert!(listed.eq(set.range(range.first()..=range.last()).copied()));
         }
     }
@@ -155,9 +155,9 @@ fn run(step: Step, table: &mut DirtyTable, set: &mut BTreeSet<u64>) {
 
 /// Compares all of the table with the set.
 fn compare(table: &DirtyTable, set: &BTreeSet<u64>) {
-    assert!(!is_everything(&table));
+    assert!(!is_everything(table));
     assert_eq!(table.count(), set.len() as u64);
-    let listed = table.ranges().flat_map(|range| numbers(range));
+    let listed = table.ranges().flat_map(numbers);
     assert!(listed.eq(set.iter().copied()));
     let ranges: Vec<PageRange> = table.ranges().collect();
     assert!(ranges
@@ -203,7 +203,7 @@ proptest! {
             };
             run(step, &mut table, &mut set);
             if is_everything(&table) {
-                // All is told, and from then on only what comes.
+                // All pages are reported, and from then on only new ones.
                 assert_everything(&mut table);
                 table.clear(PageRange::EVERYTHING);
                 set.clear();
@@ -310,7 +310,7 @@ fn a_failing_sink_ends_the_bitmap() {
     assert_eq!(table.count(), 200_000);
 }
 
-/// The bytes that a sink is given are few where few pages are dirty.
+/// A sink gets few bytes if few pages are dirty.
 #[test]
 fn clean_memory_is_not_written() {
     let mut table = DirtyTable::new();
@@ -353,14 +353,14 @@ fn memory_follows_the_dirty_pages() {
         table.mark(PageRange::new(page, 1).unwrap());
     }
     assert!(table.memory() <= 128 * 1000, "{}", table.memory());
-    // Most of them cleared, nothing is kept for those.
+    // Most pages are cleared, and the table keeps nothing for them.
     table.clear(PageRange::new(1 << 22, PAGES - (1 << 22)).unwrap());
     assert!(table.memory() <= 2048, "{}", table.memory());
     table.clear(PageRange::EVERYTHING);
     assert_eq!(table.memory(), 0);
 }
 
-/// A bitmap that has but few pages left is freed.
+/// A bitmap with only a few pages left is freed.
 #[test]
 fn a_cleared_bitmap_shrinks() {
     let mut table = DirtyTable::new();
@@ -377,7 +377,7 @@ fn a_cleared_bitmap_shrinks() {
 
 /// Everything is dirty, and takes no memory.
 fn assert_everything(table: &mut DirtyTable) {
-    assert!(is_everything(&table));
+    assert!(is_everything(table));
     assert_eq!(table.memory(), 0);
     assert_eq!(table.count(), PAGES);
     let one = PageRange::new(12345, 1).unwrap();
@@ -422,7 +422,7 @@ fn the_bound_in_one_piece() {
     assert_everything(&mut table);
 }
 
-/// The same for pages in the most awkward places, which are in groups of their own.
+/// The same for pages in the worst places: each in a group of its own.
 #[test]
 fn the_bound_of_scattered_pages() {
     let mut table = DirtyTable::new();
@@ -438,7 +438,7 @@ fn the_bound_of_scattered_pages() {
     assert_everything(&mut table);
 }
 
-/// What a table is to tell after a shortage: pages, and what nobody was told of.
+/// What a table has to report after a shortage: pages, and ranges that it has not reported yet.
 struct Fallen {
     table: DirtyTable,
     set: BTreeSet<u64>,
@@ -508,7 +508,7 @@ impl Fallen {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is cleared was told; what was not is still dirty.
+    /// Checks that cleared pages were reported, and that the others are still dirty.
     #[test]
     fn after_a_shortage_each_page_is_told_once(
         steps in prop::collection::vec((0u64..600, 1u64..80, any::<bool>()), 1..120),
@@ -540,17 +540,17 @@ fn a_client_that_asks_in_pieces_is_told_of_everything_once() {
             assert!(!fallen.table.any_in(range));
         }
     }
-    // Pages are told apart again there, and nowhere else.
+    // The table tells pages apart again there, and nowhere else.
     fallen.mark(PageRange::new(700, 3).unwrap());
     fallen.mark(PageRange::new((1 << 20) + 9, 1).unwrap());
     fallen.compare(PageRange::new(0, 60_000).unwrap());
     fallen.compare(PageRange::new((1 << 20) - 100, 60_000).unwrap());
-    // Every other page: more pieces than it keeps. None is lost for it.
+    // Every other page: more pieces than the table keeps. Still no page is lost.
     for page in 0..100 {
         fallen.clear(PageRange::new((1 << 30) + 2 * page, 1).unwrap());
     }
     fallen.compare(PageRange::new((1 << 30) - 10, 300).unwrap());
-    // A second shortage: all is untold again.
+    // After a second shortage all pages are still to be reported.
     alloc::fail_from(0);
     fallen.table.mark(PageRange::new(2000, 512).unwrap());
     alloc::succeed();

@@ -63,9 +63,9 @@ pub const OPS: [Op; 9] = [
 /// What surrounds the device: faults, a record of the calls, and the guest's memory.
 #[derive(Default)]
 pub struct Host {
-    /// The operation that fails, after how many of its kind, and how.
+    /// The operation that fails, the number of its calls that succeed before, and the error.
     pub fail: Cell<Option<(Op, u32, Error)>>,
-    /// How often it fails again when it is repeated.
+    /// How often the operation fails again when it is repeated.
     pub again: Cell<u32>,
     /// The device is lost with the failing operation.
     pub lose: Cell<bool>,

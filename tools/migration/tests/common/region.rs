@@ -18,7 +18,7 @@ pub const DATA_OFFSET: u64 = 0x1000;
 /// The data section.
 pub struct Window {
     pub bytes: RefCell<Vec<u8>>,
-    /// Accesses that succeed before one fails.
+    /// Number of accesses that succeed before one fails.
     pub fail: Cell<Option<u32>>,
 }
 
@@ -100,13 +100,13 @@ impl Side {
         self.write_to(MigrationRegion::Region2018, offset, bytes)
     }
 
-    /// Writes a region's header as the kernel does: on and on, until there is no more to do.
+    /// Writes a region's header as the kernel does: repeats the write until it is complete.
     pub fn write_to(&mut self, region: MigrationRegion, offset: usize, bytes: &[u8]) -> Result {
         while self.step(region, offset, bytes)? == Progress::More {}
         Ok(())
     }
 
-    /// Writes a region's header, as far as it goes at once.
+    /// Writes a region's header once, up to the end of a section.
     pub fn step(
         &mut self,
         region: MigrationRegion,

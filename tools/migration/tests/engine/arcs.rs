@@ -93,7 +93,7 @@ fn one_failure(lose: bool, op: Op, skip: u32, from: State, to: State) {
             engine.state()
         );
         assert_ne!(engine.state(), to);
-        // And from there it works at the second try.
+        // From there the second try works.
         assert_eq!(
             engine.set_state(&host, V2, to),
             Ok(()),
@@ -121,7 +121,7 @@ fn a_device_that_runs_after_a_reset_is_quiesced_before_it_is_used() {
     engine.set_state(&host, V2, State::Running).unwrap();
     assert_eq!(host.called(), [Op::Resume]);
 
-    // By the other way to a stopped device.
+    // The same on the other way to a stopped device.
     engine.set_state(&host, V2, State::Stop).unwrap();
     host.fail(Op::Quiesce, EINTR);
     assert_eq!(engine.set_state(&host, V2, State::Resuming), Err(EINTR));
@@ -156,7 +156,7 @@ fn one_protocol_at_a_time() {
     assert_eq!(engine.owner(), Some(Protocol::Region2018));
     engine.reset(&host).unwrap();
     assert_eq!(engine.owner(), None);
-    // No claim, no trace of a failed start.
+    // Without a claim a failed start leaves no trace.
     host.fail(Op::Quiesce, EIO);
     assert_eq!(engine.set_state(&host, V2, State::Stop), Err(EIO));
     assert_eq!(engine.owner(), None);

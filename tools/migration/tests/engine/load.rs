@@ -121,7 +121,7 @@ fn an_interrupted_load_takes_nothing_of_its_piece() {
                             }
                         }
                     }
-                    // Where other bytes of the call were taken before, the call says so instead.
+                    // If the call took other bytes before, it returns their number instead.
                     assert!(interrupted <= 1 && (piece > 1 || interrupted == 1));
                     assert!(engine.is_loaded());
                     assert!(!host.called().contains(&Op::Reset));

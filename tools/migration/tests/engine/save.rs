@@ -20,7 +20,7 @@ fn saved_and_loaded_in_pieces_of_every_size() {
         assert_eq!(before.precopy_only, bytes.len() as u64);
         assert!(!source.is_saved());
 
-        // What changed while it ran goes again.
+        // A part that changed while the device ran goes again.
         source.device_mut().poke(333, 0xcc);
         source.write_register(&host, register(4), 77).unwrap();
         let again = source.pending(&host);
@@ -93,7 +93,7 @@ fn an_image_that_was_not_drained_goes_on_in_the_next_state() {
     engine.set_state(&host, V2, State::StopCopy).unwrap();
     bytes.extend(read_all(&mut engine, &host, 11).unwrap());
     assert_eq!(bytes, image(200, 64));
-    // A save that is begun anew begins anew.
+    // Another save begins at the beginning.
     engine.set_state(&host, V2, State::Running).unwrap();
     engine.set_state(&host, V2, State::StopCopy).unwrap();
     assert_eq!(read_all(&mut engine, &host, 1000).unwrap(), image(200, 64));
@@ -107,7 +107,7 @@ fn an_error_in_the_middle_of_a_save_loses_nothing() {
         host.fail.set(Some((Op::Save, skip, EINTR)));
         let mut bytes = vec![0; 4096];
         let first = read(&mut engine, &host, &mut bytes);
-        // What came before the error is handed out, the header at least.
+        // The bytes before the error are handed out: at least the header.
         let mut all = bytes[..first.unwrap()].to_vec();
         all.extend(read_all(&mut engine, &host, 4096).unwrap());
         assert_eq!(all, image(200, 64));

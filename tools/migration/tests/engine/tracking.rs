@@ -49,7 +49,7 @@ fn report(engine: &mut Engine<Fake>, host: &Host, start: u64, len: u64) -> Vec<(
     parts
 }
 
-/// Has the device write pages, and be done.
+/// Has the device write pages, and lets the transfers land.
 fn write_pages(engine: &mut Engine<Fake>, host: &Host, pages: &[u32]) {
     for page in pages {
         let result = engine.write_register(host, register(DMA), u64::from(*page));
@@ -71,7 +71,7 @@ fn a_report_keeps_the_pages_of_which_it_tells_a_part() {
         (0x1000, 0x2800, vec![(0x1000, 0x37ff)], vec![3, 4]),
         (0x1800, 0x2000, vec![(0x1800, 0x37ff)], vec![1, 3, 4]),
         (0x1001, 0x1ffe, vec![(0x1001, 0x2ffe)], vec![1, 2, 3, 4]),
-        // Within one page, or one of the client's that is larger than ours.
+        // Within one page, or within one of the client's pages that is larger than ours.
         (0x1400, 0x400, vec![(0x1400, 0x17ff)], vec![1, 2, 3, 4]),
         (0x1000, 0xfff, vec![(0x1000, 0x1ffe)], vec![1, 2, 3, 4]),
         (0x1fff, 2, vec![(0x1fff, 0x2000)], vec![1, 2, 3, 4]),
@@ -88,7 +88,7 @@ fn a_report_keeps_the_pages_of_which_it_tells_a_part() {
             "{what}"
         );
     }
-    // What fails is not forgotten.
+    // A report that fails forgets nothing.
     write_pages(&mut engine, &host, &[7]);
     let range = IovaRange::new(0, 0x10000).unwrap();
     let result = engine.dirty_report(&host, range, |_| Err(EFAULT));
@@ -227,7 +227,7 @@ fn everything_dirty_is_reported_once() {
     assert_eq!(engine.status().dirty_pages, Some(PAGES));
     let pages = query(&mut engine, &host, page(0, 20)).unwrap();
     assert_eq!(pages, (0..20).collect::<Vec<_>>());
-    // What may still land is told again, and what comes.
+    // A page that may still be written is reported again, and so are new ones.
     assert_eq!(query(&mut engine, &host, page(0, 20)), Ok(vec![7]));
     engine.device_mut().land(&host);
     engine.write_register(&host, register(DMA), 9).unwrap();

@@ -85,7 +85,7 @@ fn allocation_failures_leave_a_sane_state() {
         let (mut target, there) = engine(Fake::new(200, 64));
         alloc::fail_after(successes);
         if target.set_state(&there, V2, State::Resuming).is_err() {
-            // The device was not reset for nothing.
+            // The device was not reset in vain.
             assert_eq!(target.state(), State::Stop);
             assert_eq!(there.called(), [Op::Quiesce]);
             target.set_state(&there, V2, State::Resuming).unwrap();

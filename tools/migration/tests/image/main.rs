@@ -93,7 +93,7 @@ fn write(sections: &[Owned]) -> Vec<u8> {
     write_pieces(sections, None, usize::MAX)
 }
 
-/// Two sections and one that need not be known.
+/// Two mandatory sections and an optional one.
 fn sample() -> Vec<Owned> {
     vec![
         (SectionHead::mandatory(1, 0), (0..40).collect()),

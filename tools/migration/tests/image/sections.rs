@@ -30,7 +30,7 @@ fn unknown_sections() {
 
 #[test]
 fn reserved_section_types_reach_the_sink_as_unknown_ones() {
-    // A reserved type is written by no writer; a reader leaves it to the sink, like any other.
+    // No writer writes a reserved type; a reader leaves it to the sink, like any other.
     let mut image = parts(&write(&sample()));
     image[1][..2].copy_from_slice(&0x8000u16.to_le_bytes());
     reseal(&mut image[1][..HEAD_LEN]);
@@ -93,7 +93,7 @@ fn an_end_section_is_mandatory_and_at_the_beginning() {
         reseal(head);
         image
     };
-    // Flags that are not known are ignored.
+    // A reader ignores unknown flags.
     for flags in [1, 3, 0xffff] {
         let mut reader = Reader::new(None).unwrap();
         assert_eq!(reader.feed(&change(flags, 0), &mut Keep::default()), Ok(()));

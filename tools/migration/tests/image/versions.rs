@@ -73,12 +73,12 @@ fn wrong_device() {
         change(&mut identity);
         let image = with_header(|h| h.identity = identity);
         assert_eq!(reason(&image), Reason::Device(identity));
-        // For no device in particular it is a good image.
+        // A reader for any device takes the image.
         let mut reader = Reader::new(None).unwrap();
         assert_eq!(reader.feed(&image, &mut Keep::default()), Ok(()));
         assert_eq!(reader.finish(), Ok(()));
     }
-    // Another revision is taken, another major version or a newer minor one of the state is not.
+    // A device takes another revision, but no other major and no newer minor version of the state.
     assert_eq!(
         read(&with_header(|h| h.identity.revision ^= 1), 9).1,
         Ok(())

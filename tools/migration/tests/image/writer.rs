@@ -29,7 +29,7 @@ fn writer_keeps_its_rules() {
         Err(ETIMEDOUT)
     });
     assert_eq!(failed, Err(ETIMEDOUT));
-    // What failed left nothing behind.
+    // A failed put left nothing behind.
     assert_eq!(writer.section(fill), Ok(true));
     assert_eq!(writer.staged().len(), FRAMING);
     writer.drain(FRAMING);

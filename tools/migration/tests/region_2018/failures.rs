@@ -44,7 +44,7 @@ fn failed_transitions_leave_a_state_that_goes_on() {
     }
 }
 
-/// A stop that fails on its way leaves NONE with tracking on; that ends with the migration.
+/// A stop that fails on its way leaves NONE with tracking on; tracking ends with the migration.
 #[test]
 fn giving_up_after_a_failed_stop_ends_tracking() {
     for give_up in [Failed, Cancelled, Running] {
@@ -55,7 +55,7 @@ fn giving_up_after_a_failed_stop_ends_tracking() {
         assert_eq!(side.state(), None.number());
         side.set(Field::Total, 8).unwrap();
         assert_eq!(side.enter(Setup), Err(EINVAL));
-        // A device that does not run yet is still in the migration.
+        // As long as the device does not run, the migration goes on.
         side.host.fail(Op::Resume, EIO);
         assert_eq!(side.enter(give_up), Err(EIO));
         assert_eq!(side.state(), None.number());
@@ -66,7 +66,7 @@ fn giving_up_after_a_failed_stop_ends_tracking() {
         assert_eq!(side.device().contents(), Fake::filled(200, 64).contents());
         side.enter(Setup).unwrap();
     }
-    // Nor does it go on in a load.
+    // Tracking does not go on in a load, either.
     let mut side = Side::new(Fake::filled(200, 64), 4096);
     side.enter(Setup).unwrap();
     side.host.fail(Op::SaveBegin, EIO);

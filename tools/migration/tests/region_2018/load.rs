@@ -97,7 +97,7 @@ fn an_interrupted_buffer_is_given_again_and_goes_on() {
                 assert_eq!(side.object.engine().last_refusal(), Option::None);
                 assert_eq!(side.enter(ResumeCompleted), Err(EINVAL));
                 let counters = side.object.engine().counters();
-                // Until then no other buffer comes, unless nothing was taken of this one.
+                // Until then another buffer is refused, unless nothing was taken of this one.
                 if counters.bytes_loaded != 0 {
                     for size in [0, image.len() - 1, image.len() + 1] {
                         assert_eq!(commit(&mut side, size, halves), Err(EINVAL));
@@ -146,7 +146,7 @@ fn others_come_between_the_sections_of_a_buffer() {
                 side.host.called();
                 assert_eq!(write(&mut side, &image), Ok(Progress::More));
                 assert_eq!(side.host.called(), [Op::Load], "one at a time");
-                // Who looks meanwhile sees a load that goes on.
+                // An access in between sees a load under way.
                 assert_eq!(side.state(), Resume.number());
                 assert_eq!(side.get(Field::DataSize), Ok(0));
             }
@@ -156,7 +156,7 @@ fn others_come_between_the_sections_of_a_buffer() {
                     assert_eq!(write(&mut side, &image), Err(EINVAL));
                 }
                 1 => {
-                    // Another one begins a load of its own: that one begins at the beginning.
+                    // Another client begins a load of its own, which begins at the beginning.
                     side.enter(Cancelled).unwrap();
                     side.enter(Resume).unwrap();
                     side.give_all(&image).unwrap();

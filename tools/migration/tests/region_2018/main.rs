@@ -76,8 +76,7 @@ fn transfer(side: &mut Side, page: u64) {
         .unwrap();
 }
 
-/// A side in one of the saving states, some pages of which are dirty, and what is left of its
-/// image.
+/// Returns a side in one of the saving states with some dirty pages, and the rest of its image.
 fn saving(state: DeviceState) -> (Side, Vec<u8>) {
     let make = || {
         let mut side = Side::new(Fake::filled(300, 64), 100);

@@ -2,9 +2,9 @@
 
 //! Every order of accesses to the region of November 2018 while saving, against a model.
 //!
-//! The model is the uAPI header's text: what the data section holds, what each access tells and
-//! does. The client copies as late as it may. Whatever the order, its image is the one that a
-//! client without any query gets, and each page that the device wrote is told once.
+//! The model is the uAPI header's text: what the data section holds, and what each access returns
+//! and does. The client copies as late as it may. Whatever the order, it gets the same image as a
+//! client without any query, and each page that the device wrote is reported once.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ enum Step {
     Arm,
     /// Looks at what the data section holds.
     Bytes,
-    /// Writes STOPNCOPY, be it the state or not.
+    /// Writes STOPNCOPY, even if it is the state already.
     Stop,
     /// Writes the state that the device is in.
     SameState,
@@ -72,10 +72,10 @@ const ALL: [Step; 16] = [
     Write,
 ];
 
-/// Those without which nothing of the others happens.
+/// The steps that the effects of all others depend on.
 const FEW: [Step; 6] = [Pending, Size, DataAndCopied, Copied, Arm, Write];
 
-/// Pages asked for; not all of the last byte's.
+/// Pages in a query; they do not fill the last byte.
 const TOTAL: u64 = 61;
 
 const MEMORY: usize = 90;
@@ -109,7 +109,7 @@ struct Client {
     section: Section,
     armed: bool,
     copied: u64,
-    /// Pages written and not told yet.
+    /// Pages that were written and not reported yet.
     dirty: BTreeSet<u64>,
     /// The next page to be written.
     page: u64,
@@ -225,7 +225,7 @@ impl Client {
         self.section.clone()
     }
 
-    /// The client copies what the section holds; it has no other chance.
+    /// The client copies what the section holds: its last chance.
     fn take(&mut self) {
         match self.look() {
             Section::Buffer { size, done: false } => {
@@ -270,7 +270,7 @@ impl Client {
                     threshold => threshold.min(WINDOW),
                 };
                 assert!(found <= most.min(available));
-                // What is staged while a query is armed may be less.
+                // A buffer that is staged while a query is armed may be shorter.
                 match self.armed {
                     true => assert_eq!(found == 0, available == 0),
                     false => assert_eq!(found, most.min(available)),
@@ -298,7 +298,7 @@ impl Client {
     fn data(&mut self, bytes: &[u8]) {
         assert_eq!(number(&bytes[..8]), DATA_OFFSET);
         if bytes.len() > 16 {
-            // The bitmap is what the one access tells of.
+            // The access describes the bitmap.
             self.query(number(&bytes[32..]));
         }
         self.size(number(&bytes[8..16]));

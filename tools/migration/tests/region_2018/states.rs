@@ -63,7 +63,7 @@ fn all_pairs_of_states() {
             if expected == 1 {
                 assert!(side.object.engine().log().table().is_err());
             }
-            // A target that gives up has a fresh device, any other keeps what it has.
+            // A target that gives up gets a fresh device; any other keeps its contents.
             let fresh = from != to && to == Resume
                 || matches!((from, to), (Resume | ResumeCompleted, Failed | Cancelled));
             let contents = if fresh {

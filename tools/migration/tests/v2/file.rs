@@ -106,7 +106,7 @@ fn nothing_now_and_the_end() {
     assert!(user.is_readable(session));
     all.extend(user.drain(session, 7));
     for _ in 0..3 {
-        // Always readable, and never ENOMSG.
+        // The file is always readable, and a read never returns ENOMSG.
         assert_eq!(user.read(session, 1), Ok(Vec::new()));
         assert!(user.is_readable(session));
     }
@@ -141,7 +141,7 @@ fn bytes_stay_until_they_are_consumed() {
             }
             other => panic!("{other:?}"),
         };
-        // A copy to user memory that failed: the same again.
+        // After a copy to user memory failed, the same bytes come again.
         let again = user.v2.stage(&mut user.engine, &user.host, session);
         assert_eq!(again, Ok(Found::Bytes(&bytes)));
         user.v2

@@ -87,14 +87,14 @@ fn a_transition_that_fails_begins_no_session() {
                         if let Some(promised) = promised {
                             user.is_dead(promised);
                         }
-                        // The one before goes on only where the device stayed in its states.
+                        // The session before goes on only if the device stayed in its states.
                         let state = user.engine.state();
                         let kept = before.filter(|_| user.engine.session() == before);
                         if let Some(before) = before.filter(|_| kept.is_none()) {
                             user.is_dead(before);
                             assert!(!state.is_saving() && state != State::Resuming, "{what}");
                         }
-                        // It never gets bytes of the next.
+                        // A dead session never gets bytes of the next one.
                         if user.engine.state() == State::Error {
                             user.host.lose.set(false);
                             user.engine.device_mut().lost = false;
