@@ -65,7 +65,7 @@ def test_a_guest_moves(start, way, content):
 
 def test_there_and_back(start, source, content):
     source.edu.to_memory(PAGE)
-    for number, place in enumerate(("target", "source", "target", "source")):
+    for number, place in enumerate(("target", "source")):
         source.edu.write32(LIVENESS, number)
         state = source.edu.state()
         target = start(place, 0, incoming=True)
@@ -154,10 +154,10 @@ def test_the_link_is_lost_and_the_migration_cancelled(start, source, target, con
     moves(source, another, content)
 
 
-@pytest.mark.parametrize("damage", ["device", "registers"])
-def test_the_target_refuses(start, source, target, content, damage):
-    refuses(source, target, damage)
-    check_runs(source, content)
+def test_the_target_refuses(start, source, content):
+    for damage in ("device", "registers"):
+        refuses(source, start("target", 0, incoming=True), damage)
+        check_runs(source, content)
 
     another = start("target", 0, incoming=True)
     migrate(source, another)

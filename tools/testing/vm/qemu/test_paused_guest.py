@@ -14,7 +14,7 @@ from lib.qemu.machine import BALLAST, ENDED, FIRST_SLOT, MIB
 from lib.qemu.pci import SLOTS, GuestEdu, enable_port
 from lib.qemu.vtd import OPTION, GuestIommu
 
-MEMORY = 512 * MIB
+MEMORY = 256 * MIB
 # Bytes of the memory that are not zero.
 FILLED = 32 * MIB
 # The limit of what else a save sends: 9 bytes for each zero page, the devices, repeated pages.
