@@ -19,7 +19,7 @@ from lib.vfio import COMMAND_MASTER, Container, Device, Memory
 
 pytestmark = [pytest.mark.container, pytest.mark.physical]
 
-SECONDS = 16
+SECONDS = 8
 
 # A pin may have begun before the unmapping does. Unpinning may be put off a few times, while other
 # threads hold the container's lock to map memory.
