@@ -69,11 +69,11 @@ bench:				## run a benchmark (B=NAME; without it, list them)
 ##@ Checking
 
 .PHONY: check
-check:				## all checks and tests (T=NAME for one group of them)
+check:				## all checks and tests (T=NAME for one group of them, T=quick after an edit)
 	$(Q)scripts/check $(T)
 
 .PHONY: check-debug
-check-debug:			## tests on a kernel with KASAN, lockdep, faults and iommufd: hours (T=NAME for one group)
+check-debug:			## tests on a kernel with KASAN, lockdep, faults and iommufd (T=NAME for one group)
 	$(Q)RVFIO_KERNEL=debug scripts/check $(T)
 
 .PHONY: check-next
