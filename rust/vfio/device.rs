@@ -126,8 +126,8 @@ impl<F: Flavour> Inner<F> {
     }
 }
 
-// SAFETY: A `VfioDevice` is always in an allocation of the VFIO core, which counts the references to
-// its `struct vfio_device` and frees the allocation with the last one.
+// SAFETY: A `VfioDevice` is always in an allocation of the VFIO core, which counts the references
+// to its `struct vfio_device` and frees the allocation with the last one.
 unsafe impl<F: Flavour> AlwaysRefCounted for VfioDevice<F> {
     fn inc_ref(&self) {
         // SAFETY: The device is valid, since there is a reference to it.

@@ -15,7 +15,8 @@ use crate::bindings;
 
 /// Sizes and offsets in bytes, from the C compiler.
 ///
-/// `dead_code` cannot be expected: rustc 1.85 takes what only assertions use for dead, 1.97 does not.
+/// `dead_code` cannot be expected: rustc 1.85 takes what only assertions use for dead, 1.97 does
+/// not.
 #[allow(dead_code, reason = "used at compile time only")]
 #[expect(non_upper_case_globals, reason = "named after the C fields")]
 mod c {

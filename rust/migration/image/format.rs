@@ -3,8 +3,8 @@
 //! The image format, major version 1, minor version 0: numbers, sizes and headers.
 //!
 //! An image is a header, any number of sections, and an end section. All numbers are little-endian,
-//! checksums are CRC-32C ([`crate::crc32c`]). `Documentation/image-format.rst` has the layout, what a
-//! reader refuses, and which image a device takes.
+//! checksums are CRC-32C ([`crate::crc32c`]). `Documentation/image-format.rst` has the layout, what
+//! a reader refuses, and which image a device takes.
 
 use crate::crc32c::crc32c;
 

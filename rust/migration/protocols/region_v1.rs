@@ -162,10 +162,10 @@ impl RegionV1 {
 
     /// Writes `bytes` to the header at `offset` for the client.
     ///
-    /// `EINVAL` for anything but one whole field that may be written, and for a value that is out of
-    /// range or does not fit the state; then nothing has changed. `EBUSY` if another protocol owns
-    /// the device. An action returns the device's errors. After [`Progress::More`], and if a signal
-    /// interrupted it, the client's write goes on when it is repeated.
+    /// `EINVAL` for anything but one whole field that may be written, and for a value that is out
+    /// of range or does not fit the state; then nothing has changed. `EBUSY` if another protocol
+    /// owns the device. An action returns the device's errors. After [`Progress::More`], and if a
+    /// signal interrupted it, the client's write goes on when it is repeated.
     pub fn write<D: Device>(
         &mut self,
         mut side: Side<'_, D>,

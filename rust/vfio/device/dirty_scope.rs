@@ -15,7 +15,7 @@ pub(crate) enum DirtyScope {
     Everything = 1,
     /// What the device wrote.
     Written = 2,
-    /// No container reports dirty pages: the device belongs to an iommufd, which has its own way, or
-    /// the container is of the old kind, `VFIO_TYPE1_IOMMU`.
+    /// No container reports dirty pages: the device belongs to an iommufd, which has its own way,
+    /// or the container is of the old kind, `VFIO_TYPE1_IOMMU`.
     NotAsked = 3,
 }

@@ -27,8 +27,8 @@ pub(crate) unsafe trait Host: Logs + Send + Sync {
     /// Returns whether a user has the device open, as far as its driver is concerned: from before
     /// it is scrubbed for the user until it is scrubbed after the user.
     ///
-    /// Code that needs an open device asks this first, whatever the driver does: a driver's code has
-    /// the host while the state lock is held, and the answer changes only under that lock.
+    /// Code that needs an open device asks this first, whatever the driver does: a driver's code
+    /// has the host while the state lock is held, and the answer changes only under that lock.
     fn is_open(&self) -> bool;
 
     /// Notes that a user has the device open, or no longer has.
@@ -39,8 +39,8 @@ pub(crate) unsafe trait Host: Logs + Send + Sync {
 
     /// Brings the hardware to full power, whatever state its user has left it in.
     ///
-    /// Reports no failure: whoever uses the hardware next finds out. The caller must not hold a lock
-    /// that comes after the state lock.
+    /// Reports no failure: whoever uses the hardware next finds out. The caller must not hold a
+    /// lock that comes after the state lock.
     fn power_on(&self) {}
 
     /// Has the user's container count only pages that the device wrote, if it does not yet.

@@ -37,8 +37,8 @@ use crate::{
 
 /// The state of a device while its lock is held for a call of the client.
 ///
-/// When it is dropped, it emits trace events for what the call has done, wakes those who wait for the
-/// data file of a session that has ended, and sees to the container of an open device.
+/// When it is dropped, it emits trace events for what the call has done, wakes those who wait for
+/// the data file of a session that has ended, and sees to the container of an open device.
 pub(crate) struct StateGuard<'a, F: Flavour> {
     guard: MutexGuard<'a, Migratable<F::Device>>,
     before: Snapshot,
@@ -73,7 +73,8 @@ impl<F: Flavour> Drop for StateGuard<'_, F> {
 }
 
 impl<F: Flavour> VfioDevice<F> {
-    /// Takes the state lock for a call of the client; `EINTR` if the caller is killed while it waits.
+    /// Takes the state lock for a call of the client; `EINTR` if the caller is killed while it
+    /// waits.
     pub(crate) fn state(&self) -> Result<StateGuard<'_, F>> {
         Ok(self.observed(self.lock()?))
     }
@@ -83,8 +84,8 @@ impl<F: Flavour> VfioDevice<F> {
         self.observed(self.caught_up(self.inner.state.lock()))
     }
 
-    /// Takes the state lock for an access of the guest, which no trace event reports; `EINTR` if the
-    /// caller is killed while it waits.
+    /// Takes the state lock for an access of the guest, which no trace event reports; `EINTR` if
+    /// the caller is killed while it waits.
     pub(super) fn lock(&self) -> Result<MutexGuard<'_, Migratable<F::Device>>> {
         let guard = lock_killable(&self.inner.state)?;
         Ok(self.caught_up(guard))

@@ -67,8 +67,8 @@ impl<T: Operations> Parent<T> {
     ///
     /// # Safety
     ///
-    /// The parent must be pinned and not registered, and must stay until it is unregistered; so must
-    /// the driver's registration. The device must be bound until then.
+    /// The parent must be pinned and not registered, and must stay until it is unregistered; so
+    /// must the driver's registration. The device must be bound until then.
     pub(super) unsafe fn register(
         &self,
         device: *mut kernel::bindings::device,
@@ -100,13 +100,13 @@ impl<T: Operations> Parent<T> {
     ///
     /// # Safety
     ///
-    /// `type_` must be a type of a parent of this driver that is registered, or being registered, for
-    /// `'a`.
+    /// `type_` must be a type of a parent of this driver that is registered, or being registered,
+    /// for `'a`.
     pub(super) unsafe fn find<'a>(
         type_: *mut bindings::mdev_type,
     ) -> Result<(&'a T::Parent, usize)> {
-        // SAFETY: The caller vouches for the type; its parent is embedded in a `Self` whose data and
-        // types were initialised before it was registered.
+        // SAFETY: The caller vouches for the type; its parent is embedded in a `Self` whose data
+        // and types were initialised before it was registered.
         let (data, pointers) = unsafe {
             let raw: *mut Opaque<bindings::mdev_parent> = (*type_).parent.cast();
             let this = container_of!(raw, Self, raw);

@@ -28,8 +28,8 @@ use crate::lock::lock_name;
 
 /// A registered parent; it is unregistered when this is dropped, unless it was before.
 ///
-/// At the latest it is unregistered when the device is unbound, even if the driver leaks this object
-/// or keeps it for longer.
+/// At the latest it is unregistered when the device is unbound, even if the driver leaks this
+/// object or keeps it for longer.
 pub struct Registration<T: Operations>(Arc<Shared<T>>);
 
 /// What a [`Registration`] shares with the end of the device's binding.
@@ -77,8 +77,8 @@ impl<T: Operations> Registration<T> {
     /// created.
     ///
     /// To be called by [`pci::Driver::unbind`](kernel::pci::Driver::unbind): whatever runs later,
-    /// such as the drop of this object, finds a function that the bus no longer keeps awake. Must not
-    /// be called by what this waits for: a method of [`Operations`] or of a virtual device.
+    /// such as the drop of this object, finds a function that the bus no longer keeps awake. Must
+    /// not be called by what this waits for: a method of [`Operations`] or of a virtual device.
     pub fn unregister(&self) {
         self.0.unregister();
     }

@@ -59,7 +59,8 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// `vdev` is a `struct vfio_device` that the VFIO core has allocated, at the start of the allocation.
+/// `vdev` is a `struct vfio_device` that the VFIO core has allocated, at the start of the
+/// allocation.
 #[repr(C)]
 pub struct VirtualDevice {
     vdev: Opaque<bindings::vfio_device>,

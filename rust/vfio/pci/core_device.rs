@@ -102,8 +102,8 @@ impl CoreDevice {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a `vfio_pci_core_device` at the start of a `Self` that [`Self::init`] has
-    /// initialised and that stays valid for `'a`.
+    /// `ptr` must point to a `vfio_pci_core_device` at the start of a `Self` that [`Self::init`]
+    /// has initialised and that stays valid for `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::vfio_pci_core_device) -> &'a Self {
         // INVARIANT: The caller vouches for the structure.
         // SAFETY: The caller vouches for the pointer.
@@ -114,9 +114,9 @@ impl CoreDevice {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a `vfio_pci_core_device` that `vfio_pci_core_init_dev()` has initialised,
-    /// at the start of an allocation that holds a `Self`, was zeroed before that, and never moves.
-    /// Nobody else may know it.
+    /// `ptr` must point to a `vfio_pci_core_device` that `vfio_pci_core_init_dev()` has
+    /// initialised, at the start of an allocation that holds a `Self`, was zeroed before that, and
+    /// never moves. Nobody else may know it.
     pub(super) unsafe fn init(ptr: *mut bindings::vfio_pci_core_device) {
         let this = ptr.cast::<Self>();
         let attachment = Mutex::new(
@@ -367,8 +367,8 @@ unsafe impl Host for CoreDevice {
 
     fn power_on(&self) {
         if let Ok(_awake) = self.wake() {
-            // SAFETY: By the type invariant. `memory_lock` is not held: it comes after the locks that
-            // the caller may have.
+            // SAFETY: By the type invariant. `memory_lock` is not held: it comes after the locks
+            // that the caller may have.
             let _ = unsafe { bindings::rvfio_power_on(self.as_raw()) };
         }
     }

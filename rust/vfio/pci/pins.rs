@@ -10,10 +10,11 @@
 //!
 //! Why there is no twelfth look:
 //!
-//! 1. The operation runs in the thread that unmaps. The first call enters that thread for the device,
-//!    and the entry stays until the thread returns to user mode: until its unmapping is over. No pin
-//!    of the device begins while there is an entry. So a later look can only find a pin that had
-//!    begun before the first call: one of each device, since a pin is made under the state lock.
+//! 1. The operation runs in the thread that unmaps. The first call enters that thread for the
+//!    device, and the entry stays until the thread returns to user mode: until its unmapping is
+//!    over. No pin of the device begins while there is an entry. So a later look can only find a
+//!    pin that had begun before the first call: one of each device, since a pin is made under the
+//!    state lock.
 //! 2. The operation waits for that pin to end. Its thread needs nothing but the container's lock to
 //!    end it, and the operation sleeps, so a real-time thread that unmaps does not keep it from the
 //!    processor.
@@ -22,13 +23,13 @@
 //!    returns, the second gets the list and releases the lock.
 //! 4. The container's lock goes to its waiters in the order in which they came. Another thread may
 //!    overtake the first waiter once; then the mutex is handed over to that waiter and to nobody
-//!    else. So each time that a thread gives up, the pin's thread comes nearer to its turn. The thread
-//!    that gave up queues behind it, or has overtaken somebody. To get to a late round it must
-//!    overtake in each round, and as many threads must wait before the pin's. Patience doubles from
-//!    round to round, so that a pin whose thread merely lacks a processor is over by then.
-//! 5. From round [`LAST_ROUNDS`] on the operation does not give up. When it returns, the pin is over,
-//!    and by 1 none follows. A user who has arranged for all of 4 makes its own threads wait for each
-//!    other for ever. The host goes on.
+//!    else. So each time that a thread gives up, the pin's thread comes nearer to its turn. The
+//!    thread that gave up queues behind it, or has overtaken somebody. To get to a late round it
+//!    must overtake in each round, and as many threads must wait before the pin's. Patience doubles
+//!    from round to round, so that a pin whose thread merely lacks a processor is over by then.
+//! 5. From round [`LAST_ROUNDS`] on the operation does not give up. When it returns, the pin is
+//!    over, and by 1 none follows. A user who has arranged for all of 4 makes its own threads wait
+//!    for each other for ever. The host goes on.
 //!
 //! Rounds are counted for the thread and not for the device. The user may open a device in the
 //! meantime, with a pin that the first call did not know of. That pin is waited for as long as the
@@ -66,7 +67,8 @@ use crate::{
 /// time the kernel reports the tasks that wait for the pin's thread as hung.
 const PIN_TIMEOUT: Delta = Delta::from_secs(60);
 
-/// How long the first round waits for a pin to end; each other waits twice as long as the one before.
+/// How long the first round waits for a pin to end; each other waits twice as long as the one
+/// before.
 const FIRST_PATIENCE: Delta = Delta::from_millis(100);
 
 /// The round from which on a pin is waited for until it ends. There must be no twelfth.
