@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The commands, one a file, and what several of them share: [`progress`], [`setup`] and [`size`].
+//! The commands, one a file, and what several of them share: [`delivery`], [`progress`],
+//! [`setup`] and [`size`].
 
 pub mod check;
 pub mod dirty;
@@ -14,6 +15,7 @@ pub mod save;
 pub mod send;
 pub mod watch;
 
+mod delivery;
 mod progress;
 mod setup;
 mod size;

@@ -4,6 +4,7 @@
 //!
 //! QEMU's `docs/specs/edu.rst` specifies the device.
 
+pub mod evidence;
 pub mod guest;
 mod register;
 mod session;

@@ -8,11 +8,11 @@ use std::net::{SocketAddr, TcpListener};
 use clap::Args;
 use serde::Serialize;
 
+use crate::commands::delivery::Delivery;
 use crate::commands::setup::{Setup, Values};
-use crate::edu::guest::IRQ_PATIENCE;
-use crate::edu::{Edu, Snapshot, BUFFER_SIZE};
+use crate::edu::evidence::Evidence;
+use crate::edu::BUFFER_SIZE;
 use crate::error::{Error, Result};
-use crate::migrate::digest::Digest;
 use crate::migrate::memory::GuestMemory;
 use crate::migrate::protocol::Protocol;
 use crate::migrate::session::Session;
@@ -65,17 +65,9 @@ struct Received {
     protocol: Protocol,
     bytes: u64,
     memory: u64,
-    interrupt_delivered: Option<bool>,
+    interrupt_delivered: Delivery,
     registers: Values,
-    guest: Option<AtStart>,
-}
-
-/// What a guest finds, to be compared with what the source printed.
-#[derive(Debug, Serialize)]
-struct AtStart {
-    registers: Snapshot,
-    buffer_digest: String,
-    memory_digest: String,
+    guest: Option<Evidence>,
 }
 
 impl Recv {
@@ -142,12 +134,9 @@ impl Recv {
         tcp::receive(&mut input, &mut reply, &mut target)?;
         let bytes = target.bytes();
 
-        let interrupt_delivered = match &owner.interrupt {
-            Some(interrupt) => Some(interrupt.wait(IRQ_PATIENCE)? != 0),
-            None => None,
-        };
+        let interrupt_delivered = Delivery::of(owner.interrupt.as_ref())?;
         let guest = match &memory {
-            Some(memory) => Some(AtStart::of(&session, memory)?),
+            Some(memory) => Some(Evidence::of_resumed(&session, memory)?),
             None => None,
         };
         Ok(Received {
@@ -189,49 +178,13 @@ impl Recv {
     }
 }
 
-impl AtStart {
-    /// Looks at a guest's device and memory.
-    fn of(session: &Session, memory: &GuestMemory) -> Result<Self> {
-        let edu = Edu::of(session)?;
-        edu.finish()?;
-        edu.computed()?;
-        let memory_digest = memory.digest().to_string();
-        let registers = edu.snapshot()?;
-        let buffer = edu.dump_buffer(session.page()?)?;
-        Ok(Self {
-            registers,
-            buffer_digest: Digest::of(&*buffer).to_string(),
-            memory_digest,
-        })
-    }
-}
-
 impl fmt::Display for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.registers)?;
-        if let Some(AtStart {
-            registers,
-            buffer_digest,
-            memory_digest,
-        }) = &self.guest
-        {
-            for (register, value) in registers.iter() {
-                writeln!(f, "{register} = {}", register.show(value))?;
-            }
-            writeln!(f, "internal buffer {buffer_digest}")?;
-            writeln!(f, "memory {memory_digest}")?;
+        if let Some(guest) = &self.guest {
+            write!(f, "{guest}")?;
         }
-        if let Some(delivered) = self.interrupt_delivered {
-            writeln!(
-                f,
-                "interrupt {}",
-                if delivered {
-                    "delivered"
-                } else {
-                    "not pending"
-                }
-            )?;
-        }
+        write!(f, "{}", self.interrupt_delivered)?;
         writeln!(
             f,
             "{} received from {} by {}: {} bytes of device state, {} KiB of memory; it runs",

@@ -9,8 +9,8 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use crate::commands::delivery::Delivery;
 use crate::commands::setup::{Setup, Values};
-use crate::edu::guest::IRQ_PATIENCE;
 use crate::error::Result;
 use crate::files::input::{Input, PIECE};
 use crate::files::place;
@@ -71,7 +71,7 @@ struct Restored {
     region: Option<Layout>,
     bytes: u64,
     seconds: f64,
-    interrupt_delivered: Option<bool>,
+    interrupt_delivered: Delivery,
     registers: Values,
 }
 
@@ -101,10 +101,7 @@ impl Restore {
         }
         let bytes = target.bytes();
         let seconds = start.elapsed().as_secs_f64();
-        let interrupt_delivered = match &owner.interrupt {
-            Some(interrupt) => Some(interrupt.wait(IRQ_PATIENCE)? != 0),
-            None => None,
-        };
+        let interrupt_delivered = Delivery::of(owner.interrupt.as_ref())?;
         let registers = self.setup.apply(&session, buffer.as_deref())?;
         output.result(&Restored {
             address: self.address,
@@ -222,17 +219,7 @@ impl Stream {
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.registers)?;
-        if let Some(delivered) = self.interrupt_delivered {
-            writeln!(
-                f,
-                "interrupt {}",
-                if delivered {
-                    "delivered"
-                } else {
-                    "not pending"
-                }
-            )?;
-        }
+        write!(f, "{}", self.interrupt_delivered)?;
         writeln!(
             f,
             "{} restored from {} by {}: {} bytes in {:.1} ms; it runs",

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::commands::progress::Progress;
 use crate::commands::setup::{Setup, Values};
+use crate::edu::evidence::Evidence;
 use crate::edu::guest::Guest;
 use crate::error::{Error, Result};
-use crate::migrate::digest::Digest;
 use crate::migrate::live::{self, Event, Observer, Options, Statistics};
 use crate::migrate::protocol::Protocol;
 use crate::migrate::session::Session;
@@ -77,15 +77,7 @@ struct Sent {
     protocol: Protocol,
     registers: Values,
     statistics: Statistics,
-    guest: Option<AtStop>,
-}
-
-/// What the guest knew when it was stopped.
-#[derive(Clone, Debug, Serialize)]
-struct AtStop {
-    registers: crate::edu::Snapshot,
-    buffer_digest: String,
-    memory_digest: String,
+    guest: Option<Evidence>,
 }
 
 impl Send {
@@ -154,7 +146,7 @@ impl Send {
 /// The virtual machine around the guest, if there is one.
 struct Host<'a> {
     guest: Option<Guest<'a>>,
-    at_stop: Option<AtStop>,
+    at_stop: Option<Evidence>,
     progress: Progress,
 }
 
@@ -170,11 +162,7 @@ impl Observer for Host<'_> {
     fn before_stop(&mut self) -> Result<()> {
         if let Some(guest) = &mut self.guest {
             let known = guest.stop(false)?;
-            self.at_stop = Some(AtStop {
-                registers: known.registers,
-                buffer_digest: Digest::of(&*known.buffer).to_string(),
-                memory_digest: guest.memory.digest().to_string(),
-            });
+            self.at_stop = Some(Evidence::of_stopped(known, &guest.memory));
         }
         Ok(())
     }
@@ -183,17 +171,8 @@ impl Observer for Host<'_> {
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.registers)?;
-        if let Some(AtStop {
-            registers,
-            buffer_digest,
-            memory_digest,
-        }) = &self.guest
-        {
-            for (register, value) in registers.iter() {
-                writeln!(f, "{register} = {}", register.show(value))?;
-            }
-            writeln!(f, "internal buffer {buffer_digest}")?;
-            writeln!(f, "memory {memory_digest}")?;
+        if let Some(guest) = &self.guest {
+            write!(f, "{guest}")?;
         }
         let statistics = &self.statistics;
         writeln!(
