@@ -182,7 +182,10 @@ mod tests {
         }
         for signal in [SIGINT, SIGTERM] {
             let directory = tempfile::tempdir().unwrap();
-            let mut child = Command::new(std::env::current_exe().unwrap())
+            // A shell's job in the background has SIGINT ignored, and so have its children.
+            let mut child = Command::new("env")
+                .arg("--default-signal")
+                .arg(std::env::current_exe().unwrap())
                 .args(["--exact", "--nocapture"])
                 .arg("files::new_file::draft::tests::a_signal_leaves_no_name")
                 .env(DIRECTORY, directory.path())
