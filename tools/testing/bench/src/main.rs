@@ -2,7 +2,8 @@
 
 //! The dirty table beside roaring, hi_sparse_bitset, a flat bitmap, and memcpy as the limit.
 //!
-//! Plain loops, each peer in turn, the least of several rounds. Prints tables with ratios.
+//! Plain loops time each peer in turn and keep the shortest of several rounds. The output is tables
+//! with ratios.
 
 mod measure;
 mod print;
@@ -30,7 +31,7 @@ const PEERS: [&str; 4] = [
     Flat::NAME,
 ];
 
-/// The least of several rounds for each of the peers, which take turns.
+/// Returns the shortest time of several rounds for each peer; the peers take turns.
 fn least(mut round: impl FnMut() -> [Option<f64>; 4]) -> [Option<f64>; 4] {
     let mut best = round();
     for _ in 1..ROUNDS {
@@ -41,7 +42,7 @@ fn least(mut round: impl FnMut() -> [Option<f64>; 4]) -> [Option<f64>; 4] {
     best
 }
 
-/// The same for marks: the sum of what each batch took at least.
+/// The same for marks: the sum of the shortest time of each batch.
 fn least_marks(mut round: impl FnMut() -> [Option<Vec<f64>>; 4]) -> [Option<f64>; 4] {
     let mut best = round();
     for _ in 1..ROUNDS {
@@ -56,7 +57,7 @@ fn least_marks(mut round: impl FnMut() -> [Option<Vec<f64>>; 4]) -> [Option<f64>
     best.map(|batches| batches.map(|batches| batches.iter().sum()))
 }
 
-/// How many times the first figure goes into another.
+/// Returns the ratio of another figure to the first.
 fn times(figures: &[Option<f64>; 4], peer: usize) -> f64 {
     figures[peer].unwrap() / figures[0].unwrap()
 }
@@ -136,8 +137,8 @@ fn queries(random: &mut Random, out: &mut [u8]) {
     }
 }
 
-/// What a query of few pages costs by itself, without the caller's bitmap: its writes miss the
-/// cache and the TLB, and they are most of the time then.
+/// Times queries of few pages without the caller's bitmap. Writes to the bitmap miss the cache and
+/// the TLB, and would take most of the time.
 fn visits(random: &mut Random) {
     heading("visit and clear, us", &[DirtyTable::NAME, Flat::NAME]);
     let list: Vec<u64> = (0..1000).map(|_| random.below(TERA)).collect();
@@ -155,7 +156,7 @@ fn visits(random: &mut Random) {
     );
 }
 
-/// Queries of any alignment.
+/// Times queries of any alignment.
 fn forms(out: &mut [u8]) {
     heading("the same, all of 1 TiB dirty, us", &["rvfio", "memcpy"]);
     for (name, first) in [("from page 64 on", 64), ("from page 1 on", 1)] {
@@ -178,7 +179,7 @@ fn forms(out: &mut [u8]) {
     }
 }
 
-/// Queries where nothing is dirty, in spaces of all sizes.
+/// Times queries that find nothing dirty, in spaces of all sizes.
 fn nothing() {
     heading("query and clear, none dirty, ns", &["rvfio"]);
     let mut least = Vec::new();
@@ -191,7 +192,7 @@ fn nothing() {
         let mut own = f64::MAX;
         for _ in 0..ROUNDS {
             let mut table = DirtyTable::new();
-            // Something is, elsewhere, but for the whole space.
+            // Something else is dirty, unless the query covers the whole space.
             if pages < 1 << 52 {
                 table.mark(PageRange::new(1 << 40, 1000).unwrap());
             }

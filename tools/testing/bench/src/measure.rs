@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What is timed and weighed.
+//! What the benchmark measures: times and memory.
 
 use std::{hint::black_box, time::Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     ALLOCATOR,
 };
 
-/// Random numbers that are the same in each run: xorshift64*.
+/// Generates random numbers, the same in each run: xorshift64*.
 pub struct Random(pub u64);
 
 impl Random {
@@ -34,7 +34,8 @@ pub fn time(work: impl FnOnce()) -> f64 {
 /// Marks that are timed together: too few to be interrupted often.
 const BATCH: usize = 4096;
 
-/// Nanoseconds of each batch of marks of `list` in an empty set; none where the set is too small.
+/// Returns the nanoseconds of each batch of marks of `list` in an empty set; none if the set is too
+/// small.
 pub fn mark<P: Pages>(space: u64, list: &[u64]) -> Option<Vec<f64>> {
     (space <= P::MOST).then(|| {
         let mut set = P::new(space);
@@ -64,12 +65,12 @@ impl Dirty<'_> {
     }
 }
 
-/// Nanoseconds of a query that clears, of the whole space; none where the set is too small.
+/// Returns the nanoseconds of a query that clears the whole space; none if the set is too small.
 pub fn take<P: Pages>(space: u64, dirty: &Dirty, out: &mut [u8]) -> Option<f64> {
     (space <= P::MOST).then(|| {
         let mut set: P = dirty.set(space);
         let out = &mut out[..space as usize / 8];
-        // Each peer finds the same caches: those that hold the end of what was zeroed.
+        // Each peer finds the same caches: they hold the end of the memory that was zeroed.
         out.fill(0);
         let spent = time(|| set.take(space, out));
         black_box(&set);
@@ -77,7 +78,7 @@ pub fn take<P: Pages>(space: u64, dirty: &Dirty, out: &mut [u8]) -> Option<f64> 
     })
 }
 
-/// Nanoseconds of a query that clears and writes nothing.
+/// Returns the nanoseconds of a query that clears and writes nothing.
 pub fn visit<P: Visit>(space: u64, list: &[u64]) -> f64 {
     let mut set: P = Dirty::Pages(list).set(space);
     let spent = time(|| {
@@ -87,7 +88,7 @@ pub fn visit<P: Visit>(space: u64, list: &[u64]) -> f64 {
     spent
 }
 
-/// Bytes that the set has allocated; none where it is too small.
+/// Returns the bytes that the set has allocated; none if it is too small.
 pub fn bytes<P: Pages>(space: u64, dirty: &Dirty) -> Option<f64> {
     (space <= P::MOST).then(|| {
         let region = Region::new(ALLOCATOR);
@@ -98,7 +99,7 @@ pub fn bytes<P: Pages>(space: u64, dirty: &Dirty) -> Option<f64> {
     })
 }
 
-/// Nanoseconds to copy a bitmap of the whole space.
+/// Returns the nanoseconds that it takes to copy a bitmap of the whole space.
 pub fn memcpy(space: u64, out: &mut [u8]) -> f64 {
     let from = vec![0xffu8; space as usize / 8];
     let out = &mut out[..from.len()];

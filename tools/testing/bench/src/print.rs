@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Tables of figures, and which of them are as good as they must be.
+//! Tables of figures, and which figures keep their bounds.
 
 /// A bound on a ratio.
 pub enum Must {
@@ -37,7 +37,7 @@ pub fn row(name: &str, figures: &[Option<f64>], ratios: &[(&str, f64, Option<Mus
     println!();
 }
 
-/// A number with about three digits that count.
+/// Formats a number with about three significant digits.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0..0.995 => format!("{value:.3}"),

@@ -11,9 +11,9 @@ use roaring::RoaringTreemap;
 
 /// A set of pages, from 0 on.
 pub trait Pages: Sized {
-    /// What the tables call it.
+    /// Its name in the tables.
     const NAME: &str;
-    /// Most pages that it can tell apart.
+    /// The largest number of pages that it can tell apart.
     const MOST: u64 = 1 << 52;
 
     /// A set with no page, for a space of `pages`.
@@ -37,7 +37,7 @@ pub fn take(table: &mut DirtyTable, range: PageRange, sink: &mut BitmapSink<'_>)
 
 /// A set that shows the bytes of its bitmap.
 pub trait Visit: Pages {
-    /// Takes the pages below `pages` out; returns the sum of the places of the bytes that are not
+    /// Takes the pages below `pages` out; returns the sum of the offsets of the bytes that are not
     /// 0.
     fn visit(&mut self, pages: u64) -> usize;
 }
@@ -152,14 +152,14 @@ impl Pages for HiSparse {
     }
 }
 
-/// A bitmap of the whole space that is scanned.
+/// A bitmap of the whole space; each query scans it.
 pub struct Flat(Vec<u64>);
 
 impl Pages for Flat {
     const NAME: &str = "flat";
 
     fn new(pages: u64) -> Self {
-        // Not by the zero page, which would be read in no time.
+        // Not backed by the zero page, which is read in no time.
         let mut words = vec![1; pages as usize / 64];
         words.fill(0);
         Self(words)
