@@ -11,6 +11,7 @@ IDENTIFICATION, LIVENESS, FACTORIAL = 0x00, 0x04, 0x08
 STATUS, INTERRUPT_STATUS, INTERRUPT_RAISE, INTERRUPT_ACKNOWLEDGE = 0x20, 0x24, 0x60, 0x64
 DMA_SOURCE, DMA_DESTINATION, DMA_COUNT, DMA_COMMAND = 0x80, 0x88, 0x90, 0x98
 COMPUTING, FACTORIAL_INTERRUPT = 1, 0x80
+FACTORIAL_DONE = 1
 RUN, TO_MEMORY, DMA_INTERRUPT = 1, 2, 4
 BUFFER, BUFFER_SIZE = 0x40000, 4096
 
@@ -53,8 +54,13 @@ class Edu:
             time.sleep(0.005)
 
     def factorial(self, operand):
+        """Computes a factorial. If STATUS asks for its interrupt, that is raised on return."""
+        interrupt = self.read32(STATUS) & FACTORIAL_INTERRUPT
         self.write32(FACTORIAL, operand)
         self.wait(lambda: not self.read32(STATUS) & COMPUTING)
+        if interrupt:
+            # The device raises it a moment after it has cleared COMPUTING.
+            self.wait(lambda: self.read32(INTERRUPT_STATUS) & FACTORIAL_DONE)
         return self.read32(FACTORIAL)
 
     def start(self, source, destination, count, command):

@@ -19,7 +19,8 @@ from lib.vfio import COMMAND_MASTER, Container, Device, Memory
 
 pytestmark = [pytest.mark.container, pytest.mark.physical]
 
-SECONDS = 8
+# The shortest time of a test, and the longest if nothing is found pinned until then.
+SECONDS, PATIENCE = 8, 60
 
 # A pin may have begun before the unmapping does. Unpinning may be put off a few times, while other
 # threads hold the container's lock to map memory.
@@ -123,6 +124,10 @@ def test_one_unmapping_is_not_kept_up(all_bdfs, count, pin):
     near, far = Memory(16 * PAGE), Memory(640 << 20)
     spaces = Container(), Container()
     found = Counter()
+
+    def done():
+        return any(found) or pin is User.toggle
+
     with contextlib.ExitStack() as stack:
         users = [stack.enter_context(User(bdf, spaces[number == 1]))
                  for number, bdf in enumerate(bdfs)]
@@ -132,8 +137,8 @@ def test_one_unmapping_is_not_kept_up(all_bdfs, count, pin):
         load = [lambda space=space: keep_busy(space, far) for space in spaces]
         load += [lambda user=user: pin(user) for user in users]
         with processes(load), real_time():
-            end = time.monotonic() + SECONDS
-            while time.monotonic() < end:
+            begun = time.monotonic()
+            while time.monotonic() < begun + (SECONDS if done() else PATIENCE):
                 spaces[0].unmap(NEAR, near.size)
                 found[rounds()] += 1
                 assert max(found) <= MOST_ROUNDS, found
@@ -142,4 +147,4 @@ def test_one_unmapping_is_not_kept_up(all_bdfs, count, pin):
             user.edu.wait_transfer()
             assert user.edu.factorial(5) == 120
     count(f"unmapped {found.total()} times, found pinned so often each: {dict(found)}")
-    assert max(found) >= 1 or pin is not User.transfer, "nothing was ever pinned"
+    assert done(), "nothing was ever pinned"
