@@ -62,14 +62,14 @@ void rvfio_registration_remove(struct rvfio_registration *registration);
 int rvfio_leaks_watch(void);
 void rvfio_leaks_unwatch(void);
 
-/* rust/vfio/at_return.c */
+/* rust/vfio/pci/at_return.c */
 int rvfio_at_return(void (*func)(void));
 void rvfio_at_return_synchronize(void);
 
 /* rust/vfio/pci/pins.rs */
 void rvfio_pins_init(void);
 
-/* rust/vfio/sleep.c */
+/* rust/vfio/device/sleep.c */
 int rvfio_sleep_exclude(void);
 void rvfio_sleep_allow(void);
 int rvfio_sleep_watch(void);
