@@ -189,10 +189,8 @@ def test_during_a_transfer(bdf, way, rng, protocol):
     comes_back(way, bdf, rng)
 
 
-# Seconds. A pass takes 100 ms, of which a slow kernel needs a part to switch the power off.
-@pytest.mark.parametrize("after", [0.02, 0.06, 0.09] if SLOWNESS == 1 else [0.02, 0.04, 0.06])
-def test_power_fails_in_a_pass_of_the_drivers(bdf, rng, log, after):
-    """The transfer that moves the buffer never ends; the client learns that the device is lost."""
+def power_fails_in_a_pass(bdf, rng, log, after):
+    """Switches the power off so long after a pass has begun; returns whether it had not ended."""
     with Client(bdf) as guest:
         guest.furnish(rng)
         result = []
@@ -207,6 +205,8 @@ def test_power_fails_in_a_pass_of_the_drivers(bdf, rng, log, after):
                 assert not thread.is_alive()
                 # The bytes before the buffer's may have been read.
                 assert result[0] in CLEAR | {0}
+                if guest.v2.state == v2.PRE_COPY:
+                    return False
                 assert guest.v2.state == v2.ERROR
                 assert error_of(file.read) == errno.ENODEV
                 assert any("cut off from memory" in line for line in log.take())
@@ -216,6 +216,16 @@ def test_power_fails_in_a_pass_of_the_drivers(bdf, rng, log, after):
                 plug.power(True)
         assert guest.v2.state == v2.ERROR
         assert error_of(guest.device.reset) == errno.EIO
+    return True
+
+
+# Seconds. A pass takes 100 ms, of which a slow kernel needs a part to switch the power off.
+@pytest.mark.parametrize("after", [0.02, 0.06, 0.09] if SLOWNESS == 1 else [0.02, 0.04, 0.06])
+def test_power_fails_in_a_pass_of_the_drivers(bdf, rng, log, after):
+    """The transfer that moves the buffer never ends; the client learns that the device is lost."""
+    # A busy machine may sleep so long that the pass ends first.
+    delays = (after * 0.8 ** attempt for attempt in range(12))
+    assert any(power_fails_in_a_pass(bdf, rng, log, delay) for delay in delays)
     with Client(bdf) as guest:
         guest.is_fresh()
         guest.works(rng)
