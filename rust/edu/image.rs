@@ -53,7 +53,7 @@ impl RegisterState {
     /// Bytes of the payload.
     pub(crate) const SIZE: u64 = 56;
 
-    /// What the registers are after a reset.
+    /// The values of the registers after a reset.
     pub(crate) const RESET: Self = Self {
         status: STATUS::from_raw(0),
         liveness: LIVENESS::from_raw(0),

@@ -26,7 +26,7 @@ pub(crate) const SIZE: Amount = Amount {
     sections: 2,
 };
 
-/// What the image that is being saved already has.
+/// The sections that the driver has put into the image that it saves.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     /// The buffer in its present state.
@@ -62,7 +62,7 @@ impl Saved {
     }
 }
 
-/// What was taken from the image that is being loaded.
+/// The sections that the driver has taken from the image that it loads.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
     /// The device's buffer has the content that the image has for it.

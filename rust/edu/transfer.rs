@@ -31,7 +31,7 @@ pub(crate) struct DmaRegisters {
 }
 
 impl DmaRegisters {
-    /// What the registers are after a reset.
+    /// The values of the registers after a reset.
     pub(crate) const RESET: Self = Self {
         source: 0,
         destination: 0,

@@ -76,7 +76,7 @@ pub(super) struct CommandRegisters {
 }
 
 impl CommandRegisters {
-    /// What the registers are after a reset.
+    /// The values of the registers after a reset.
     pub(super) const RESET: Self = Self {
         status: RegisterState::RESET.status,
         operand: RegisterState::RESET.operand,
@@ -129,7 +129,7 @@ impl SlotState {
     }
 }
 
-/// What a virtual device has the physical one do.
+/// The work that the physical device does for a virtual one.
 pub(super) trait Physical: Send + Sync {
     /// Returns the mark of a new content of a buffer.
     fn new_content(&self) -> Content;
@@ -147,7 +147,7 @@ pub(super) trait Physical: Send + Sync {
     fn cancel(&self, slot: &Arc<Slot>);
 }
 
-/// What a virtual device shares with the works that carry out its commands.
+/// The part of a virtual device that the work items share which carry out its commands.
 #[pin_data]
 pub(super) struct Slot {
     physical: Arc<dyn Physical>,

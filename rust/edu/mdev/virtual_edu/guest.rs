@@ -28,7 +28,7 @@ use crate::{
     }, //
 };
 
-/// What a read returns if there is no register at its offset, or none of its width.
+/// The value of a read if no register is at its offset, or none has its width.
 const NOTHING: u64 = u64::MAX;
 
 impl VirtualEdu {
