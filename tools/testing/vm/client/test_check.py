@@ -155,7 +155,7 @@ def stopped(vfio_migrate, name, *arguments):
     for _ in range(20):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
-                child = stop_first_race(process.pid)
+                child = stop_first_race(process)
                 if child:
                     yield process, child
                     return
@@ -166,7 +166,9 @@ def stopped(vfio_migrate, name, *arguments):
 
 def stop_first_race(suite):
     """Returns the process that was stopped, None if it is another one or has ended."""
-    child = eventually(lambda: child_with_device(suite))
+    child = eventually(lambda: child_with_device(suite.pid) or suite.poll() is not None)
+    if child is True:
+        return None
     process = pathlib.Path(f"/proc/{child}")
     with contextlib.suppress(OSError):
         os.kill(child, signal.SIGSTOP)
@@ -187,11 +189,10 @@ def eventually(found, seconds=60):
 
 
 def child_with_device(parent):
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"\nPPid:\t{parent}\n" in (process / "status").read_text():
-                if has_device(process.name):
-                    return int(process.name)
+    for thread in pathlib.Path(f"/proc/{parent}/task").iterdir():
+        for child in (thread / "children").read_text(encoding="ascii").split():
+            if has_device(child):
+                return int(child)
     return None
 
 
