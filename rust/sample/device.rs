@@ -52,18 +52,9 @@ pub(crate) struct Sample {
 impl Sample {
     /// Creates the state of a device of which nothing is known.
     pub(crate) fn new(core: &CoreDevice) -> Self {
-        let (vendor, device, subsystem_vendor, subsystem_device) = core.ids();
         Self {
-            identity: Identity {
-                vendor,
-                device,
-                subsystem_vendor,
-                subsystem_device,
-                revision: core.revision(),
-                // Not the version of `rust/edu`, whose images have other sections.
-                state_major: 0,
-                state_minor: 1,
-            },
+            // Not the version of `rust/edu`, whose images have other sections.
+            identity: core.identity(0, 1),
             saved: false,
             loaded: None,
         }

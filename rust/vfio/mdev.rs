@@ -8,6 +8,7 @@ mod config_space;
 mod copies;
 mod driver;
 mod eventfd;
+mod function;
 mod handle;
 mod interrupts;
 mod ioctl;
@@ -21,11 +22,11 @@ mod registration;
 mod virtual_device;
 
 pub use self::{
-    config_space::Function,
     driver::{
         Driver,
         DriverRegistration, //
     },
+    function::Function,
     handle::Handle,
     operations::{
         Operations,

@@ -52,15 +52,7 @@ impl EduParent {
         Ok(Self {
             mediator,
             instances: Instances::new()?,
-            function: Function {
-                vendor: pdev.vendor_id().as_raw(),
-                device: pdev.device_id(),
-                subsystem_vendor: pdev.subsystem_vendor_id(),
-                subsystem_device: pdev.subsystem_device_id(),
-                revision: pdev.revision_id(),
-                class: pdev.pci_class().as_raw(),
-                bar_size: BAR_SIZE,
-            },
+            function: Function::like(pdev, BAR_SIZE),
         })
     }
 
@@ -81,15 +73,8 @@ impl EduParent {
 
     /// Returns the identity in a virtual device's images: that of the physical device.
     pub(super) fn identity(&self) -> Identity {
-        Identity {
-            vendor: self.function.vendor,
-            device: self.function.device,
-            subsystem_vendor: self.function.subsystem_vendor,
-            subsystem_device: self.function.subsystem_device,
-            revision: self.function.revision,
-            state_major: image::STATE_MAJOR,
-            state_minor: image::STATE_MINOR,
-        }
+        self.function
+            .identity(image::STATE_MAJOR, image::STATE_MINOR)
     }
 }
 

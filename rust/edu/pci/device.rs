@@ -82,18 +82,9 @@ pub(crate) struct EduDevice {
 impl EduDevice {
     /// Creates the state of a device of which nothing is known.
     pub(crate) fn new(core: &CoreDevice, config: Config) -> Result<Self> {
-        let (vendor, device, subsystem_vendor, subsystem_device) = core.ids();
         Ok(Self {
             config,
-            identity: Identity {
-                vendor,
-                device,
-                subsystem_vendor,
-                subsystem_device,
-                revision: core.revision(),
-                state_major: image::STATE_MAJOR,
-                state_minor: image::STATE_MINOR,
-            },
+            identity: core.identity(image::STATE_MAJOR, image::STATE_MINOR),
             buffer: InternalBuffer::new()?,
             saved: Saved::default(),
             loaded: Loaded::default(),

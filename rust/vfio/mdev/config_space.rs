@@ -6,6 +6,8 @@
 //! with 64-bit addresses. What the guest writes to the capability is kept. Interrupts go where
 //! `VFIO_DEVICE_SET_IRQS` says, as they do in vfio-pci.
 
+use super::function::Function;
+
 /// Bytes of a conventional configuration space.
 pub(super) const SIZE: usize = 256;
 
@@ -61,25 +63,6 @@ const MSI_64BIT: u16 = 1 << 7;
 
 /// MSI control: the bits that can be written, enable and the number of vectors, which is one.
 const MSI_WRITABLE: u16 = (1 << 0) | (7 << 4);
-
-/// What identifies a PCI function, and the size of its BAR.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Function {
-    /// Vendor.
-    pub vendor: u16,
-    /// Device number.
-    pub device: u16,
-    /// Subsystem's vendor.
-    pub subsystem_vendor: u16,
-    /// Subsystem's device number.
-    pub subsystem_device: u16,
-    /// Revision.
-    pub revision: u8,
-    /// Class code: base class, subclass and programming interface, 24 bits.
-    pub class: u32,
-    /// Size of BAR 0 in bytes, a power of two, 16 or more.
-    pub bar_size: u32,
-}
 
 /// The configuration space of one virtual device.
 pub(super) struct ConfigSpace {

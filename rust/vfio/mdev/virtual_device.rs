@@ -21,12 +21,12 @@ use kernel::{
 use super::{
     config_space::{
         ConfigSpace,
-        Function,
         COMMAND_INTX_DISABLE,
         COMMAND_MASTER,
         COMMAND_MEMORY, //
     },
     copies::Copies,
+    function::Function,
     handle::{
         Handle,
         Handles, //

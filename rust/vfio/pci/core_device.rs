@@ -20,9 +20,12 @@ use kernel::{
     },
     types::Opaque, //
 };
-use migration::device::{
-    Access,
-    Width, //
+use migration::{
+    device::{
+        Access,
+        Width, //
+    },
+    image::Identity, //
 };
 
 use super::{
@@ -172,24 +175,22 @@ impl CoreDevice {
         unsafe { (*self.as_raw()).pdev }
     }
 
-    /// Returns the function's vendor and device number and its subsystem's.
-    pub fn ids(&self) -> (u16, u16, u16, u16) {
+    /// Returns the identity in the function's images: its own numbers, and the version of the
+    /// driver's sections.
+    pub fn identity(&self, state_major: u16, state_minor: u16) -> Identity {
         let pdev = self.pdev();
         // SAFETY: `pdev` is valid for the life of the device, the numbers never change.
         unsafe {
-            (
-                (*pdev).vendor,
-                (*pdev).device,
-                (*pdev).subsystem_vendor,
-                (*pdev).subsystem_device,
-            )
+            Identity {
+                vendor: (*pdev).vendor,
+                device: (*pdev).device,
+                subsystem_vendor: (*pdev).subsystem_vendor,
+                subsystem_device: (*pdev).subsystem_device,
+                revision: (*pdev).revision,
+                state_major,
+                state_minor,
+            }
         }
-    }
-
-    /// Returns the function's revision.
-    pub fn revision(&self) -> u8 {
-        // SAFETY: `pdev` is valid for the life of the device, the number never changes.
-        unsafe { (*self.pdev()).revision }
     }
 
     /// Checks that the function answers the guest's memory accesses: `EIO` while it does not,
