@@ -35,7 +35,6 @@ use vfio::{
 mod config;
 mod image;
 mod mdev;
-mod progress;
 mod registers;
 mod transfer;
 

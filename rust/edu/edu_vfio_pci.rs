@@ -35,7 +35,6 @@ use vfio::{
 mod config;
 mod image;
 mod pci;
-mod progress;
 #[expect(dead_code, reason = "the mediated flavour emulates more of them")]
 mod registers;
 mod transfer;

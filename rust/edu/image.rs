@@ -5,13 +5,20 @@
 //! `Documentation/image-format.rst` has their layout.
 
 use kernel::prelude::*;
-use migration::image::{
-    Payload,
-    Section, //
+use migration::{
+    checklist::{
+        Item,
+        Sections, //
+    },
+    image::{
+        Payload,
+        Section, //
+    }, //
 };
 
 use crate::{
     registers::{
+        BUFFER_SIZE,
         FACTORIAL,
         INTERRUPT_STATUS,
         LIVENESS,
@@ -31,6 +38,26 @@ pub(crate) const REGISTERS: u16 = 1;
 
 /// Section type of the internal buffer.
 pub(crate) const BUFFER: u16 = 2;
+
+/// The sections of a complete image.
+pub(crate) const SECTIONS: Sections = Sections::new(&[
+    // CAST: A small constant.
+    Item::running(BUFFER, BUFFER_SIZE as u64),
+    Item::stopped(REGISTERS, RegisterState::SIZE),
+]);
+
+/// Returns the types of the sections whose content a transfer into the buffer changes, if one runs.
+pub(crate) fn busy(is_transferring: bool) -> &'static [u16] {
+    match is_transferring {
+        true => &[BUFFER],
+        false => &[],
+    }
+}
+
+/// Returns the content of the internal buffer from its section; `EINVAL` if its size is wrong.
+pub(crate) fn read_buffer<'a>(section: &Section<'a>) -> Result<&'a [u8; BUFFER_SIZE]> {
+    section.payload.try_into().map_err(|_| EINVAL)
+}
 
 /// The registers of a stopped device, in the order in which the registers section has them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod checklist;
 pub mod crc32c;
 pub mod device;
 pub mod dirty;

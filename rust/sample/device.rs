@@ -10,6 +10,11 @@ use kernel::{
     prelude::*, //
 };
 use migration::{
+    checklist::{
+        Checklist,
+        Item,
+        Sections, //
+    },
     device::{
         Access,
         Amount,
@@ -37,16 +42,18 @@ use crate::registers::{
 /// Section type of the registers. The payload is [`LIVENESS`] as it reads, a little-endian u32.
 const REGISTERS: u16 = 1;
 
-/// Bytes of the registers section.
-const REGISTERS_SIZE: u64 = 4;
+/// The sections of an image: 4 bytes, saved once the device is stopped.
+const SECTIONS: Sections = Sections::new(&[Item::stopped(REGISTERS, 4)]);
 
 /// What the driver knows of one device and cannot read from it.
 pub(crate) struct Sample {
     identity: Identity,
-    /// The registers are in the image that is being saved.
-    saved: bool,
+    /// The sections that are in the image that is being saved.
+    saved: Checklist,
+    /// The sections that were taken from the image that is being loaded.
+    loaded: Checklist,
     /// The register that was loaded, until the whole image is there.
-    loaded: Option<LIVENESS>,
+    liveness: LIVENESS,
 }
 
 impl Sample {
@@ -55,8 +62,9 @@ impl Sample {
         Self {
             // Not the version of `rust/edu`, whose images have other sections.
             identity: core.identity(0, 1),
-            saved: false,
-            loaded: None,
+            saved: Checklist::new(SECTIONS),
+            loaded: Checklist::new(SECTIONS),
+            liveness: LIVENESS::from_raw(0),
         }
     }
 
@@ -90,33 +98,24 @@ impl Device for Sample {
     }
 
     fn reset(&mut self, core: &CoreDevice) -> Result {
-        self.saved = false;
-        self.loaded = None;
+        self.saved.clear();
+        self.loaded.clear();
         Self::restore(core, LIVENESS::from_raw(0))
     }
 
     // Saving.
 
     fn size(&self, _core: &CoreDevice) -> Amount {
-        Amount {
-            bytes: REGISTERS_SIZE,
-            sections: 1,
-        }
+        SECTIONS.size()
     }
 
     fn save_begin(&mut self, _core: &CoreDevice) -> Result {
-        self.saved = false;
+        self.saved.clear();
         Ok(())
     }
 
-    fn remaining(&self, core: &CoreDevice) -> Remaining {
-        Remaining {
-            stopped: match self.saved {
-                false => self.size(core),
-                true => Amount::default(),
-            },
-            ..Remaining::default()
-        }
+    fn remaining(&self, _core: &CoreDevice) -> Remaining {
+        self.saved.remaining(&[])
     }
 
     fn save(
@@ -125,39 +124,33 @@ impl Device for Sample {
         phase: Phase,
         payload: &mut Payload,
     ) -> Result<Option<SectionHead>> {
-        if phase == Phase::Running || self.saved {
+        let Some(kind) = self.saved.next(phase, &[]) else {
             return Ok(None);
-        }
+        };
         let value = core.registers(BAR)?.try_read(LIVENESS)?;
         payload.put_u32(value.into_raw())?;
-        self.saved = true;
-        Ok(Some(SectionHead::mandatory(REGISTERS, 0)))
+        Ok(Some(self.saved.put(kind)))
     }
 
     // Loading.
 
     fn load_begin(&mut self, _core: &CoreDevice) -> Result {
-        self.loaded = None;
+        self.loaded.clear();
         Ok(())
     }
 
     fn load(&mut self, _core: &CoreDevice, section: &Section<'_>) -> Result {
-        if section.head.kind != REGISTERS {
-            return Err(EOPNOTSUPP);
-        }
-        if section.head.offset != 0 || self.loaded.is_some() {
-            return Err(EINVAL);
-        }
+        self.loaded.check(section)?;
         let mut fields = section.fields();
-        let value = LIVENESS::from_raw(fields.take_u32()?);
+        self.liveness = LIVENESS::from_raw(fields.take_u32()?);
         fields.finish()?;
-        self.loaded = Some(value);
+        self.loaded.take(section);
         Ok(())
     }
 
     fn load_end(&mut self, core: &CoreDevice) -> Result {
-        let value = self.loaded.take().ok_or(EINVAL)?;
-        Self::restore(core, value)
+        self.loaded.end()?;
+        Self::restore(core, self.liveness)
     }
 
     // The guest.

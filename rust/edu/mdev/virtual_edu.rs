@@ -11,6 +11,7 @@ use kernel::{
     sync::Arc, //
 };
 use migration::{
+    checklist::Checklist,
     device::{
         Access,
         Amount,
@@ -49,11 +50,6 @@ use crate::{
         self,
         RegisterState, //
     },
-    progress::{
-        self,
-        Loaded,
-        Saved, //
-    },
     registers::{
         INTERRUPT_STATUS,
         LIVENESS, //
@@ -77,10 +73,12 @@ pub(crate) struct VirtualEdu {
     dma: DmaRegisters,
     /// Its place among the virtual devices, until it is removed.
     instance: Option<Instance>,
-    /// The image that is being saved.
-    saved: Saved,
-    /// The image that is being loaded.
-    loaded: Loaded,
+    /// The sections that are in the image that is being saved.
+    saved: Checklist,
+    /// The sections that were taken from the image that is being loaded.
+    loaded: Checklist,
+    /// The registers that were loaded, until the image has ended.
+    loaded_registers: RegisterState,
     /// Loaded interrupts are to be raised when the device runs.
     interrupts_due: bool,
 }
@@ -95,8 +93,9 @@ impl VirtualEdu {
             liveness: RegisterState::RESET.liveness,
             dma: RegisterState::RESET.dma,
             instance: Some(Instances::take(&parent.instances, type_)?),
-            saved: Saved::default(),
-            loaded: Loaded::default(),
+            saved: Checklist::new(image::SECTIONS),
+            loaded: Checklist::new(image::SECTIONS),
+            loaded_registers: RegisterState::RESET,
             interrupts_due: false,
         })
     }
@@ -132,7 +131,7 @@ impl Device for VirtualEdu {
     }
 
     fn reset(&mut self, host: &VirtualDevice) -> Result {
-        self.loaded = Loaded::default();
+        self.loaded.clear();
         self.interrupts_due = false;
         host.call_off_copies();
         self.slot.physical().cancel(&self.slot);
@@ -154,17 +153,17 @@ impl Device for VirtualEdu {
     }
 
     fn size(&self, _host: &VirtualDevice) -> Amount {
-        progress::SIZE
+        image::SECTIONS.size()
     }
 
     fn save_begin(&mut self, _host: &VirtualDevice) -> Result {
-        self.saved = Saved::default();
+        self.saved.clear();
         Ok(())
     }
 
     fn remaining(&self, _host: &VirtualDevice) -> Remaining {
         let is_busy = self.slot.lock().transfer() == Some(Transfer::FromMemory);
-        self.saved.remaining(is_busy)
+        self.saved.remaining(image::busy(is_busy))
     }
 
     fn save(
@@ -174,12 +173,13 @@ impl Device for VirtualEdu {
         payload: &mut Payload,
     ) -> Result<Option<SectionHead>> {
         let state = self.slot.lock();
-        if !self.saved.buffer && state.transfer() != Some(Transfer::FromMemory) {
+        let is_busy = state.transfer() == Some(Transfer::FromMemory);
+        let Some(kind) = self.saved.next(phase, image::busy(is_busy)) else {
+            return Ok(None);
+        };
+        if kind == image::BUFFER {
             payload.put_slice(state.buffer.as_slice())?;
-            self.saved.buffer = true;
-            return Ok(Some(SectionHead::mandatory(image::BUFFER, 0)));
-        }
-        if phase == Phase::Stopped && !self.saved.registers {
+        } else {
             let registers = state.registers;
             RegisterState {
                 status: registers.status,
@@ -190,29 +190,32 @@ impl Device for VirtualEdu {
                 dma: self.dma,
             }
             .write(payload)?;
-            self.saved.registers = true;
-            return Ok(Some(SectionHead::mandatory(image::REGISTERS, 0)));
         }
-        Ok(None)
+        Ok(Some(self.saved.put(kind)))
     }
 
     fn load_begin(&mut self, _host: &VirtualDevice) -> Result {
-        self.loaded = Loaded::default();
+        self.loaded.clear();
         Ok(())
     }
 
     fn load(&mut self, _host: &VirtualDevice, section: &Section<'_>) -> Result {
-        if let Some(content) = self.loaded.take(section)? {
+        self.loaded.check(section)?;
+        if section.head.kind == image::BUFFER {
+            let content = image::read_buffer(section)?;
             let mut state = self.slot.lock();
             state.buffer.copy_from_slice(content);
             state.content = self.slot.physical().new_content();
-            self.loaded.buffer = true;
+        } else {
+            self.loaded_registers = RegisterState::read(section)?;
         }
+        self.loaded.take(section);
         Ok(())
     }
 
     fn load_end(&mut self, _host: &VirtualDevice) -> Result {
-        let registers = self.loaded.end()?;
+        self.loaded.end()?;
+        let registers = self.loaded_registers;
         self.interrupts_due = !registers.interrupts.is_empty();
         self.liveness = registers.liveness;
         self.dma = registers.dma;

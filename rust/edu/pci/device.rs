@@ -9,6 +9,7 @@ use kernel::{
     prelude::*, //
 };
 use migration::{
+    checklist::Checklist,
     device::{
         Access,
         Amount,
@@ -44,11 +45,6 @@ use crate::{
         self,
         RegisterState, //
     },
-    progress::{
-        self,
-        Loaded,
-        Saved, //
-    },
     registers::*,
     transfer::{
         DmaRegisters,
@@ -61,10 +57,12 @@ pub(crate) struct EduDevice {
     config: Config,
     identity: Identity,
     buffer: InternalBuffer,
-    /// The image that is being saved.
-    saved: Saved,
-    /// The image that is being loaded.
-    loaded: Loaded,
+    /// The sections that are in the image that is being saved.
+    saved: Checklist,
+    /// The sections that were taken from the image that is being loaded.
+    loaded: Checklist,
+    /// The registers that were loaded, until the image has ended.
+    loaded_registers: RegisterState,
     /// The DMA registers as the guest sees them. The driver uses those of the hardware for itself.
     dma: DmaRegisters,
     /// The guest's last transfer, until the driver sees that it is done.
@@ -86,8 +84,9 @@ impl EduDevice {
             config,
             identity: core.identity(image::STATE_MAJOR, image::STATE_MINOR),
             buffer: InternalBuffer::new()?,
-            saved: Saved::default(),
-            loaded: Loaded::default(),
+            saved: Checklist::new(image::SECTIONS),
+            loaded: Checklist::new(image::SECTIONS),
+            loaded_registers: RegisterState::RESET,
             dma: RegisterState::RESET.dma,
             transfer: None,
             operand: RegisterState::RESET.operand,
@@ -160,8 +159,7 @@ impl EduDevice {
     fn save_buffer(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
         let result = self.buffer.read(core);
         payload.put_slice(Self::passed(&mut self.lost, core, result)?)?;
-        self.saved.buffer = true;
-        Ok(SectionHead::mandatory(image::BUFFER, 0))
+        Ok(self.saved.put(image::BUFFER))
     }
 
     /// Saves the registers of the stopped device.
@@ -171,8 +169,7 @@ impl EduDevice {
         state.dma = self.dma;
         state.interrupts = state.interrupts.raised(self.interrupts);
         state.write(payload)?;
-        self.saved.registers = true;
-        Ok(SectionHead::mandatory(image::REGISTERS, 0))
+        Ok(self.saved.put(image::REGISTERS))
     }
 }
 
@@ -206,7 +203,7 @@ impl Device for EduDevice {
         if self.lost {
             return Err(EIO);
         }
-        self.loaded = Loaded::default();
+        self.loaded.clear();
         self.interrupts = INTERRUPT_STATUS::zeroed();
         self.wait_idle(core, Signals::Ignore)?;
         self.write_buffer(core, &[0; BUFFER_SIZE])?;
@@ -222,19 +219,20 @@ impl Device for EduDevice {
     }
 
     fn size(&self, _core: &CoreDevice) -> Amount {
-        progress::SIZE
+        image::SECTIONS.size()
     }
 
     fn save_begin(&mut self, _core: &CoreDevice) -> Result {
-        self.saved = Saved::default();
+        self.saved.clear();
         Ok(())
     }
 
     fn remaining(&self, core: &CoreDevice) -> Remaining {
         // `save` meets the same error, and reports it.
         let runs = || hardware::is_transferring(&core.registers(BAR)?);
-        let is_busy = !self.saved.buffer && self.transfer.is_some() && runs() == Ok(true);
-        self.saved.remaining(is_busy)
+        let is_saved = self.saved.is_done(image::BUFFER);
+        let is_busy = !is_saved && self.transfer.is_some() && runs() == Ok(true);
+        self.saved.remaining(image::busy(is_busy))
     }
 
     fn save(
@@ -243,30 +241,32 @@ impl Device for EduDevice {
         phase: Phase,
         payload: &mut Payload,
     ) -> Result<Option<SectionHead>> {
-        if !self.saved.buffer && !self.is_transferring(core)? {
-            return self.save_buffer(core, payload).map(Some);
+        let is_busy = !self.saved.is_done(image::BUFFER) && self.is_transferring(core)?;
+        match self.saved.next(phase, image::busy(is_busy)) {
+            Some(image::BUFFER) => self.save_buffer(core, payload).map(Some),
+            Some(_) => self.save_registers(core, payload).map(Some),
+            None => Ok(None),
         }
-        if phase == Phase::Stopped && !self.saved.registers {
-            return self.save_registers(core, payload).map(Some);
-        }
-        Ok(None)
     }
 
     fn load_begin(&mut self, _core: &CoreDevice) -> Result {
-        self.loaded = Loaded::default();
+        self.loaded.clear();
         Ok(())
     }
 
     fn load(&mut self, core: &CoreDevice, section: &Section<'_>) -> Result {
-        if let Some(content) = self.loaded.take(section)? {
-            self.write_buffer(core, content)?;
-            self.loaded.buffer = true;
+        self.loaded.check(section)?;
+        match section.head.kind {
+            image::BUFFER => self.write_buffer(core, image::read_buffer(section)?)?,
+            _ => self.loaded_registers = RegisterState::read(section)?,
         }
+        self.loaded.take(section);
         Ok(())
     }
 
     fn load_end(&mut self, core: &CoreDevice) -> Result {
-        let state = self.loaded.end()?;
+        self.loaded.end()?;
+        let state = self.loaded_registers;
         hardware::write(core, &state)?;
         self.dma = state.dma;
         self.operand = state.operand;

@@ -17,6 +17,7 @@ use vfio::mdev::VirtualDevice;
 
 use super::VirtualEdu;
 use crate::{
+    image,
     mdev::slot::{
         Stage,
         UnderWay, //
@@ -147,7 +148,7 @@ impl VirtualEdu {
             }
             Transfer::FromMemory => {
                 physical.copy(self.slot.clone());
-                self.saved.buffer = false;
+                self.saved.changed(image::BUFFER);
                 Stage::Fetch
             }
         };

@@ -17,6 +17,7 @@ use vfio::pci::CoreDevice;
 
 use super::EduDevice;
 use crate::{
+    image,
     pci::hardware,
     registers::*,
     transfer::{
@@ -121,7 +122,7 @@ impl EduDevice {
             }
             Transfer::FromMemory => {
                 self.buffer.forget();
-                self.saved.buffer = false;
+                self.saved.changed(image::BUFFER);
             }
         }
         for (offset, value) in [
