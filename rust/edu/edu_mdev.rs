@@ -27,8 +27,7 @@ use vfio::{
         Registration,
         Type, //
     },
-    physical,
-    Protocols, //
+    physical, //
 };
 
 #[macro_use]
@@ -39,7 +38,7 @@ mod registers;
 mod transfer;
 
 use self::{
-    config::Parameters,
+    config::Config,
     mdev::{
         Control,
         EduParent,
@@ -67,14 +66,6 @@ impl Operations for EduMdev {
         &DRIVER
     }
 
-    fn protocols() -> Protocols {
-        Parameters::protocols()
-    }
-
-    fn data_section_size() -> usize {
-        Parameters::given().data_section_size()
-    }
-
     fn function(parent: &EduParent) -> Function {
         parent.function()
     }
@@ -84,7 +75,7 @@ impl Operations for EduMdev {
     }
 
     fn new(parent: &EduParent, type_: usize) -> Result<VirtualEdu> {
-        VirtualEdu::new(parent, type_, Parameters::given().config())
+        VirtualEdu::new(parent, type_, Config::given())
     }
 
     fn removed(device: &mut VirtualEdu) {
@@ -121,7 +112,7 @@ impl pci::Driver for EduPci {
                 dev_err!(pdev, "not a device of this driver\n");
                 return Err(ENODEV);
             }
-            let parent = EduParent::new(pdev, Parameters::given().dma_mask_bits)?;
+            let parent = EduParent::new(pdev, config::dma_mask_bits())?;
             Ok(try_pin_init!(Bound {
                 control: parent.control(),
                 parent: Registration::new(pdev.as_ref(), parent)?,
@@ -160,7 +151,6 @@ struct EduModule {
 impl kernel::InPlaceModule for EduModule {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _: { Parameters::given().check()? },
             _virtual: DRIVER.register()?,
             _physical <- kernel::driver::Registration::new(c"edu_mdev", module),
         })
@@ -168,7 +158,9 @@ impl kernel::InPlaceModule for EduModule {
 }
 
 edu_module! {
+    vfio::module,
     type: EduModule,
     name: "edu_mdev",
+    authors: ["rvfio contributors"],
     description: "Mediated driver of QEMU's edu device with live migration of the virtual devices",
 }

@@ -17,18 +17,12 @@ use core::ops::Range;
 
 use kernel::{
     io::register::Register,
-    prelude::*,
-    ThisModule, //
+    prelude::*, //
 };
-use vfio::{
-    pci::{
-        CoreDevice,
-        DeviceId,
-        IdTable,
-        Operations, //
-        Registration,
-    },
-    Protocols, //
+use vfio::pci::{
+    CoreDevice,
+    DeviceId,
+    Operations, //
 };
 
 #[macro_use]
@@ -40,11 +34,9 @@ mod registers;
 mod transfer;
 
 use self::{
-    config::Parameters,
+    config::Config,
     pci::EduDevice, //
 };
-
-vfio::pci_device_table!(ID_TABLE, [DeviceId::new(0x1234, 0x11e8)]);
 
 /// The driver.
 struct EduVfioPci;
@@ -53,19 +45,10 @@ struct EduVfioPci;
 impl Operations for EduVfioPci {
     type Device = EduDevice;
 
-    const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);
     const TRAPPED_BARS: &'static [u8] = &[registers::BAR];
 
-    fn protocols() -> Protocols {
-        Parameters::protocols()
-    }
-
-    fn data_section_size() -> usize {
-        Parameters::given().data_section_size()
-    }
-
     fn new(core: &CoreDevice) -> Result<EduDevice> {
-        EduDevice::new(core, Parameters::given().config())
+        EduDevice::new(core, Config::given())
     }
 
     fn reads_through(_bar: u8, bytes: Range<u64>) -> bool {
@@ -75,24 +58,11 @@ impl Operations for EduVfioPci {
     }
 }
 
-/// The module.
-#[pin_data]
-struct EduModule {
-    #[pin]
-    _driver: Registration<EduVfioPci>,
-}
-
-impl kernel::InPlaceModule for EduModule {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            _: { Parameters::given().check()? },
-            _driver <- Registration::new(module),
-        })
-    }
-}
-
 edu_module! {
-    type: EduModule,
+    vfio::module_pci_driver,
+    type: EduVfioPci,
     name: "edu_vfio_pci",
+    authors: ["rvfio contributors"],
     description: "VFIO PCI variant driver of QEMU's edu device with live migration",
+    devices: [DeviceId::new(0x1234, 0x11e8)],
 }

@@ -13,22 +13,15 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    ThisModule, //
-};
+use kernel::prelude::*;
 use vfio::pci::{
     CoreDevice,
     DeviceId,
-    IdTable,
-    Operations,
-    Registration, //
+    Operations, //
 };
 
 mod device;
 mod registers;
-
-vfio::pci_device_table!(ID_TABLE, [DeviceId::new(0x1234, 0x11e8)]);
 
 /// The driver.
 struct SampleVfioPci;
@@ -37,37 +30,17 @@ struct SampleVfioPci;
 impl Operations for SampleVfioPci {
     type Device = device::Sample;
 
-    const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);
     const TRAPPED_BARS: &'static [u8] = &[registers::BAR];
-
-    fn data_section_size() -> usize {
-        64 * 1024
-    }
 
     fn new(core: &CoreDevice) -> Result<device::Sample> {
         Ok(device::Sample::new(core))
     }
 }
 
-/// The module.
-#[pin_data]
-struct SampleModule {
-    #[pin]
-    _driver: Registration<SampleVfioPci>,
-}
-
-impl kernel::InPlaceModule for SampleModule {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            _driver <- Registration::new(module),
-        })
-    }
-}
-
-module! {
-    type: SampleModule,
+vfio::module_pci_driver! {
+    type: SampleVfioPci,
     name: "sample_vfio_pci",
     authors: ["rvfio contributors"],
     description: "Sample VFIO PCI variant driver with live migration, for QEMU's edu device",
-    license: "GPL",
+    devices: [DeviceId::new(0x1234, 0x11e8)],
 }

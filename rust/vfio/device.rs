@@ -69,7 +69,8 @@ use crate::{
     bindings,
     compat,
     dev_warn_ratelimited,
-    lock::lock_name, //
+    lock::lock_name,
+    DriverModule, //
 };
 
 pub use self::protocols::Protocols;
@@ -192,7 +193,7 @@ impl<F: Flavour> VfioDevice<F> {
     ///
     /// As for [`Flavour::init`], which has succeeded.
     unsafe fn init_inner(vdev: *mut bindings::vfio_device, device: F::Device) -> Result {
-        if F::protocols().v2 {
+        if F::OwnerModule::protocols().v2 {
             // SAFETY: The structure is being initialised, and nobody else knows it.
             unsafe { Self::offer_v2(vdev) };
             #[cfg(CONFIG_IOMMUFD_DRIVER)]
@@ -206,7 +207,7 @@ impl<F: Flavour> VfioDevice<F> {
         unsafe {
             compat::init_at(
                 &raw mut (*this).inner,
-                Inner::new(device, F::data_section_size()),
+                Inner::new(device, F::OwnerModule::data_section_size()),
             )
         }?;
         let this = NonNull::new(this).ok_or(EINVAL)?;

@@ -6,6 +6,7 @@ mod container;
 mod core_device;
 mod id;
 mod migration_region;
+mod module;
 mod operations;
 mod passes;
 mod pins;
@@ -20,10 +21,7 @@ mod variant_ops;
 
 pub use self::{
     core_device::CoreDevice,
-    id::{
-        DeviceId,
-        IdTable, //
-    },
+    id::DeviceId,
     operations::Operations,
     private_dma::PassError,
     registers::Registers,

@@ -14,6 +14,7 @@ mod bindings;
 mod compat;
 mod debugfs;
 mod device;
+mod driver_module;
 mod layout;
 mod leaks;
 mod lock;
@@ -24,4 +25,7 @@ pub mod physical;
 pub mod wait;
 pub mod workqueue;
 
-pub use self::device::Protocols;
+pub use self::{
+    device::Protocols,
+    driver_module::DriverModule, //
+};

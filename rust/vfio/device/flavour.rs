@@ -2,19 +2,18 @@
 
 //! What the flavours of VFIO devices differ in.
 
-use kernel::{
-    prelude::*,
-    ModuleMetadata, //
-};
+use kernel::prelude::*;
 use migration::device::Device;
 
 use super::{
     Call,
     Host,
-    Protocols,
     VfioDevice, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    DriverModule, //
+};
 
 /// A flavour of VFIO devices, with the driver of one kind of them.
 pub(crate) trait Flavour: Sized + 'static {
@@ -25,19 +24,13 @@ pub(crate) trait Flavour: Sized + 'static {
     type Device: Device<Host = Self::Host> + Send + Unpin;
 
     /// The driver's module.
-    type OwnerModule: ModuleMetadata;
+    type OwnerModule: DriverModule;
 
     /// The operations that not every VFIO device has; [`super::VTable`] adds the others.
     const OPS: bindings::vfio_device_ops;
 
     /// Whether others than the user can reset the device: see [`super::VfioDevice::was_reset`].
     const IS_RESET_BY_OTHERS: bool;
-
-    /// Returns the migration protocols that are offered.
-    fn protocols() -> Protocols;
-
-    /// Returns the size of the data section in bytes, a multiple of the page size.
-    fn data_section_size() -> usize;
 
     /// Initialises the host of a new device.
     ///

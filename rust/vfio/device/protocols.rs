@@ -16,13 +16,6 @@ pub struct Protocols {
 }
 
 impl Protocols {
-    /// All of them.
-    pub const ALL: Self = Self {
-        region_2018: true,
-        region_v1: true,
-        v2: true,
-    };
-
     /// Returns the migration regions that are offered, in the order of their indices.
     pub(crate) fn regions(self) -> impl Iterator<Item = MigrationRegion> {
         [

@@ -35,7 +35,10 @@ use super::{
     Flavour,
     VfioDevice, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    DriverModule, //
+};
 
 /// Bytes of the longest header.
 const MAX_HEADER: usize = region_2018::layout::HEADER_LEN;
@@ -63,7 +66,7 @@ impl<F: Flavour> VfioDevice<F> {
         let number = index
             .checked_sub(bindings::VFIO_PCI_NUM_REGIONS.into())
             .ok_or(EINVAL)?;
-        F::protocols()
+        F::OwnerModule::protocols()
             .regions()
             .nth(usize::try_from(number)?)
             .ok_or(EINVAL)

@@ -43,7 +43,8 @@ use super::{
 use crate::{
     bindings,
     debugfs::Directory,
-    device::VTable, //
+    device::VTable,
+    DriverModule, //
 };
 
 /// [`Driver::uses`] of a driver that is not registered.
@@ -97,7 +98,10 @@ impl<T: Operations> Driver<T> {
     }
 
     /// Registers the driver with the mdev bus; `EBUSY` if it is registered, or a parent still is.
+    ///
+    /// `EINVAL`, with a message, if a parameter of the module is out of its range.
     pub fn register(&'static self) -> Result<DriverRegistration<T>> {
+        T::OwnerModule::check_parameters()?;
         self.uses
             .cmpxchg(UNREGISTERED, CHANGING, Full)
             .map_err(|_| EBUSY)?;

@@ -19,7 +19,6 @@ use crate::{
     device::{
         Call,
         Flavour,
-        Protocols,
         VfioDevice, //
     }, //
 };
@@ -37,14 +36,6 @@ impl<T: Operations> Flavour for Mdev<T> {
 
     const OPS: bindings::vfio_device_ops = Self::OPERATIONS;
     const IS_RESET_BY_OTHERS: bool = false;
-
-    fn protocols() -> Protocols {
-        T::protocols()
-    }
-
-    fn data_section_size() -> usize {
-        T::data_section_size()
-    }
 
     unsafe fn init(vdev: *mut bindings::vfio_device) -> Result {
         // SAFETY: The caller vouches for the device, which is a mediated device's.

@@ -10,7 +10,7 @@ use super::{
     Function,
     VirtualDevice, //
 };
-use crate::device::Protocols;
+use crate::DriverModule;
 
 /// A type of virtual devices, as the administrator finds it in `mdev_supported_types`.
 #[derive(Clone, Copy, Debug)]
@@ -34,20 +34,14 @@ pub trait Operations: Sized + 'static {
     /// What all virtual devices of one physical device share.
     type Parent: Send + Sync + 'static;
 
+    /// The driver's module.
+    type OwnerModule: DriverModule;
+
     /// The types of virtual devices.
     const TYPES: &'static [Type];
 
     /// Returns the driver, a `static` of its module.
     fn driver() -> &'static Driver<Self>;
-
-    /// Returns the migration protocols that are offered; all of them by default.
-    fn protocols() -> Protocols {
-        Protocols::ALL
-    }
-
-    /// Returns the size of the migration regions' data sections in bytes, a multiple of the page
-    /// size.
-    fn data_section_size() -> usize;
 
     /// Returns the PCI function that a virtual device of `parent` is.
     fn function(parent: &Self::Parent) -> Function;

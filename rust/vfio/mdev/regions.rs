@@ -15,10 +15,7 @@ use kernel::{
 
 use super::{
     config_space,
-    mediated_device::{
-        Mdev,
-        MediatedDevice, //
-    },
+    mediated_device::MediatedDevice,
     operations::Operations, //
 };
 use crate::{
@@ -36,9 +33,9 @@ use crate::{
     device::{
         type_of,
         Call,
-        Flavour,
         Host, //
-    }, //
+    },
+    DriverModule, //
 };
 
 /// The only BAR.
@@ -59,7 +56,7 @@ enum Region {
 impl<T: Operations> MediatedDevice<T> {
     /// Returns the number of regions.
     pub(super) fn regions() -> u32 {
-        Mdev::<T>::protocols()
+        T::OwnerModule::protocols()
             .regions()
             .fold(VFIO_PCI_NUM_REGIONS, |count, _| count + 1)
     }

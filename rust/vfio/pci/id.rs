@@ -4,11 +4,7 @@
 
 use kernel::{
     bindings,
-    device_id::{
-        self,
-        IdArray,
-        RawDeviceId, //
-    }, //
+    device_id::RawDeviceId, //
 };
 
 /// One entry of a variant driver's table.
@@ -54,26 +50,8 @@ unsafe impl RawDeviceId for DeviceId {
     type RawType = bindings::pci_device_id;
 }
 
-/// A reference to a driver's table.
-///
-/// A driver can implement the kernel crate's trait of that name, and then decides where the PCI
-/// core finds a table. So this refers to an array.
-#[derive(Clone, Copy)]
-pub struct IdTable(&'static dyn device_id::IdTable<DeviceId, ()>);
-
-impl IdTable {
-    /// Refers to a table made by [`pci_device_table!`](crate::pci_device_table).
-    pub const fn new<const N: usize>(table: &'static IdArray<DeviceId, (), N>) -> Self {
-        Self(table)
-    }
-
-    /// Returns the first entry of the table, which ends with one of zeroes.
-    pub(super) fn as_ptr(self) -> *const bindings::pci_device_id {
-        self.0.as_ptr()
-    }
-}
-
-/// Creates a table for [`IdTable::new`], with its module aliases.
+/// Creates a table for [`Registration::new`](crate::pci::Registration::new), with its module
+/// aliases.
 #[macro_export]
 macro_rules! pci_device_table {
     ($table:ident, [$($id:expr),* $(,)?]) => {

@@ -15,24 +15,21 @@ use migration::protocols::MigrationRegion;
 
 use super::{
     operations::Operations,
-    variant_device::{
-        Pci,
-        VariantDevice, //
-    }, //
+    variant_device::VariantDevice, //
 };
 use crate::{
     bindings,
     device::{
         type_of,
-        Call,
-        Flavour, //
-    }, //
+        Call, //
+    },
+    DriverModule, //
 };
 
 impl<T: Operations> VariantDevice<T> {
     /// Adds the regions to a device that is being opened, and has no other regions of its own yet.
     pub(super) fn register_migration_regions(&self) -> Result {
-        Pci::<T>::protocols()
+        T::OwnerModule::protocols()
             .regions()
             .try_for_each(|region| self.register_migration_region(region))
     }

@@ -10,11 +10,8 @@ use kernel::{
 };
 use migration::device::Device;
 
-use super::{
-    CoreDevice,
-    IdTable, //
-};
-use crate::device::Protocols;
+use super::CoreDevice;
+use crate::DriverModule;
 
 /// A vfio-pci variant driver of a device that can be migrated.
 ///
@@ -24,20 +21,11 @@ pub trait Operations: Sized + 'static {
     /// The device's state and what it takes to save and load it.
     type Device: Device<Host = CoreDevice> + Send + Unpin;
 
-    /// The devices that the driver takes.
-    const ID_TABLE: IdTable;
+    /// The driver's module.
+    type OwnerModule: DriverModule;
 
     /// Numbers of the BARs whose accesses the driver decodes; they cannot be mapped.
     const TRAPPED_BARS: &'static [u8];
-
-    /// Returns the migration protocols that are offered; all of them by default.
-    fn protocols() -> Protocols {
-        Protocols::ALL
-    }
-
-    /// Returns the size of the migration regions' data sections in bytes, a multiple of the page
-    /// size.
-    fn data_section_size() -> usize;
 
     /// Creates the state of a device that is being bound. Must not access the hardware.
     fn new(core: &CoreDevice) -> Result<Self::Device>;

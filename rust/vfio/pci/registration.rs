@@ -26,6 +26,10 @@ use kernel::{
     },
     container_of,
     device,
+    device_id::{
+        IdArray,
+        IdTable, //
+    },
     error::{
         from_err_ptr,
         from_result,
@@ -51,7 +55,8 @@ use crate::{
     bindings,
     debugfs::Directory,
     device::VTable,
-    leaks::Listed, //
+    leaks::Listed,
+    DriverModule, //
 };
 
 /// A registered variant driver. Its drop unregisters the driver; if it is leaked, the end of its
@@ -79,9 +84,17 @@ unsafe impl<T: Operations> Sync for Registration<T> {}
 unsafe impl<T: Operations> Send for Registration<T> {}
 
 impl<T: Operations> Registration<T> {
-    /// Registers the driver for a module.
-    pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+    /// Registers the driver for a module. It takes the devices in `table`, which
+    /// [`pci_device_table!`](crate::pci_device_table) makes: an object of another type could have
+    /// the PCI core read any memory.
+    ///
+    /// `EINVAL`, with a message, if a parameter of the module is out of its range.
+    pub fn new<const N: usize>(
+        module: &'static ThisModule,
+        table: &'static IdArray<DeviceId, (), N>,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            _: { T::OwnerModule::check_parameters()? },
             directory: Directory::new(<T::OwnerModule as ModuleMetadata>::NAME)?,
             // INVARIANT: The driver is registered if the initialiser succeeds.
             driver <- Opaque::try_ffi_init(|driver: *mut pci_driver| {
@@ -90,7 +103,7 @@ impl<T: Operations> Registration<T> {
                 to_result(unsafe {
                     driver.write(pin_init::zeroed());
                     (*driver).name = <T::OwnerModule as ModuleMetadata>::NAME.as_char_ptr();
-                    (*driver).id_table = T::ID_TABLE.as_ptr();
+                    (*driver).id_table = table.as_ptr();
                     (*driver).probe = Some(Self::probe);
                     (*driver).remove = Some(Self::remove);
                     (*driver).err_handler = &Self::ERROR_HANDLERS;

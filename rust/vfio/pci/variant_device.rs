@@ -20,7 +20,6 @@ use crate::{
         Call,
         Flavour,
         Host,
-        Protocols,
         VfioDevice, //
     }, //
 };
@@ -43,14 +42,6 @@ impl<T: Operations> Flavour for Pci<T> {
 
     const OPS: bindings::vfio_device_ops = Self::OPERATIONS;
     const IS_RESET_BY_OTHERS: bool = true;
-
-    fn protocols() -> Protocols {
-        T::protocols()
-    }
-
-    fn data_section_size() -> usize {
-        T::data_section_size()
-    }
 
     unsafe fn init(vdev: *mut bindings::vfio_device) -> Result {
         // SAFETY: The VFIO core calls `init` once with a zeroed structure.

@@ -92,10 +92,6 @@ macro_rules! mediated {
                 &$driver
             }
 
-            fn data_section_size() -> usize {
-                4096
-            }
-
             fn function(_parent: &()) -> Function {
                 Function {
                     vendor: 0,
@@ -193,12 +189,11 @@ impl kernel::InPlaceModule for Misuse {
     }
 }
 
-module! {
+vfio::module! {
     type: Misuse,
     name: "misuse_mdev",
     authors: ["rvfio contributors"],
     description: "Wrong mediated driver, for tests",
-    license: "GPL",
     params: {
         leak: bool {
             default: false,

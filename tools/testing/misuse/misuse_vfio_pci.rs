@@ -18,7 +18,6 @@ use migration::{
 use vfio::pci::{
     CoreDevice,
     DeviceId,
-    IdTable,
     Operations,
     Registration,
     ScratchPage, //
@@ -32,7 +31,7 @@ use self::wrong::{
     Wrong, //
 };
 
-vfio::pci_device_table!(ID_TABLE, [DeviceId::new(0x1234, 0x11e8)]);
+vfio::pci_device_table!(DEVICES, [DeviceId::new(0x1234, 0x11e8)]);
 
 /// The only BAR.
 const BAR: u8 = 0;
@@ -67,12 +66,7 @@ struct MisuseVfioPci;
 impl Operations for MisuseVfioPci {
     type Device = Wrong<CoreDevice>;
 
-    const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);
     const TRAPPED_BARS: &'static [u8] = &[BAR];
-
-    fn data_section_size() -> usize {
-        4096
-    }
 
     fn new(core: &CoreDevice) -> Result<Wrong<CoreDevice>> {
         core.try_all("new");
@@ -85,16 +79,15 @@ struct Misuse;
 
 impl kernel::Module for Misuse {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        let registration = Registration::<MisuseVfioPci>::new(module);
+        let registration = Registration::<MisuseVfioPci>::new(module, &DEVICES);
         core::mem::forget(KBox::pin_init(registration, GFP_KERNEL)?);
         Ok(Self)
     }
 }
 
-module! {
+vfio::module! {
     type: Misuse,
     name: "misuse_vfio_pci",
     authors: ["rvfio contributors"],
     description: "Wrong VFIO PCI variant driver, for tests",
-    license: "GPL",
 }

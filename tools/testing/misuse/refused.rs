@@ -40,7 +40,8 @@ use kernel::{
     workqueue::{
         Queue,
         RawDelayedWorkItem, //
-    }, //
+    },
+    ThisModule, //
 };
 use vfio::{
     mdev::{
@@ -52,8 +53,8 @@ use vfio::{
     pci::{
         CoreDevice,
         DeviceId,
-        IdTable,
         Registers,
+        Registration,
         ScratchPage, //
     },
     physical::DmaMemory,
@@ -113,10 +114,10 @@ impl device_id::IdTable<DeviceId, ()> for Table {
 }
 
 /// The PCI core is given any memory as the table of devices.
-fn bad_table() {
+fn bad_table<T: vfio::pci::Operations>(module: &'static ThisModule) {
     // wants: mismatched types
     #[cfg(table_is_no_array)]
-    let table = IdTable::new(&Table);
+    let registration = Registration::<T>::new(module, &Table);
 }
 
 /// A reference to a virtual device outlives the call that it came with, or the closure.

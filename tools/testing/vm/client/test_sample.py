@@ -44,6 +44,29 @@ def test_the_alias_of_the_sample():
     assert output.startswith("vfio_pci:v00001234d000011E8")
 
 
+def test_a_driver_has_the_parameters_of_all_drivers(edu_devices, log):
+    """The layer's macro gives them to the sample, which has none of its own, and checks them."""
+    status, output = modules.run("modinfo", "-F", "parm", SAMPLE)
+    assert status == 0, output
+    names = {line.split(":")[0] for line in output.splitlines()}
+    assert names == {"data_section_kib", "region_2018", "region_v1", "v2"}
+
+    status, output = modules.run("modprobe", SAMPLE, "data_section_kib=6")
+    assert status != 0
+    assert "Invalid argument" in output
+    assert any(f"{SAMPLE}: data_section_kib must be" in line for line in log.take())
+    assert not modules.is_loaded(SAMPLE)
+
+    modules.load(SAMPLE, v2=0)
+    try:
+        modules.rebind(edu_devices[0], SAMPLE)
+        with Device(edu_devices[0]) as device, pytest.raises(OSError):
+            MigrationV2(device).save()
+    finally:
+        modules.unbind(edu_devices[0])
+        modules.unload(SAMPLE)
+
+
 def test_the_sample_moves_a_device(sampled):
     with Device(sampled[0]) as device:
         assert read(device, IDENTIFICATION) == 0x010000ED
