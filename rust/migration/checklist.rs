@@ -26,7 +26,7 @@ use crate::{
 pub struct Item {
     /// Type of the section.
     kind: u16,
-    /// Bytes of its payload; about how many, if that varies.
+    /// Bytes of its payload; the most, if that varies.
     bytes: u64,
     /// The earliest phase in which it can be saved.
     phase: Phase,
@@ -52,9 +52,11 @@ impl Item {
         }
     }
 
-    /// Adds the section to an amount.
-    fn add_to(&self, amount: &mut Amount) {
-        amount.bytes = amount.bytes.saturating_add(self.bytes);
+    /// Adds the section to an amount; `varying` are the present sizes of sections.
+    fn add_to(&self, amount: &mut Amount, varying: &[(u16, u64)]) {
+        let present = varying.iter().find(|(kind, _)| *kind == self.kind);
+        let bytes = present.map_or(self.bytes, |(_, bytes)| *bytes);
+        amount.bytes = amount.bytes.saturating_add(bytes);
         amount.sections = amount.sections.saturating_add(1);
     }
 
@@ -106,9 +108,15 @@ impl Sections {
 
     /// Returns the amount of a complete image.
     pub fn size(&self) -> Amount {
+        self.size_with(&[])
+    }
+
+    /// Returns the amount of a complete image in which some sections have these types and bytes of
+    /// payload. The others are as in the list.
+    pub fn size_with(&self, varying: &[(u16, u64)]) -> Amount {
         let mut size = Amount::default();
         for item in self.0 {
-            item.add_to(&mut size);
+            item.add_to(&mut size, varying);
         }
         size
     }
@@ -143,14 +151,20 @@ impl Checklist {
 
     /// Returns what is left to save: see [`Device::remaining`](crate::device::Device::remaining).
     pub fn remaining(&self, busy: &[u16]) -> Remaining {
+        self.remaining_with(busy, &[])
+    }
+
+    /// Returns what is left to save, for sections whose size varies as [`Sections::size_with`].
+    pub fn remaining_with(&self, busy: &[u16], varying: &[(u16, u64)]) -> Remaining {
         let mut left = Remaining::default();
         for item in self.left() {
             let is_busy = busy.contains(&item.kind);
-            item.add_to(match (item.is_stopped(), is_busy) {
+            let amount = match (item.is_stopped(), is_busy) {
                 (true, _) => &mut left.stopped,
                 (false, true) => &mut left.later,
                 (false, false) => &mut left.running,
-            });
+            };
+            item.add_to(amount, varying);
         }
         left
     }

@@ -96,6 +96,24 @@ fn what_remains_is_sorted_by_when_it_can_go() {
 }
 
 #[test]
+fn a_section_may_have_another_size_than_in_the_list() {
+    let mut list = list();
+    let varying = [(TABLE, 7), (MAILBOX, 0), (9, 1000)];
+    assert_eq!(SECTIONS.size_with(&varying), amount(65536 + 7 + 10, 4));
+    let left = list.remaining_with(&[TABLE], &varying);
+    assert_eq!(
+        left,
+        Remaining {
+            running: amount(65536, 1),
+            later: amount(7, 1),
+            stopped: amount(10, 2),
+        }
+    );
+    list.put(TABLE);
+    assert_eq!(list.remaining_with(&[], &varying).running, left.running);
+}
+
+#[test]
 fn sections_are_saved_in_their_order_and_only_when_they_can_be() {
     let mut list = list();
     assert_eq!(list.next(Phase::Running, &[MEMORY, TABLE]), None);
@@ -129,7 +147,7 @@ fn what_remains_and_what_is_next_agree() {
         for busy in [&[][..], &[MEMORY], &[TABLE], &[MEMORY, TABLE]] {
             let mut list = list();
             for (at, kind) in ALL.into_iter().enumerate() {
-                if saved & 1 << at != 0 {
+                if saved & (1 << at) != 0 {
                     list.put(kind);
                 }
             }
