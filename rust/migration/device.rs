@@ -5,6 +5,7 @@
 use kernel::prelude::*;
 
 use crate::{
+    container::Container,
     dirty::DirtyLog,
     image::{
         Identity,
@@ -82,7 +83,15 @@ pub struct Access {
 /// return true, and the engine enters the error state.
 pub trait Device {
     /// What the device works with: in the kernel the PCI function.
-    type Host: ?Sized;
+    type Host: Container + ?Sized;
+
+    /// Whether the device marks what it has written only while it is told to track, and only when
+    /// [`Device::find_written`] asks for it.
+    ///
+    /// Without tracking the user's container then has to take all memory for dirty. It is not told
+    /// of any page before the first pre-copy; from then on the device tracks until it is closed. A
+    /// device that marks all that it writes, before it writes it, has false here.
+    const FINDS_WRITTEN: bool = false;
 
     /// Returns what an image of this device carries in its header.
     ///
@@ -108,7 +117,8 @@ pub trait Device {
 
     /// Makes the device like a fresh one, whatever it did before, and leaves it running.
     ///
-    /// The implementation forgets all that it knows of a save or a load under way.
+    /// The implementation forgets all that it knows of a save or a load under way. Tracking ends,
+    /// even if the reset fails; [`Device::track_end`] is not called.
     fn reset(&mut self, host: &Self::Host) -> Result;
 
     /// Returns whether the device can no longer be used except, perhaps, after a reset.
@@ -155,10 +165,38 @@ pub trait Device {
     /// `EINTR` or `ERESTARTSYS` for a signal, as with [`Device::load`].
     fn load_end(&mut self, host: &Self::Host) -> Result;
 
+    /// Begins tracking: what the device writes from now on will be asked for.
+    ///
+    /// The device may be at work on buffers that it was given before. An error fails what asked for
+    /// the tracking: the start of a log, or a pre-copy. Then the device does not track.
+    fn track_begin(&mut self, host: &Self::Host, log: &mut DirtyLog) -> Result {
+        let _ = (host, log);
+        Ok(())
+    }
+
+    /// Ends tracking: nobody asks any more.
+    fn track_end(&mut self, host: &Self::Host) {
+        let _ = host;
+    }
+
+    /// Marks in `log` what the device has written since it was last asked, or since tracking began.
+    ///
+    /// Called while the device tracks: at each dirty query; now and then; after each
+    /// [`Device::quiesce`], with the device stopped; and before a reset. A buffer that was posted
+    /// and that the device has not finished is not marked: it comes up once it is finished, or when
+    /// the device was stopped. If others have reset the device, each buffer that it had may have
+    /// been written. An error fails the query or the stop, and is taken to mean that the next call
+    /// finds what this one has not.
+    fn find_written(&mut self, host: &Self::Host, log: &mut DirtyLog) -> Result {
+        let _ = (host, log);
+        Ok(())
+    }
+
     /// Reports each range of guest memory that the device may still write without a new command.
     ///
     /// A dirty query calls this before it clears what it reports, so that a transfer under way is
-    /// reported again after it has landed.
+    /// reported again after it has landed. For transfers that were marked when they were commanded;
+    /// buffers that [`Device::find_written`] will find are not reported here.
     fn in_flight(&mut self, host: &Self::Host, report: &mut dyn FnMut(IovaRange)) -> Result {
         let _ = (host, report);
         Ok(())

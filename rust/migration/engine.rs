@@ -160,12 +160,16 @@ pub struct Engine<D: Device> {
     buffer: Option<Buffer>,
     /// The device was quiesced and has not been resumed since.
     quiesced: bool,
+    /// Since the device was quiesced, all that it has written was found and told.
+    settled: bool,
     /// The protocol that moved the device away from [`State::Running`].
     owner: Option<Protocol>,
     /// Pages that the device wrote.
     log: DirtyLog,
     /// The protocol for which the log is kept.
     tracker: Option<Protocol>,
+    /// The device was told to track.
+    tracks: bool,
     /// Counts resets: a front end drops what it remembers when the number changes.
     epoch: u64,
     /// Counts the images begun, produced or taken.
@@ -184,9 +188,11 @@ impl<D: Device> Engine<D> {
             mode: Mode::Running,
             buffer: None,
             quiesced: false,
+            settled: false,
             owner: None,
             log: DirtyLog::new(),
             tracker: None,
+            tracks: false,
             epoch: 0,
             sessions: 0,
             refusal: None,
@@ -290,10 +296,13 @@ impl<D: Device> Engine<D> {
     /// own reset fails, its error is returned and the state does not change, or becomes
     /// [`State::Error`] if the device is lost.
     pub fn reset(&mut self, host: &D::Host) -> Result {
-        let result = self.device.reset(host);
-        self.check(result)?;
-        self.start_afresh(Mode::Running);
-        Ok(())
+        let result = self.reset_device(host);
+        let reset = self.check(result);
+        if reset.is_ok() {
+            self.start_afresh(Mode::Running);
+        }
+        self.track_again(host);
+        reset
     }
 
     /// Catches up after others have reset the device: makes it a fresh one and ends the session.
@@ -310,6 +319,10 @@ impl<D: Device> Engine<D> {
     /// Does as [`Self::reset_by_others`] and frees the memory; the next open resets the device
     /// again.
     pub fn close(&mut self, host: &D::Host) -> Result {
+        // Nobody asks any more.
+        self.log.stop();
+        self.log.tell_end();
+        self.tracks = false;
         let result = self.reset_by_others(host);
         self.buffer = None;
         result
@@ -355,7 +368,9 @@ impl<D: Device> Engine<D> {
             Mode::Running | Mode::PreCopy(_) => {}
             _ => return Err(EBUSY),
         }
-        self.device.write(host, &mut self.log, access, value)
+        let written = self.device.write(host, &mut self.log, access, value);
+        self.tell_batch(host);
+        written
     }
 
     /// Notes the error of an operation of the device, if it failed, and whether the device is lost.

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checklist;
+pub mod container;
 pub mod crc32c;
 pub mod device;
 pub mod dirty;

@@ -66,24 +66,24 @@ impl<D: Device> Engine<D> {
     fn arc(&mut self, host: &D::Host, to: State) -> Result {
         match (self.state(), to) {
             (State::Running, State::RunningP2p) => {
-                self.quiesce(host)?;
-                self.enter(Mode::RunningP2p);
+                self.stop(host, |engine| engine.enter(Mode::RunningP2p))?;
             }
             (State::RunningP2p, State::Running) => {
                 self.resume(host)?;
                 self.enter(Mode::Running);
             }
             (State::Running, State::PreCopy) => {
+                self.tell_begin(host)?;
                 let saving = self.begin_save(host)?;
                 self.enter(Mode::PreCopy(saving));
             }
             (State::RunningP2p, State::PreCopyP2p) => {
+                self.tell_begin(host)?;
                 let saving = self.begin_save(host)?;
                 self.enter(Mode::PreCopyP2p(saving));
             }
             (State::PreCopy, State::PreCopyP2p) => {
-                self.quiesce(host)?;
-                self.keep_saving(Mode::PreCopyP2p);
+                self.stop(host, |engine| engine.keep_saving(Mode::PreCopyP2p))?;
             }
             (State::PreCopyP2p, State::PreCopy) => {
                 self.resume(host)?;
@@ -91,14 +91,19 @@ impl<D: Device> Engine<D> {
             }
             (State::PreCopyP2p, State::StopCopy) => {
                 self.quiesce(host)?;
+                self.check_told()?;
                 self.keep_saving(Mode::StopCopy);
             }
             (State::PreCopy, State::Running) => self.enter(Mode::Running),
             (State::PreCopyP2p, State::RunningP2p) => self.enter(Mode::RunningP2p),
-            (State::RunningP2p, State::Stop) => self.enter(Mode::Stop),
+            (State::RunningP2p, State::Stop) => {
+                self.settle(host)?;
+                self.enter(Mode::Stop);
+            }
             (State::Stop, State::RunningP2p) => self.enter(Mode::RunningP2p),
             (State::Stop, State::StopCopy) => {
                 self.quiesce(host)?;
+                self.check_told()?;
                 let saving = self.begin_save(host)?;
                 self.enter(Mode::StopCopy(saving));
             }
@@ -113,13 +118,30 @@ impl<D: Device> Engine<D> {
         Ok(())
     }
 
-    /// Quiesces the device unless it is quiesced already.
+    /// Quiesces the device unless it is quiesced already, and settles what it has written.
     pub(super) fn quiesce(&mut self, host: &D::Host) -> Result {
         if !self.quiesced {
             self.device.quiesce(host)?;
             self.quiesced = true;
+            self.settled = false;
         }
-        Ok(())
+        self.settle(host)
+    }
+
+    /// Stops a running device, and calls `enter` to enter the state in which it is stopped.
+    ///
+    /// If what the device has written cannot be found, it runs again, and this fails. A device that
+    /// then does not run is in the new state all the same, and no arc leads on from there until the
+    /// rest is found.
+    fn stop(&mut self, host: &D::Host, enter: impl FnOnce(&mut Self)) -> Result {
+        let stopped = self.quiesce(host);
+        if stopped.is_err() {
+            let _ = self.resume(host);
+        }
+        if self.quiesced {
+            enter(self);
+        }
+        stopped
     }
 
     /// Lets the device run again unless it runs already.
@@ -136,7 +158,9 @@ impl<D: Device> Engine<D> {
     /// A reset leaves the device running. If it then cannot be quiesced, it stays reset: it has
     /// nothing to do and gets no command, and whatever needs it quiesced tries again.
     pub(super) fn reset_quiesced(&mut self, host: &D::Host) -> Result {
-        self.device.reset(host)?;
+        let reset = self.reset_device(host);
+        self.track_again(host);
+        reset?;
         self.quiesced = false;
         self.quiesce(host)
     }

@@ -9,6 +9,10 @@ use super::{
     Protocol, //
 };
 use crate::{
+    container::{
+        Container,
+        Wait, //
+    },
     device::Device,
     dirty::{
         table::DirtyTable,
@@ -61,17 +65,157 @@ impl<D: Device> Engine<D> {
         self.tracker = Some(protocol);
         self.log.start();
         let marked = InFlight::mark(&mut self.device, host, &mut self.log);
-        if marked.is_err() {
-            self.dirty_stop(protocol);
+        let begun = self.check(marked).and_then(|_| self.track(host));
+        if begun.is_err() {
+            self.dirty_stop(host, protocol);
         }
-        self.check(marked).map(|_| ())
+        begun
     }
 
     /// Stops tracking and forgets what was dirty, unless tracking is on for another protocol.
-    pub fn dirty_stop(&mut self, protocol: Protocol) {
+    pub fn dirty_stop(&mut self, host: &D::Host, protocol: Protocol) {
         if self.tracker == Some(protocol) {
             self.tracker = None;
             self.log.stop();
+            if self.tracks && !self.log.is_telling() {
+                self.tracks = false;
+                self.device.track_end(host);
+            }
+        }
+    }
+
+    /// Has the device track, unless it does.
+    fn track(&mut self, host: &D::Host) -> Result {
+        if !self.tracks {
+            let begun = self.device.track_begin(host, &mut self.log);
+            self.check(begun)?;
+            self.tracks = true;
+        }
+        Ok(())
+    }
+
+    /// Has a device that tracks mark what it has written.
+    fn find_written(&mut self, host: &D::Host) -> Result {
+        if !self.tracks {
+            return Ok(());
+        }
+        let found = self.device.find_written(host, &mut self.log);
+        self.check(found)
+    }
+
+    /// Returns whether the user's container may be told of pages: whether it is told of all.
+    pub fn may_tell(&self) -> bool {
+        !D::FINDS_WRITTEN || self.log.is_telling()
+    }
+
+    /// Returns whether the engine tells the user's container of what the device writes.
+    pub fn is_telling(&self) -> bool {
+        self.log.is_telling()
+    }
+
+    /// Has the container told of what a device that runs writes, if the device finds that: a client
+    /// begins a pre-copy and may ask the container.
+    ///
+    /// That goes on until the device is closed: a container that was told of a page takes no other
+    /// page for dirty, whatever client asks it later. If the client has the engine's own log, it
+    /// does not ask the container.
+    pub(super) fn tell_begin(&mut self, host: &D::Host) -> Result {
+        if !D::FINDS_WRITTEN || self.tracker.is_some() || !host.counts_pages() {
+            return Ok(());
+        }
+        let was_telling = self.log.is_telling();
+        self.log.tell_begin();
+        let begun = self.track(host);
+        if begun.is_err() && !was_telling {
+            self.log.tell_end();
+        }
+        begun
+    }
+
+    /// Tells the container of what the device has written, as far as no wait is needed.
+    ///
+    /// To be called now and then. What could not be told is told later, at the latest when the
+    /// device stops.
+    pub fn tell_container(&mut self, host: &D::Host) {
+        if self.log.is_telling() {
+            let told = self
+                .find_written(host)
+                .and_then(|()| self.log.tell(host, Wait::No));
+            if let Err(error) = told {
+                self.counters.last_error = Some(error);
+            }
+        }
+    }
+
+    /// Tells the container of the pages that were marked, if they fill a batch.
+    pub(super) fn tell_batch(&mut self, host: &D::Host) {
+        if self.log.is_batch_full() {
+            // The pages are kept on an error.
+            let _ = self.log.tell(host, Wait::No);
+        }
+    }
+
+    /// Finds what the stopped device has written, and tells the container of it.
+    ///
+    /// An error means that a client that asks now does not learn of all pages. So the device may
+    /// not count as stopped.
+    pub(super) fn settle(&mut self, host: &D::Host) -> Result {
+        if self.quiesced && !self.settled {
+            self.find_written(host)?;
+            let told = self.log.tell(host, Wait::Yes);
+            self.check(told)?;
+            self.settled = true;
+        }
+        Ok(())
+    }
+
+    /// Checks that a client can know which pages the device has written: `EIO` if the container
+    /// could not be told of some and the client has no log of the engine's.
+    pub(super) fn check_told(&self) -> Result {
+        match self.tracker.is_some() || self.log.is_telling_all() {
+            true => Ok(()),
+            false => Err(EIO),
+        }
+    }
+
+    /// Resets the device, which makes it forget what it has written; that is found before.
+    ///
+    /// [`Self::track_again`] has to follow.
+    pub(super) fn reset_device(&mut self, host: &D::Host) -> Result {
+        let stopped = self.settle_before_reset(host);
+        let result = self.device.reset(host);
+        self.tracks = false;
+        if result.is_err() && stopped && !self.device.lost() {
+            // It goes on as before, if it can.
+            let _ = self.device.resume(host);
+        }
+        result
+    }
+
+    /// Finds what the device has written, and tells the container of it, before a reset.
+    ///
+    /// Returns whether the device was stopped for that.
+    fn settle_before_reset(&mut self, host: &D::Host) -> bool {
+        if !self.tracks {
+            return false;
+        }
+        let stopped = match self.quiesced {
+            true => Ok(()),
+            false => self.device.quiesce(host),
+        };
+        if stopped.and_then(|()| self.find_written(host)).is_err() {
+            self.log.lose();
+        }
+        // What it cannot be told now, it is told later.
+        let _ = self.log.tell(host, Wait::No);
+        !self.quiesced && stopped.is_ok()
+    }
+
+    /// Has a device that was reset track again, if somebody still asks.
+    pub(super) fn track_again(&mut self, host: &D::Host) {
+        let is_asked = self.tracker.is_some() || self.log.is_telling();
+        if is_asked && self.track(host).is_err() {
+            self.log.lose();
         }
     }
 
@@ -134,6 +278,7 @@ impl<D: Device> Engine<D> {
         report: impl FnOnce(&DirtyTable) -> Result,
     ) -> Result<bool> {
         self.log.table()?;
+        self.find_written(host)?;
         let marked = InFlight::mark(&mut self.device, host, &mut self.log);
         let in_flight = self.check(marked)?;
 

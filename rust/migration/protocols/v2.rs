@@ -218,8 +218,8 @@ impl V2 {
     }
 
     /// Stops DMA logging; does nothing if it is off.
-    pub fn log_stop<D: Device>(&mut self, engine: &mut Engine<D>) {
-        engine.dirty_stop(Self::PROTOCOL);
+    pub fn log_stop<D: Device>(&mut self, engine: &mut Engine<D>, host: &D::Host) {
+        engine.dirty_stop(host, Self::PROTOCOL);
     }
 
     /// Has `report` report what was written in `range`, and forgets it; see

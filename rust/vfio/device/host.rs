@@ -3,6 +3,7 @@
 //! The part of a device that its flavour keeps, as the code common to all flavours sees it.
 
 use kernel::device;
+use migration::container::Container;
 
 use super::DirtyScope;
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 /// # Safety
 ///
 /// An object must begin with its `struct vfio_device`.
-pub(crate) unsafe trait Host: Logs + Send + Sync {
+pub(crate) unsafe trait Host: Container + Logs + Send + Sync {
     /// Returns the VFIO core's structure.
     fn vdev(&self) -> *mut bindings::vfio_device {
         core::ptr::from_ref(self).cast_mut().cast()
@@ -48,6 +49,12 @@ pub(crate) unsafe trait Host: Logs + Send + Sync {
     /// The caller holds the state lock of an open device, and no `memory_lock`.
     #[inline]
     fn limit_dirty_scope(&self, _moment: Moment) {}
+
+    /// Returns whether the user's container is to be told now of pages that a device finds: some
+    /// time after the last time.
+    fn is_time_to_tell(&self) -> bool {
+        false
+    }
 
     /// Says in the kernel log, once for each user, if the container takes all memory for dirty.
     fn tell_dirty_scope(&self) {}

@@ -91,7 +91,7 @@ impl<F: Flavour> LogOps<F> {
             let this = unsafe { VfioDevice::<F>::from_vdev(vdev) };
             let mut state = this.state()?;
             let (v2, engine) = state.v2();
-            v2.log_stop(engine);
+            v2.log_stop(engine, this.host());
             Ok(0)
         })
     }

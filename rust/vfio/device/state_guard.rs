@@ -20,7 +20,7 @@ use kernel::{
 };
 use migration::{
     protocols::Migratable,
-    state, //
+    state::State, //
 };
 
 use super::{
@@ -67,7 +67,7 @@ impl<F: Flavour> Drop for StateGuard<'_, F> {
             self.device.progress().notify_all();
         }
         if self.device.host().is_open() {
-            self.device.limit_dirty_scope(engine.state());
+            self.device.see_to_container(&mut self.guard, Moment::Call);
         }
     }
 }
@@ -173,11 +173,19 @@ impl<F: Flavour> VfioDevice<F> {
         self.progress().notify_all();
     }
 
-    /// Has the container of an open device count only what the device wrote, after a call that has
-    /// left the device in `state`.
-    fn limit_dirty_scope(&self, state: state::State) {
-        self.host().limit_dirty_scope(Moment::Call);
-        if !matches!(state, state::State::Running | state::State::Resuming) {
+    /// Has the container of an open device count only what the device wrote, after an access of the
+    /// guest or a call, and tells it of what the device has found.
+    #[inline]
+    pub(super) fn see_to_container(&self, device: &mut Migratable<F::Device>, moment: Moment) {
+        if device.engine().is_telling() && self.host().is_time_to_tell() {
+            device.engine_mut().tell_container(self.host());
+        }
+        if !device.engine().may_tell() {
+            return;
+        }
+        self.host().limit_dirty_scope(moment);
+        let state = device.engine().state();
+        if moment == Moment::Call && !matches!(state, State::Running | State::Resuming) {
             // The client may be about to ask the container.
             self.host().tell_dirty_scope();
         }

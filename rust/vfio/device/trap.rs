@@ -86,7 +86,7 @@ impl<F: Flavour> VfioDevice<F> {
     fn read_register(&self, access: Access) -> Result<u64> {
         let mut state = self.lock()?;
         let result = state.engine_mut().read_register(self.host(), access);
-        self.host().limit_dirty_scope(Moment::Access);
+        self.see_to_container(&mut state, Moment::Access);
         result
     }
 
@@ -97,7 +97,7 @@ impl<F: Flavour> VfioDevice<F> {
             .engine_mut()
             .write_register(self.host(), access, value)
             .inspect_err(|error| trace::refused(self.host().as_ref(), access, value, *error));
-        self.host().limit_dirty_scope(Moment::Access);
+        self.see_to_container(&mut state, Moment::Access);
         let is_saving = state.engine().session().is_some();
         drop(state);
         if is_saving {

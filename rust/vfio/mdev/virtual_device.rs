@@ -17,6 +17,7 @@ use kernel::{
     },
     types::Opaque, //
 };
+use migration::container::Container;
 
 use super::{
     config_space::{
@@ -213,6 +214,9 @@ impl VirtualDevice {
         self.parts.interrupts.lock().lower();
     }
 }
+
+/// The container learns of what is written from [`VirtualDevice::write_memory`].
+impl Container for VirtualDevice {}
 
 // SAFETY: The structure begins with the `struct vfio_device`.
 unsafe impl Host for VirtualDevice {

@@ -21,10 +21,16 @@ use kernel::{
     },
     prelude::*, //
 };
-use migration::iova::{
-    IovaRange,
-    PageRange,
-    PAGE_SIZE, //
+use migration::{
+    container::{
+        Container,
+        Wait, //
+    },
+    iova::{
+        IovaRange,
+        PageRange,
+        PAGE_SIZE, //
+    }, //
 };
 
 use super::CoreDevice;
@@ -73,16 +79,20 @@ impl CoreDevice {
     /// To be called when the device has done what [`CoreDevice::mark_writing`] announced: in
     /// between, the client may have asked the container and copied the pages. Errors are the same.
     pub fn mark_written(&self, range: IovaRange) -> Result {
-        let pages = pages_to_mark(range)?;
+        self.mark_pages(pages_to_mark(range)?, Wait::Yes)
+    }
+
+    /// Tells the user's container that the device has written `pages`, a few at a time.
+    fn mark_pages(&self, pages: PageRange, wait: Wait) -> Result {
         let mut at = pages.first();
         while at <= pages.last() {
             let count = (pages.last() - at + 1).min(CHUNK as u64);
-            match self.pin(at * PAGE_SIZE, count) {
+            match self.pin(at * PAGE_SIZE, count, wait) {
                 Ok(()) => self.scope().set(DirtyScope::Written),
                 // One of them is not mapped; the others may be.
                 Err(error) if is_unmapped(error) && count > 1 => {
                     for one in at..at + count {
-                        match self.pin(one * PAGE_SIZE, 1) {
+                        match self.pin(one * PAGE_SIZE, 1, wait) {
                             Ok(()) => self.scope().set(DirtyScope::Written),
                             Err(error) if is_unmapped(error) => {}
                             Err(error) => return Err(error),
@@ -90,7 +100,10 @@ impl CoreDevice {
                     }
                 }
                 Err(error) if is_unmapped(error) => {}
-                Err(error) if has_no_pins(error) => return Ok(()),
+                Err(error) if has_no_pins(error) => {
+                    self.scope().set(DirtyScope::NotAsked);
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
             at += count;
@@ -108,9 +121,7 @@ impl CoreDevice {
         if !self.scope().may_look(moment) {
             return;
         }
-        // SAFETY: The device is valid, and does not change its owner while it is open.
-        let is_of_iommufd = unsafe { bindings::rvfio_is_of_iommufd(self.vdev()) };
-        if is_of_iommufd {
+        if self.is_of_iommufd() {
             return self.scope().set(DirtyScope::NotAsked);
         }
         // One place after the other, but one wait for mappings that end.
@@ -138,10 +149,19 @@ impl CoreDevice {
     }
 
     /// Pins and unpins up to [`CHUNK`] pages at `iova`.
-    fn pin(&self, iova: u64, count: u64) -> Result {
+    fn pin(&self, iova: u64, count: u64, wait: Wait) -> Result {
         self.check_open()?;
-        self.pins()
-            .with(|| self.pin_now(iova, count, IOMMU_READ | IOMMU_WRITE))?
+        let pin = || self.pin_now(iova, count, IOMMU_READ | IOMMU_WRITE);
+        match wait {
+            Wait::Yes => self.pins().with(pin),
+            Wait::No => self.pins().try_with(pin),
+        }?
+    }
+
+    /// Returns whether an iommufd has the device, and no container.
+    pub(super) fn is_of_iommufd(&self) -> bool {
+        // SAFETY: The device is valid, and does not change its owner while it is open.
+        unsafe { bindings::rvfio_is_of_iommufd(self.vdev()) }
     }
 
     /// Does what [`CoreDevice::pin`] does, without the wait; `prot` is the access that the pin asks
@@ -160,6 +180,17 @@ impl CoreDevice {
         // SAFETY: These pages were just pinned.
         unsafe { bindings::vfio_unpin_pages(vdev, iova, pinned) };
         Ok(())
+    }
+}
+
+impl Container for CoreDevice {
+    fn counts_pages(&self) -> bool {
+        self.is_open() && !self.is_of_iommufd() && self.scope().get() != DirtyScope::NotAsked
+    }
+
+    /// Errors are those of [`CoreDevice::mark_written`], whatever the length, and `EBUSY`.
+    fn tell(&self, pages: PageRange, wait: Wait) -> Result {
+        self.mark_pages(pages, wait)
     }
 }
 

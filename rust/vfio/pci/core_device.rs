@@ -381,6 +381,10 @@ unsafe impl Host for CoreDevice {
         }
     }
 
+    fn is_time_to_tell(&self) -> bool {
+        self.scope.may_tell()
+    }
+
     fn tell_dirty_scope(&self) {
         self.tell_of_container();
     }

@@ -124,6 +124,16 @@ impl Pins {
         self.with_patience(PIN_TIMEOUT, pin)
     }
 
+    /// Does what [`Self::with`] does, but does not wait: `EBUSY` if it would have to.
+    pub(crate) fn try_with<T>(&self, pin: impl FnOnce() -> T) -> Result<T> {
+        if !self.begin() {
+            return Err(EBUSY);
+        }
+        let result = pin();
+        self.end();
+        Ok(result)
+    }
+
     /// Does what [`Self::with`] does, with another time limit.
     fn with_patience<T>(&self, timeout: Delta, pin: impl FnOnce() -> T) -> Result<T> {
         wait::until(Signals::Ignore, INTERVAL, timeout, || {
@@ -285,11 +295,13 @@ mod tests {
                 here.with_patience(MOMENT, || panic!("pinned")),
                 Err::<(), _>(ETIMEDOUT)
             );
+            assert_eq!(here.try_with(|| panic!("pinned")), Err::<(), _>(EBUSY));
             // Devices of another container are not affected.
             assert_eq!(elsewhere.with_patience(MOMENT, || 5), Ok(5));
             leave(thread);
         }
         assert_eq!(here.with_patience(MOMENT, || 6), Ok(6));
+        assert_eq!(here.try_with(|| 7), Ok(7));
         assert_eq!(here.outstanding.load(Relaxed), 0);
     }
 

@@ -19,7 +19,8 @@ use crate::device::{
     Moment, //
 };
 
-/// Milliseconds between two looks for a page at accesses of the guest, which come at any rate.
+/// Milliseconds between two looks for a page at accesses of the guest, which come at any rate, and
+/// between two times at which the container is told of pages that were found.
 const INTERVAL: Msecs = 100;
 
 /// What is known of the container since the device was opened. All zeroes: nothing.
@@ -35,6 +36,8 @@ pub(super) struct Scope {
     is_told: Atomic<bool>,
     /// When a page was last looked for at an access, in jiffies.
     looked: Atomic<usize>,
+    /// When the container was last told of pages that were found, in jiffies.
+    told: Atomic<usize>,
 }
 
 impl Scope {
@@ -78,18 +81,28 @@ impl Scope {
         if moment == Moment::Call {
             return true;
         }
-        let now = now();
-        if now.wrapping_sub(self.looked.load(Relaxed)) < interval() {
-            return false;
-        }
-        self.looked.store(now, Relaxed);
-        true
+        is_due(&self.looked)
+    }
+
+    /// Returns whether the container is to be told of pages now.
+    pub(super) fn may_tell(&self) -> bool {
+        is_due(&self.told)
     }
 
     /// Returns whether to log a message about the container: once for each user.
     pub(super) fn is_to_tell(&self) -> bool {
         self.get() == DirtyScope::Everything && !self.is_told.xchg(true, Relaxed)
     }
+}
+
+/// Returns whether [`INTERVAL`] has passed since `last`; if so, it begins anew.
+fn is_due(last: &Atomic<usize>) -> bool {
+    let now = now();
+    let is_due = now.wrapping_sub(last.load(Relaxed)) >= interval();
+    if is_due {
+        last.store(now, Relaxed);
+    }
+    is_due
 }
 
 /// Returns the time in jiffies, which costs no more than a load.
@@ -112,6 +125,7 @@ mod tests {
             scope: Atomic::new(0),
             is_told: Atomic::new(false),
             looked: Atomic::new(0),
+            told: Atomic::new(0),
         };
         scope.clear();
         scope

@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 
 use kernel::prelude::*;
 use migration::{
+    container::Container,
     device::{
         Access,
         Amount,
@@ -29,7 +30,7 @@ pub(crate) fn say<T>(what: &str, when: &str, result: Result<T>) {
 }
 
 /// The object that a driver's code is given to work with.
-pub(crate) trait Victim {
+pub(crate) trait Victim: Container {
     /// Tries everything that needs an open device.
     fn try_all(&self, when: &str);
 }

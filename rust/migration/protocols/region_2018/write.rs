@@ -199,12 +199,12 @@ impl Region2018 {
                 let before = engine.state();
                 engine.set_state(host, Self::PROTOCOL, State::Resuming)?;
                 if before != State::Resuming {
-                    self.over(engine);
+                    self.over(engine, host);
                 }
             }
             Action::Run => {
                 go(State::Running)?;
-                self.over(engine);
+                self.over(engine, host);
             }
             Action::Setup if self.view(engine)? == DeviceState::Setup => {}
             Action::Setup => {
@@ -227,8 +227,8 @@ impl Region2018 {
     }
 
     /// Ends tracking, since a migration is over or a load begins.
-    fn over<D: Device>(&mut self, engine: &mut Engine<D>) {
-        engine.dirty_stop(Self::PROTOCOL);
+    fn over<D: Device>(&mut self, engine: &mut Engine<D>, host: &D::Host) {
+        engine.dirty_stop(host, Self::PROTOCOL);
         self.query = Query::Idle;
         self.forget();
     }

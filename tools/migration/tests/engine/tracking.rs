@@ -161,9 +161,9 @@ fn a_transfer_in_flight_is_reported_until_it_has_landed() {
 
     // Another protocol's tracking is neither restarted nor stopped.
     assert_eq!(engine.dirty_start(&host, Protocol::Region2018), Err(EBUSY));
-    engine.dirty_stop(Protocol::Region2018);
+    engine.dirty_stop(&host, Protocol::Region2018);
     assert_eq!(engine.dirty_tracker(), Some(V2));
-    engine.dirty_stop(V2);
+    engine.dirty_stop(&host, V2);
     assert_eq!(engine.dirty_tracker(), None);
 }
 

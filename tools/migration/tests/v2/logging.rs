@@ -37,8 +37,8 @@ fn pages_are_reported_while_logging_is_on() {
         assert_eq!(again, Err(EBUSY));
         assert_eq!(report(&mut user), Ok(vec![(0x3000, 0x3fff)]));
         assert_eq!(report(&mut user), Ok(vec![]));
-        user.v2.log_stop(&mut user.engine);
-        user.v2.log_stop(&mut user.engine);
+        user.v2.log_stop(&mut user.engine, &user.host);
+        user.v2.log_stop(&mut user.engine, &user.host);
     }
 }
 
@@ -50,6 +50,6 @@ fn another_protocols_tracking_is_left_alone() {
     let start = user.v2.log_start(&mut user.engine, &user.host);
     assert_eq!(start, Err(EBUSY));
     assert_eq!(report(&mut user), Err(EINVAL));
-    user.v2.log_stop(&mut user.engine);
+    user.v2.log_stop(&mut user.engine, &user.host);
     assert_eq!(user.engine.dirty_tracker(), Some(tracker));
 }

@@ -360,8 +360,9 @@ impl Model {
                 self.allow(result);
             }
             Step::Track(false) => {
-                let (v2, engine) = self.side.object.v2();
-                v2.log_stop(engine);
+                let Side { object, host, .. } = &mut self.side;
+                let (v2, engine) = object.v2();
+                v2.log_stop(engine, host);
             }
             Step::Reset(way) => self.reset(way),
             Step::Fault(op, skip, lose) => {

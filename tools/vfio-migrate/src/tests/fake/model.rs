@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use kernel::error::{code::*, Result as KernelResult};
+use migration::container::Container;
 use migration::device::{Access, Amount, Device, Phase, Remaining};
 use migration::dirty::DirtyLog;
 use migration::image::{Identity, Payload, Section, SectionHead};
@@ -22,6 +23,8 @@ pub struct Host {
     /// The page for the internal buffer.
     pub page: Option<Arc<DmaPage>>,
 }
+
+impl Container for Host {}
 
 /// The registers and the internal buffer; a transfer lands when its command has been read twice.
 pub struct Model {
