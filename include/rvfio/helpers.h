@@ -16,6 +16,8 @@ struct file;
 struct file_operations;
 struct iommu_domain;
 struct iommu_group;
+struct iommufd_access;
+struct iommufd_ctx;
 struct iova_bitmap;
 struct mutex;
 struct page;
@@ -65,6 +67,14 @@ void rvfio_leaks_unwatch(void);
 /* rust/vfio/pci/at_return.c */
 int rvfio_at_return(void (*func)(void));
 void rvfio_at_return_synchronize(void);
+
+/* rust/vfio/pci/iommufd.c; all but the last need CONFIG_IOMMUFD */
+struct iommufd_access *rvfio_access_create(struct iommufd_ctx *ictx);
+void rvfio_access_destroy(struct iommufd_access *access);
+int rvfio_access_attach(struct iommufd_access *access, u32 id);
+void rvfio_access_detach(struct iommufd_access *access);
+int rvfio_access_read(struct iommufd_access *access, unsigned long iova,
+		      void *to, size_t len);
 
 /* rust/vfio/pci/pins.rs */
 void rvfio_pins_init(void);

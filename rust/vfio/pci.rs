@@ -5,6 +5,7 @@
 mod container;
 mod core_device;
 mod id;
+mod memory;
 mod migration_region;
 mod module;
 mod operations;

@@ -29,6 +29,7 @@ use migration::{
 };
 
 use super::{
+    memory::Access as MemoryAccess,
     passes::Passes,
     pins::Pins,
     scope::Scope, //
@@ -84,6 +85,8 @@ pub struct CoreDevice {
     /// of the driver, under the state lock, or an iommufd. An iommufd may take long to pin memory,
     /// and only passes wait for it.
     attachment: Mutex<Attachment>,
+    /// The driver's way to the user's memory, if an iommufd has the device.
+    access: MemoryAccess,
 }
 
 /// What the driver knows of the device's way to its user's memory.
@@ -162,6 +165,11 @@ impl CoreDevice {
     /// Returns what the driver knows of the way to the user's memory.
     pub(super) fn attachment(&self) -> &Mutex<Attachment> {
         &self.attachment
+    }
+
+    /// Returns the driver's way to the user's memory, if an iommufd has the device.
+    pub(super) fn access(&self) -> &MemoryAccess {
+        &self.access
     }
 
     /// Returns what pins the device's pages.

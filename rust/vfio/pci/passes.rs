@@ -67,6 +67,11 @@ impl Passes {
         begun.map_err(|_| EBUSY).map(|()| Pass(self))
     }
 
+    /// Returns whether a pass is under way.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing.load(Relaxed)
+    }
+
     /// A reset is about to begin: keeps new passes from beginning, and waits for one that has
     /// begun.
     pub(super) fn reset_prepare(&self) {

@@ -30,8 +30,8 @@ impl<T: Operations> Pci<T> {
         ops.match_token_uuid = Some(bindings::vfio_pci_core_match_token_uuid);
         #[cfg(CONFIG_IOMMUFD)]
         {
-            ops.bind_iommufd = Some(bindings::vfio_iommufd_physical_bind);
-            ops.unbind_iommufd = Some(bindings::vfio_iommufd_physical_unbind);
+            ops.bind_iommufd = Some(iommufd::bind::<T>);
+            ops.unbind_iommufd = Some(iommufd::unbind::<T>);
             ops.attach_ioas = Some(iommufd::attach_ioas::<T>);
             ops.detach_ioas = Some(iommufd::detach_ioas::<T>);
         }
@@ -74,6 +74,44 @@ mod iommufd {
         lock::lock_killable, //
     };
 
+    /// Binds the device to an iommufd; `ENOMEM` without memory.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFIO core with a device of this driver that is about to be opened.
+    pub(super) unsafe extern "C" fn bind<T: Operations>(
+        vdev: *mut bindings::vfio_device,
+        ictx: *mut kernel::bindings::iommufd_ctx,
+        id: *mut u32,
+    ) -> c_int {
+        // SAFETY: The caller vouches for the device.
+        let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
+        from_result(|| {
+            // SAFETY: The caller vouches for the arguments.
+            to_result(unsafe { bindings::vfio_iommufd_physical_bind(vdev, ictx, id) })?;
+            // SAFETY: The device was just bound to this iommufd.
+            unsafe { this.host().access().create(ictx) }.inspect_err(|_| {
+                // SAFETY: Undoes the binding.
+                unsafe { bindings::vfio_iommufd_physical_unbind(vdev) };
+            })?;
+            Ok(0)
+        })
+    }
+
+    /// Ends the binding, and detaches a device that is attached.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFIO core with a device of this driver that was closed.
+    pub(super) unsafe extern "C" fn unbind<T: Operations>(vdev: *mut bindings::vfio_device) {
+        // SAFETY: The caller vouches for the device.
+        let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
+        // SAFETY: The device was closed.
+        unsafe { this.host().access().destroy() };
+        // SAFETY: The caller vouches for the device.
+        unsafe { bindings::vfio_iommufd_physical_unbind(vdev) };
+    }
+
     /// Attaches the device to an address space, in place of the one before.
     ///
     /// That may pin all of a guest's memory and take long. Passes through a private domain wait for
@@ -97,7 +135,11 @@ mod iommufd {
                 return Err(EIO);
             }
             // SAFETY: The caller vouches for the arguments.
+            let id = unsafe { *pt_id };
+            // SAFETY: As above.
             to_result(unsafe { bindings::vfio_iommufd_physical_attach_ioas(vdev, pt_id) })?;
+            // SAFETY: The device was just attached to it.
+            unsafe { this.host().access().attach(id) };
             Ok(0)
         })
     }
@@ -112,6 +154,8 @@ mod iommufd {
         let this = unsafe { VariantDevice::<T>::from_vdev(vdev) };
         // No pass may be under way. The operation cannot fail, so it waits; a pass ends soon.
         let _attachment = this.host().attachment().lock();
+        // SAFETY: This is the operation.
+        unsafe { this.host().access().detach() };
         // SAFETY: The caller vouches for the device.
         unsafe { bindings::vfio_iommufd_physical_detach_ioas(vdev) }
     }

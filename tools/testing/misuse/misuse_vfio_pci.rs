@@ -50,6 +50,8 @@ impl Victim for CoreDevice {
         say("with_private_dma", when, pass(self));
         let marked = IovaRange::new(0, 1).and_then(|range| self.mark_written(range));
         say("mark_written", when, marked);
+        say("read_memory", when, self.read_memory(0, &mut []));
+        say("check_memory", when, self.check_memory());
     }
 }
 

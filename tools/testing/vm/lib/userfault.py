@@ -17,11 +17,16 @@ def lazy_memory(size):
 
     Closing the descriptor ends the waiting.
     """
+    memory = Memory(size)
+    return memory, make_lazy(memory)
+
+
+def make_lazy(memory):
+    """Has page faults of memory that has no pages wait as above; returns the descriptor."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd = libc.syscall(USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK)
     assert fd >= 0, os.strerror(ctypes.get_errno())
     fcntl.ioctl(fd, UFFDIO_API, bytearray(struct.pack("QQQ", 0xAA, 0, 0)))
-    memory = Memory(size)
-    missing = struct.pack("QQQQ", memory.address, size, 1, 0)
+    missing = struct.pack("QQQQ", memory.address, memory.size, 1, 0)
     fcntl.ioctl(fd, UFFDIO_REGISTER, bytearray(missing))
-    return memory, fd
+    return fd

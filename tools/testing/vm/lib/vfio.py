@@ -40,6 +40,7 @@ IOMMU_UNMAP_DMA = _io(14)
 DEVICE_IOEVENTFD = _io(16)
 DEVICE_FEATURE = _io(17)
 IOMMU_DIRTY_PAGES = _io(17)
+MAP_READ, MAP_WRITE = 1, 2
 DIRTY_START, DIRTY_STOP, DIRTY_GET_BITMAP = 1, 2, 4
 
 TYPE1_IOMMU = 1
@@ -137,9 +138,9 @@ class Container:
         name = ctypes.create_string_buffer(os.path.basename(path).encode())
         return fcntl.ioctl(group, GROUP_GET_DEVICE_FD, name)
 
-    def map(self, address, iova, size):
-        """Maps memory of this process at an I/O virtual address."""
-        fcntl.ioctl(self.fd, IOMMU_MAP_DMA, struct.pack("IIQQQ", 32, 3, address, iova, size))
+    def map(self, address, iova, size, access=MAP_READ | MAP_WRITE):
+        """Maps memory of this process at an I/O virtual address, for some access."""
+        fcntl.ioctl(self.fd, IOMMU_MAP_DMA, struct.pack("IIQQQ", 32, access, address, iova, size))
 
     def unmap(self, iova, size):
         fcntl.ioctl(self.fd, IOMMU_UNMAP_DMA, bytearray(struct.pack("IIQQ", 24, 0, iova, size)))

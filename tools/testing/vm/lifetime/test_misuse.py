@@ -29,6 +29,8 @@ NEED_AN_OPEN_DEVICE = (
     "registers",
     "with_private_dma",
     "mark_written",
+    "read_memory",
+    "check_memory",
 )
 
 
