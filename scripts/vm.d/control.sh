@@ -4,6 +4,8 @@
 # Fills the directory through which a virtual machine learns what to do.
 # Sourced by vm.
 
+readonly VM_TESTS=tools/testing/vm
+
 # Does the guest see this path?
 is_shared() {
 	local share
@@ -45,5 +47,23 @@ fill_control() {
 		-o -name '*.ko' -exec cp -t "$control/modules" {} +
 	# Tests and benchmarks compare with the kernel's sample.
 	cp "$RVFIO_MTTY/mtty.ko" "$control/modules/"
+	# Debug information is most of a module, and reading it takes the machine seconds.
+	RVFIO_TOOLCHAIN=$RVFIO_TOOLCHAIN "$SCRIPTS/in-toolchain" -C "$control/modules" \
+		find . -name '*.ko' -exec strip --strip-debug {} +
 	cp -r "$RVFIO_SELFTESTS" "$control/selftests"
+	add_tests "$control"
+}
+
+# add_tests CONTROL: adds the tests' Python files, and their compiled form, as an archive. Over 9p,
+# and without the compiled form, an emulated machine takes several seconds longer to collect tests.
+add_tests() {
+	local bytecode
+	bytecode=$RVFIO_CACHE/bytecode/$(sha256sum <<<"$CLONE" | head -c 12)
+	mkdir -p "$bytecode"
+	RVFIO_TOOLCHAIN=$RVFIO_TOOLCHAIN "$SCRIPTS/in-toolchain" -C "$CLONE" python3 -B \
+		scripts/vm.d/bytecode.py "$CLONE/$VM_TESTS" "/src/$VM_TESTS" "$bytecode" ||
+		note "the tests' Python files could not be compiled ahead; the machine does it"
+	(cd "$CLONE/$VM_TESTS" && find . -name '*.py' -print0) |
+		tar -c -f "$1/tests.tar" --owner=0 --group=0 -C "$CLONE/$VM_TESTS" --null -T - \
+			-C "$bytecode" .
 }

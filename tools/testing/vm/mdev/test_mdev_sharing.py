@@ -87,7 +87,7 @@ def test_a_new_one_finds_nothing_of_the_last(parent, rng):
         guest.is_fresh()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.hang(600)
 def test_transfers_are_shared_fairly(guests):
     """No virtual device gets less than half of its share under load.
 
