@@ -88,17 +88,8 @@ pub(crate) struct Found {
 impl Found {
     /// Creates the state of a device of which nothing is known.
     pub(crate) fn new(core: &CoreDevice) -> Self {
-        let (vendor, device, subsystem_vendor, subsystem_device) = core.ids();
         Self {
-            identity: Identity {
-                vendor,
-                device,
-                subsystem_vendor,
-                subsystem_device,
-                revision: core.revision(),
-                state_major: 0,
-                state_minor: 2,
-            },
+            identity: core.identity(0, 2),
             saved: false,
             written: None,
             address: 0,
