@@ -15,6 +15,7 @@ mod blanket;
 mod budget;
 mod directory;
 mod few;
+mod held;
 mod output;
 mod slot;
 mod walk;
@@ -81,12 +82,19 @@ impl DirtyTable {
     /// Marks the pages of `range` as dirty.
     #[inline]
     pub fn mark(&mut self, range: PageRange) {
-        // Devices write pages in order, so most marks are in the bitmap of the one before.
-        if range.first() == range.last() && self.blanket.is_empty() {
-            let (page, _) = within(range.first() / STRETCH_PAGES, range);
-            if let Some(bitmap) = self.directory.near_bitmap(range.first() / STRETCH_PAGES) {
-                return bitmap.mark_one(page);
-            }
+        // Devices write pages in order, so most marks are in the block of the one before.
+        if range.first() == range.last() && self.directory.mark_held(range.first()) {
+            return;
+        }
+        self.mark_elsewhere(range);
+    }
+
+    /// Marks the pages of `range`, which are not in the block that is held.
+    #[inline(never)]
+    fn mark_elsewhere(&mut self, range: PageRange) {
+        let page = range.first();
+        if page == range.last() && self.blanket.is_empty() && self.directory.mark_near(page) {
+            return;
         }
         self.mark_any(range);
     }

@@ -62,6 +62,8 @@ enum Step {
     Mark(PageRange),
     /// Each `stride`-th page.
     Scatter(PageRange, usize),
+    /// Each page by itself, in order.
+    Follow(PageRange),
     Clear(PageRange),
     Bitmap(PageRange),
     /// The bitmap, then clear.
@@ -99,6 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => range().prop_map(Step::Mark),
         2 => (range(), 1..3000usize).prop_map(|(range, stride)| Step::Scatter(range, stride)),
+        2 => range().prop_map(Step::Follow),
         2 => range().prop_map(Step::Clear),
         2 => range().prop_map(Step::Bitmap),
         2 => range().prop_map(Step::Take),
@@ -114,6 +117,7 @@ fn run(step: Step, table: &mut DirtyTable, set: &mut BTreeSet<u64>) {
             table.mark(range);
             set.extend(numbers(range));
         }
+        Step::Follow(range) => run(Step::Scatter(range, 1), table, set),
         Step::Scatter(range, stride) => {
             for page in numbers(range).step_by(stride) {
                 table.mark(PageRange::new(page, 1).unwrap());
@@ -196,7 +200,11 @@ proptest! {
         }
         for step in steps {
             let step = match step {
-                Step::Mark(_) | Step::Scatter(..) | Step::Clear(_) | Step::Take(..) => step,
+                Step::Mark(_)
+                | Step::Scatter(..)
+                | Step::Follow(_)
+                | Step::Clear(_)
+                | Step::Take(..) => step,
                 Step::Bitmap(range) | Step::Fail(range, ..) | Step::Look(range) => {
                     Step::Mark(range)
                 }
@@ -331,6 +339,60 @@ fn clean_memory_is_not_written() {
         (PAGES - 8, vec![0x80]),
     ];
     assert_eq!(bytes, expected);
+}
+
+/// Marks in order, broken off and taken up again in all ways that a held bitmap could miss.
+#[test]
+fn neighbours_are_counted_once() {
+    // A page apart, then neighbours: the stretch has a bitmap, and the marks run into its blocks.
+    for apart in [10, 5000, STRETCH_PAGES - 1, STRETCH_PAGES + 9, 1 << 30] {
+        let mut table = DirtyTable::new();
+        let mut set = BTreeSet::new();
+        let mark = |table: &mut DirtyTable, set: &mut BTreeSet<u64>, page: u64| {
+            table.mark(PageRange::new(page, 1).unwrap());
+            set.insert(page);
+        };
+        for page in 4000..14_000 {
+            mark(&mut table, &mut set, page);
+            if page % 700 == 0 {
+                // Elsewhere in the block, in the stretch, or far away; and the same page again.
+                mark(&mut table, &mut set, apart + page % 3);
+                mark(&mut table, &mut set, page);
+            }
+            if page % 1100 == 0 {
+                // What is held counts for a reader that has no right to change anything.
+                compare(&table, &set);
+                let block = PageRange::new(page & !4095, 4096).unwrap();
+                assert_eq!(bitmap(&table, block), expected(&set, block));
+                assert_eq!(
+                    table.count_in(block),
+                    set.range(numbers(block)).count() as u64
+                );
+            }
+            if page == 9000 {
+                run(
+                    Step::Take(PageRange::new(4500, 4300).unwrap()),
+                    &mut table,
+                    &mut set,
+                );
+            }
+            if page == 10_000 {
+                run(
+                    Step::Mark(PageRange::new(9990, 300).unwrap()),
+                    &mut table,
+                    &mut set,
+                );
+            }
+        }
+        compare(&table, &set);
+        // Over the end of the stretch, and of the group.
+        for page in GROUP_PAGES - 600..GROUP_PAGES + 600 {
+            mark(&mut table, &mut set, page);
+        }
+        compare(&table, &set);
+        run(Step::Clear(PageRange::EVERYTHING), &mut table, &mut set);
+        compare(&table, &set);
+    }
 }
 
 /// The bounds that the documentation states, by the table's own account and the allocator's.

@@ -11,13 +11,16 @@ pub const STRETCH_PAGES: u64 = 1 << 16;
 pub(super) const WORDS: usize = STRETCH_PAGES as usize / 64;
 
 /// Words in a block, what one bit of the summary stands for.
-const BLOCK_WORDS: usize = WORDS / 16;
+const BLOCK_WORDS: usize = WORDS / BLOCKS as usize;
+
+/// Blocks in a stretch.
+const BLOCKS: u8 = 16;
 
 /// Bytes in a block.
 const BLOCK_BYTES: usize = BLOCK_WORDS * 8;
 
 /// Pages in a block, as a power of two.
-const BLOCK_SHIFT: u32 = STRETCH_PAGES.trailing_zeros() - 4;
+pub(super) const BLOCK_SHIFT: u32 = STRETCH_PAGES.trailing_zeros() - BLOCKS.trailing_zeros();
 
 /// The bits as clients get them: little-endian, bit 0 of byte 0 for the first page.
 type Bits = [[u8; 8]; WORDS];
@@ -29,12 +32,14 @@ type Bits = [[u8; 8]; WORDS];
 pub(super) struct Bitmap {
     /// A bit for each page.
     bits: KBox<Bits>,
-    /// Number of dirty pages.
+    /// Number of dirty pages, without those of the open block.
     count: u32,
-    /// A bit for each 1/16 of the stretch, set if one of its pages may be dirty.
+    /// A bit for each block, set if one of its pages may be dirty.
     summary: u16,
     /// A byte by which the slot tells its forms apart without growing.
     _form: Form,
+    /// The block whose pages are not counted while they are marked; [`BLOCKS`] if there is none.
+    open: u8,
 }
 
 /// One value of a byte: the slot uses the other values for its other form.
@@ -56,28 +61,62 @@ impl Bitmap {
             count: 0,
             summary: 0,
             _form: Form::Bitmap,
+            open: BLOCKS,
         })
     }
 
-    /// Returns the number of dirty pages.
+    /// Returns the number of dirty pages; counts those of the open block.
     pub(super) fn count(&self) -> u32 {
-        self.count
+        self.count + self.count_of(self.open)
     }
 
-    /// Marks page `page` as dirty.
+    /// Counts the dirty pages of block `block`; none if there is no such block.
+    fn count_of(&self, block: u8) -> u32 {
+        let words = self.bits.chunks_exact(BLOCK_WORDS).nth(block.into());
+        let words = words.unwrap_or_default().iter();
+        words
+            .map(|word| u64::from_le_bytes(*word).count_ones())
+            .sum()
+    }
+
+    /// Opens the block of page `page`, for [`Bitmap::mark_open`].
+    pub(super) fn open(&mut self, page: u16) {
+        self.close();
+        let block = page >> BLOCK_SHIFT;
+        self.summary |= 1 << block;
+        // CAST: Below 16.
+        self.open = block as u8;
+        self.count -= self.count_of(self.open);
+    }
+
+    /// Closes the block that is open, if there is one.
+    pub(super) fn close(&mut self) {
+        self.count = self.count();
+        self.open = BLOCKS;
+    }
+
+    /// Marks page `page` of the open block as dirty.
+    #[inline]
+    pub(super) fn mark_open(&mut self, page: u16) {
+        let word = &mut self.bits[usize::from(page / 64)];
+        *word = (u64::from_le_bytes(*word) | (1 << (page % 64))).to_le_bytes();
+    }
+
+    /// Marks page `page` as dirty, of a bitmap without an open block.
     #[inline]
     pub(super) fn mark_one(&mut self, page: u16) {
-        let bit = 1u8 << (page % 8);
-        let byte = &mut self.bits[usize::from(page / 64)][usize::from(page / 8 % 8)];
-        if *byte & bit == 0 {
-            *byte |= bit;
-            self.summary |= 1 << (page >> BLOCK_SHIFT);
-            self.count += 1;
-        }
+        let word = &mut self.bits[usize::from(page / 64)];
+        let bits = u64::from_le_bytes(*word);
+        let bit = page % 64;
+        *word = (bits | (1 << bit)).to_le_bytes();
+        self.summary |= 1 << (page >> BLOCK_SHIFT);
+        // No branch: whether a page was dirty is as good as random.
+        self.count += u32::from((bits >> bit) & 1 == 0);
     }
 
     /// Marks pages `first` to `last` as dirty.
     pub(super) fn mark(&mut self, first: u16, last: u16) {
+        self.close();
         let mut added = 0;
         for (word, mask) in self.masked(first, last) {
             let bits = u64::from_le_bytes(*word);
@@ -91,6 +130,7 @@ impl Bitmap {
 
     /// Marks pages `first` to `last` as clean.
     pub(super) fn clear(&mut self, first: u16, last: u16) {
+        self.close();
         let mut removed = 0;
         for (word, mask) in self.masked(first, last) {
             let bits = u64::from_le_bytes(*word);

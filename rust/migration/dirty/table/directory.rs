@@ -9,9 +9,10 @@
 use kernel::prelude::*;
 
 use super::{
-    bitmap::Bitmap,
     budget::Budget,
-    slot::Slot, //
+    held::Held,
+    slot::Slot,
+    STRETCH_PAGES, //
 };
 
 /// Stretches in a group.
@@ -38,6 +39,9 @@ pub(super) struct Directory {
     entries: KVVec<Entry>,
     /// Place of the group that was looked up last; a guess that is always checked.
     hint: usize,
+    /// A slot of one of the groups. What needs the slot in its place calls
+    /// [`Directory::give_back`] first; what only looks finds it by [`Stretches`].
+    held: Held,
 }
 
 impl Directory {
@@ -46,24 +50,62 @@ impl Directory {
         Self {
             entries: KVVec::new(),
             hint: 0,
+            held: Held::new(),
         }
     }
 
-    /// Returns the bitmap of stretch `stretch` if it has one and its group is found at once.
+    /// Marks page `page` if it is near one that was marked before; returns whether it is.
     #[inline]
-    pub(super) fn near_bitmap(&mut self, stretch: u64) -> Option<&mut Bitmap> {
+    pub(super) fn mark_held(&mut self, page: u64) -> bool {
+        self.held.mark(page)
+    }
+
+    /// Marks page `page` if its stretch has a bitmap that is found at once; returns whether it has.
+    #[inline]
+    pub(super) fn mark_near(&mut self, page: u64) -> bool {
+        let stretch = page / STRETCH_PAGES;
         let number = stretch / GROUP;
         if !self.is_at(self.hint, number) {
             self.hint = self.guess(number);
         }
-        let entry = self.entries.get_mut(self.hint)?;
+        let Some(entry) = self.entries.get_mut(self.hint) else {
+            return false;
+        };
         if entry.number != number {
-            return None;
+            return false;
         }
         // CAST: Below 64.
-        match &mut entry.slots[(stretch % GROUP) as usize] {
-            Slot::Bitmap(bitmap) => Some(bitmap),
-            Slot::Few(_) => None,
+        let Slot::Bitmap(bitmap) = &mut entry.slots[(stretch % GROUP) as usize] else {
+            return false;
+        };
+        // CAST: The page's number in its stretch.
+        bitmap.mark_one(page as u16);
+        if self.held.follow(page) {
+            self.hold(page);
+        }
+        true
+    }
+
+    /// Holds the slot of page `page`, unless it has no bitmap.
+    #[inline(never)]
+    fn hold(&mut self, page: u64) {
+        self.give_back();
+        let stretch = page / STRETCH_PAGES;
+        if let Some(slot) = slot_of(&mut self.entries, self.hint, stretch) {
+            self.held.take(slot, page);
+        }
+    }
+
+    /// Puts the held slot back into its group.
+    pub(super) fn give_back(&mut self) {
+        let Some((stretch, _)) = self.held.slot() else {
+            return;
+        };
+        // A group with a dirty page is always there.
+        if let Ok(place) = self.place(stretch / GROUP) {
+            if let Some(slot) = slot_of(&mut self.entries, place, stretch) {
+                self.held.give_back(slot);
+            }
         }
     }
 
@@ -77,6 +119,9 @@ impl Directory {
         last: u16,
         budget: &mut Budget,
     ) -> Result {
+        if self.held.slot().is_some_and(|(held, _)| held == stretch) {
+            self.give_back();
+        }
         let number = stretch / GROUP;
         if !self.is_at(self.hint, number) {
             self.hint = self.place_or_insert(number, budget)?;
@@ -86,6 +131,10 @@ impl Directory {
         // CAST: Below 64.
         entry.slots[index as usize].mark(first, last, budget)?;
         entry.occupied |= 1 << index;
+        let page = stretch * STRETCH_PAGES + u64::from(last);
+        if self.held.follow(page) {
+            self.hold(page);
+        }
         Ok(())
     }
 
@@ -145,6 +194,7 @@ impl Directory {
         budget: &mut Budget,
         mut change: impl FnMut(u64, &mut Slot, &mut Budget),
     ) {
+        self.give_back();
         let from = self.place(low / GROUP).unwrap_or_else(|at| at);
         let mut emptied = 0;
         for entry in self.entries.get_mut(from..).unwrap_or_default() {
@@ -188,6 +238,7 @@ impl Directory {
         Stretches {
             entries: self.entries.get(from..).unwrap_or_default(),
             left: None,
+            held: self.held.slot(),
             low,
             high,
         }
@@ -201,6 +252,8 @@ pub(super) struct Stretches<'a> {
     entries: &'a [Entry],
     /// The stretches that are left of the current group, if it was begun.
     left: Option<u64>,
+    /// The slot that is not in its group, and the number of its stretch.
+    held: Option<(u64, &'a Slot)>,
     /// First stretch.
     low: u64,
     /// Last stretch.
@@ -218,8 +271,10 @@ impl<'a> Iterator for Stretches<'a> {
                 .unwrap_or_else(|| entry.occupied & within(entry.number, self.low, self.high));
             if let Some(index) = bits(left).next() {
                 self.left = Some(left & (left - 1));
+                let stretch = entry.number * GROUP + index;
+                let held = self.held.filter(|(held, _)| *held == stretch);
                 // CAST: Below 64.
-                return Some((entry.number * GROUP + index, &entry.slots[index as usize]));
+                return Some(held.unwrap_or((stretch, &entry.slots[index as usize])));
             }
             if entry.number * GROUP > self.high {
                 return None;
@@ -228,6 +283,13 @@ impl<'a> Iterator for Stretches<'a> {
             self.left = None;
         }
     }
+}
+
+/// Returns the slot of stretch `stretch` in the group at `place`.
+fn slot_of(entries: &mut [Entry], place: usize, stretch: u64) -> Option<&mut Slot> {
+    let entry = entries.get_mut(place)?;
+    // CAST: Below 64.
+    entry.slots.get_mut((stretch % GROUP) as usize)
 }
 
 /// Returns the bits of a group's stretches that are among `low` to `high`.

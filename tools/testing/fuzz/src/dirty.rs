@@ -60,6 +60,8 @@ enum Step {
     /// A mark while memory runs out.
     Starved(Pages, u8),
     ClearAll,
+    /// A mark of each page by itself.
+    Each(Pages),
 }
 
 /// Runs the target.
@@ -89,6 +91,12 @@ fn apply(table: &mut DirtyTable, set: &mut BTreeSet<u64>, step: Step) {
         Step::Mark(pages) => {
             table.mark(pages.range());
             set.extend(numbers(pages.range()));
+        }
+        Step::Each(pages) => {
+            for page in numbers(pages.range()) {
+                table.mark(PageRange::new(page, 1).unwrap());
+                set.insert(page);
+            }
         }
         Step::Clear(pages) => {
             let range = pages.range();
