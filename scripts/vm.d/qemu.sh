@@ -69,6 +69,7 @@ machine_arguments() {
 		arguments+=(-device virtserialport,chardev=terminal,name=rvfio.output)
 	fi
 	((${#machines[@]} == 1)) || link_arguments "$name"
+	[[ ! $nic ]] || nic_arguments "$name"
 	[[ ! $monitor ]] || monitor_arguments "$name"
 	share_arguments control "$run/$name/control"
 	share_arguments src "$CLONE" on
