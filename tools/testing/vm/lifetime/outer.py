@@ -30,7 +30,7 @@ class Monitor:
         line, _, self.left = self.left.partition(b"\n")
         return json.loads(line)
 
-    def _command(self, name, **arguments):
+    def _command(self, name, /, **arguments):
         text = json.dumps({"execute": name, "arguments": arguments})
         self.port.write(text.encode() + b"\n")
         while True:
@@ -39,7 +39,7 @@ class Monitor:
             if "return" in answer or "error" in answer:
                 return answer
 
-    def execute(self, name, **arguments):
+    def execute(self, name, /, **arguments):
         """Runs a command; returns its result, or fails with its error."""
         answer = self._command(name, **arguments)
         assert "return" in answer, answer["error"]
