@@ -25,6 +25,11 @@ DATA, CONTEXT, EXTENDED = 3 << 20, 2 << 20, 1 << 29
 LAST, WITH_FCS, REPORT, WITH_VLAN = 1 << 24, 1 << 25, 1 << 27, 1 << 30
 
 
+def pages_of(address, size):
+    """Returns the addresses of the pages that a piece of memory lies in."""
+    return range(address // PAGE * PAGE, address + size, PAGE)
+
+
 class Memory:
     """A guest's memory at an I/O virtual address, of which pieces are handed out."""
 
@@ -32,11 +37,13 @@ class Memory:
         self.memory = memory
         self.iova = iova
         self.next = iova
+        # The pages that the guest has written.
+        self.written = set()
 
     def take(self, size, align=PAGE):
-        """Returns the address of a new piece."""
+        """Returns the address of a new piece, a multiple of `align`; so is the piece's size."""
         address = -(-self.next // align) * align
-        self.next = address + size
+        self.next = address + -(-size // align) * align
         assert self.next <= self.iova + self.memory.size, "the guest has too little memory"
         return address
 
@@ -47,6 +54,7 @@ class Memory:
     def write(self, address, data):
         at = address - self.iova
         self.memory.bytes[at : at + len(data)] = data
+        self.written.update(pages_of(address, len(data)))
 
 
 @dataclass
@@ -74,6 +82,10 @@ class Ring:
     def move(self, function, memory):
         """Goes on with another function, which this one's state was loaded into."""
         self.function, self.memory = function, memory
+
+    def pages(self):
+        """Returns the pages of the descriptors."""
+        return set(pages_of(self.address, self.slots * DESCRIPTOR))
 
     def read(self, register):
         return self.function.read(register + self.offset)
@@ -205,9 +217,12 @@ class ReceiveRing(Ring):
         self.function.wait(complete, seconds, "the packets do not arrive")
         return packets
 
-    def addresses(self):
-        """Returns the addresses of the buffers that the device may write now."""
-        return [buffers for _, buffers in self._outstanding()]
+    def buffers(self):
+        """Returns the pages of all buffers that the device may write now."""
+        pages = set()
+        for _, (packet, header) in self._outstanding():
+            pages.update(pages_of(packet, self.size), pages_of(header, self.header))
+        return pages
 
 
 class TransmitRing(Ring):
@@ -220,7 +235,7 @@ class TransmitRing(Ring):
         super().__init__(function, memory, number, slots)
         self.buffers = [memory.take(size, size) for _ in range(slots)]
         # A word for the head, if the device writes that instead of descriptors.
-        self.word = memory.take(64, 64)
+        self.word = memory.take(4)
         self.next = 0
         self.sent = []
 

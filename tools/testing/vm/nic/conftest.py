@@ -9,6 +9,9 @@ import pytest
 from nic import host
 from nic.guest import NicGuest
 
+# The stock driver does not migrate.
+collect_ignore = ["test_migration.py", "test_dirty.py"] if host.DRIVER == host.STOCK else []
+
 MACS = [bytes.fromhex(f"025254000a0{number}") for number in range(2)]
 
 
