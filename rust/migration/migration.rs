@@ -23,3 +23,4 @@ pub mod image;
 pub mod iova;
 pub mod protocols;
 pub mod state;
+pub mod trapped;
