@@ -22,7 +22,8 @@ use kernel::{
 use vfio::pci::{
     CoreDevice,
     DeviceId,
-    Operations, //
+    Operations,
+    Trapped, //
 };
 
 #[macro_use]
@@ -45,7 +46,7 @@ struct EduVfioPci;
 impl Operations for EduVfioPci {
     type Device = EduDevice;
 
-    const TRAPPED_BARS: &'static [u8] = &[registers::BAR];
+    const TRAPPED: &'static [Trapped] = &[Trapped::bar(registers::BAR)];
 
     fn new(core: &CoreDevice) -> Result<EduDevice> {
         EduDevice::new(core, Config::given())

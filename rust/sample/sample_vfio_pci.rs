@@ -17,7 +17,8 @@ use kernel::prelude::*;
 use vfio::pci::{
     CoreDevice,
     DeviceId,
-    Operations, //
+    Operations,
+    Trapped, //
 };
 
 mod device;
@@ -30,7 +31,7 @@ struct SampleVfioPci;
 impl Operations for SampleVfioPci {
     type Device = device::Sample;
 
-    const TRAPPED_BARS: &'static [u8] = &[registers::BAR];
+    const TRAPPED: &'static [Trapped] = &[Trapped::bar(registers::BAR)];
 
     fn new(core: &CoreDevice) -> Result<device::Sample> {
         Ok(device::Sample::new(core))

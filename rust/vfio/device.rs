@@ -22,6 +22,7 @@ mod protocols;
 mod region;
 mod reminder;
 mod sleep;
+mod sparse_mmap;
 mod state_guard;
 mod status;
 pub(crate) mod trace;
@@ -55,6 +56,7 @@ pub(crate) use self::{
         Moment, //
     },
     region::type_of,
+    sparse_mmap::add_sparse_mmap,
     vfio_device_ops::{
         vfio_ioctl,
         VTable, //

@@ -24,6 +24,9 @@ int main(void)
 	FIELD(CORE_DEVICE, vfio_pci_core_device, barmap);
 	FIELD(CORE_DEVICE, vfio_pci_core_device, bar_mmap_supported);
 	FIELD(CORE_DEVICE, vfio_pci_core_device, irqlock);
+	FIELD(CORE_DEVICE, vfio_pci_core_device, msix_bar);
+	FIELD(CORE_DEVICE, vfio_pci_core_device, msix_size);
+	FIELD(CORE_DEVICE, vfio_pci_core_device, msix_offset);
 	FIELD(CORE_DEVICE, vfio_pci_core_device, needs_reset);
 	FIELD(CORE_DEVICE, vfio_pci_core_device, memory_lock);
 

@@ -58,6 +58,21 @@ assert_offset!(
     bar_mmap_supported
 );
 assert_offset!(CORE_DEVICE_irqlock, bindings::vfio_pci_core_device, irqlock);
+assert_offset!(
+    CORE_DEVICE_msix_bar,
+    bindings::vfio_pci_core_device,
+    msix_bar
+);
+assert_offset!(
+    CORE_DEVICE_msix_size,
+    bindings::vfio_pci_core_device,
+    msix_size
+);
+assert_offset!(
+    CORE_DEVICE_msix_offset,
+    bindings::vfio_pci_core_device,
+    msix_offset
+);
 // The bit fields, `reset_works` among them, lie right before this one.
 assert_offset!(
     CORE_DEVICE_needs_reset,

@@ -17,6 +17,7 @@ mod registers;
 mod registration;
 mod scope;
 mod scratch;
+mod traps;
 mod variant_device;
 mod variant_ops;
 
@@ -29,3 +30,4 @@ pub use self::{
     registration::Registration,
     scratch::ScratchPage, //
 };
+pub use migration::trapped::Trapped;

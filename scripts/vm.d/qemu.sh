@@ -55,6 +55,10 @@ machine_arguments() {
 		-device edu,bus=rp0,id=edu2
 		-device pcie-root-port,id=rp1,chassis=1,addr=13.0
 		-device edu,bus=rp1,id=edu3,dma_mask=0xffffffffffffffff
+		# Devices of which a driver for tests traps some pages.
+		-object memory-backend-ram,id=ivshmem,size=8M,share=on
+		-device ivshmem-plain,memdev=ivshmem,addr=18.0
+		-device nvme,serial=rvfio,addr=19.0
 		-kernel "$RVFIO_IMAGE/vmlinuz" -initrd "$RVFIO_IMAGE/initramfs"
 		-append "console=ttyS0 ignore_loglevel panic=-1 intel_iommu=on iommu=pt oops=panic no_timer_check $kernel_arguments"
 		-serial "file:${kernel_log//,/,,}"

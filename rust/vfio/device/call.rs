@@ -82,6 +82,24 @@ impl Call {
         self.count = self.count.min(len);
     }
 
+    /// Takes the first `len` bytes, or all if there are no more, as a call of its own.
+    ///
+    /// Both begin at the file position. Once the returned call has moved all its bytes, `self` is
+    /// the rest.
+    #[inline]
+    pub(crate) fn take(&mut self, len: u64) -> Self {
+        let count = usize::try_from(len).unwrap_or(usize::MAX).min(self.count);
+        let buf = self.buf;
+        self.buf = buf.wrapping_byte_add(count);
+        self.count -= count;
+        // INVARIANT: By the type invariant of `self`.
+        Self {
+            ppos: self.ppos,
+            buf,
+            count,
+        }
+    }
+
     /// Returns the user's buffer, to move single values.
     pub(crate) fn user(&self) -> UserBuffer {
         UserBuffer(self.buf)
@@ -207,6 +225,19 @@ mod tests {
         assert_eq!(call.len(), 3);
         call.truncate(4);
         assert_eq!(call.len(), 3);
+    }
+
+    #[test]
+    fn a_call_is_taken_apart() {
+        let mut position = 0x1000;
+        let mut call = call(&mut position);
+        let piece = call.take(3);
+        assert_eq!((piece.len(), piece.offset(), call.len()), (3, 0x1000, 1));
+        assert_eq!(piece.finish(3, Ok(())), 3);
+        assert_eq!(call.offset(), 0x1003);
+        assert_eq!(call.buf.as_mut_ptr().addr(), 3);
+        let piece = call.take(u64::MAX);
+        assert_eq!((piece.len(), call.len()), (1, 0));
     }
 
     #[test]

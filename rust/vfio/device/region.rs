@@ -8,10 +8,12 @@
 //! uAPI: `include/uapi/linux/vfio_migration_region.h` and `struct vfio_device_migration_info` in
 //! [`include/uapi/linux/vfio.h`](srctree/include/uapi/linux/vfio.h)
 
-use core::mem::size_of;
+use core::{
+    iter,
+    mem::size_of, //
+};
 
 use kernel::{
-    error::to_result,
     mm::virt::VmaNew,
     page::{
         PAGE_SHIFT,
@@ -31,6 +33,7 @@ use migration::protocols::{
 
 use super::{
     data_section::DataSection,
+    sparse_mmap::add_sparse_mmap,
     Call,
     Flavour,
     VfioDevice, //
@@ -220,29 +223,11 @@ impl<F: Flavour> VfioDevice<F> {
     ///
     /// `caps` must be a list of capabilities that is being built.
     pub(crate) unsafe fn add_sparse_mmap(&self, caps: *mut bindings::vfio_info_cap) -> Result {
-        // CAST: The constants are small.
-        let mut capability = SparseMmap {
-            header: bindings::vfio_info_cap_header {
-                id: bindings::VFIO_REGION_INFO_CAP_SPARSE_MMAP as u16,
-                version: 1,
-                next: 0,
-            },
-            nr_areas: 1,
-            reserved: 0,
-            area: bindings::vfio_region_sparse_mmap_area {
-                offset: DataSection::OFFSET as u64,
-                size: self.section().size() as u64,
-            },
-        };
-        // SAFETY: The caller vouches for the list, and `capability` is laid out as the uAPI says,
-        // with one area.
-        to_result(unsafe {
-            bindings::vfio_info_add_capability(
-                caps,
-                &raw mut capability.header,
-                size_of::<SparseMmap>(),
-            )
-        })
+        // CAST: Both are sizes in memory.
+        let start = DataSection::OFFSET as u64;
+        let end = start + self.section().size() as u64;
+        // SAFETY: The caller vouches for the list.
+        unsafe { add_sparse_mmap(caps, iter::once(start..end)) }
     }
 }
 
@@ -265,21 +250,7 @@ fn finish(call: Call, result: Result<usize>) -> isize {
     }
 }
 
-/// `struct vfio_region_info_cap_sparse_mmap` with one area.
-#[repr(C)]
-struct SparseMmap {
-    header: bindings::vfio_info_cap_header,
-    nr_areas: u32,
-    reserved: u32,
-    area: bindings::vfio_region_sparse_mmap_area,
-}
-
 const _: () = {
-    use core::mem::offset_of;
-    assert!(
-        offset_of!(SparseMmap, area) == size_of::<bindings::vfio_region_info_cap_sparse_mmap>(),
-        "the capability is not laid out as in the uAPI"
-    );
     assert!(
         size_of::<bindings::vfio_migration_region_header>() == region_2018::layout::HEADER_LEN,
         "the header of 2018 is not laid out as in the uAPI"

@@ -2,6 +2,8 @@
 
 //! The PCI function as the vfio-pci core keeps it.
 
+use core::ops::Range;
+
 use kernel::{
     device,
     error::{
@@ -25,7 +27,8 @@ use migration::{
         Access,
         Width, //
     },
-    image::Identity, //
+    image::Identity,
+    trapped::BARS, //
 };
 
 use super::{
@@ -48,9 +51,6 @@ use crate::{
         Logs, //
     },
 };
-
-/// Number of standard base address registers.
-const BARS: u8 = 6;
 
 /// A PCI function that the vfio-pci core manages.
 ///
@@ -199,6 +199,27 @@ impl CoreDevice {
                 state_minor,
             }
         }
+    }
+
+    /// Returns the bytes of the MSI-X table, none if the BAR does not have it.
+    ///
+    /// vfio-pci answers accesses to it: it drops writes, and reads are all ones.
+    ///
+    /// # Safety
+    ///
+    /// The device must be open.
+    #[inline]
+    pub(super) unsafe fn msix_table(&self, bar: u8) -> Range<u64> {
+        // SAFETY: By the type invariant; the fields are constant while the device is open.
+        let (table_bar, start, size) = unsafe {
+            let raw = self.as_raw();
+            ((*raw).msix_bar, (*raw).msix_offset, (*raw).msix_size)
+        };
+        if table_bar != bar {
+            return 0..0;
+        }
+        let start = u64::from(start);
+        start..start + u64::from(size)
     }
 
     /// Checks that the function answers the guest's memory accesses: `EIO` while it does not,

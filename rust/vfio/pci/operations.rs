@@ -8,7 +8,10 @@ use kernel::{
     error::VTABLE_DEFAULT_ERROR,
     prelude::*, //
 };
-use migration::device::Device;
+use migration::{
+    device::Device,
+    trapped::Trapped, //
+};
 
 use super::CoreDevice;
 use crate::DriverModule;
@@ -24,13 +27,27 @@ pub trait Operations: Sized + 'static {
     /// The driver's module.
     type OwnerModule: DriverModule;
 
-    /// Numbers of the BARs whose accesses the driver decodes; they cannot be mapped.
-    const TRAPPED_BARS: &'static [u8];
+    /// What the driver decodes: accesses to it come to [`Device::read`] and [`Device::write`], and
+    /// it cannot be mapped. A table with an empty range, with part of a page, with an overlap or
+    /// with a seventh BAR ends the build.
+    ///
+    /// All else is vfio-pci's. User space may map it, and then accesses it at any time: while the
+    /// device is stopped or in a pass of the driver's ([`CoreDevice::registers`],
+    /// [`CoreDevice::with_private_dma`]), and while its state is saved or loaded. So trap each page
+    /// with a register that
+    ///
+    /// - starts DMA or raises an interrupt, or lets a stopped device do so,
+    /// - is part of the image, unless the device may change it by itself as well,
+    /// - is used in a pass.
+    ///
+    /// The MSI-X table is vfio-pci's whatever is trapped: it drops writes to it, and answers reads
+    /// with ones.
+    const TRAPPED: &'static [Trapped];
 
     /// Creates the state of a device that is being bound. Must not access the hardware.
     fn new(core: &CoreDevice) -> Result<Self::Device>;
 
-    /// Returns whether reads of these bytes of a trapped BAR need no decoding.
+    /// Returns whether reads of these trapped bytes of a BAR need no decoding.
     ///
     /// vfio-pci then reads them from the hardware, without the state lock. All others are read by
     /// [`Device::read`].

@@ -39,8 +39,10 @@ pub(super) const COMMAND_MASTER: u16 = 0x4;
 /// Access to one BAR for the driver itself.
 ///
 /// While it exists, the function is awake, memory decoding is on, and the guest can neither reach
-/// the registers nor change PCI_COMMAND. Its drop clears the command bits that it has set. Keep it
-/// for a short time: the guest's register accesses wait for it.
+/// trapped registers nor change PCI_COMMAND. Its drop clears the command bits that it has set. Keep
+/// it for a short time: the guest's register accesses wait for it. Pages that the driver does not
+/// trap may be mapped, and are the guest's meanwhile too
+/// ([`Operations::TRAPPED`](super::Operations::TRAPPED)).
 ///
 /// A reference is an [`Io`](kernel::io::Io) region: registers that [`kernel::io::register!`]
 /// defines are read by `try_read(NAME)` and written by `try_write_reg(value)`, which return

@@ -89,7 +89,7 @@ impl<T: Operations> Flavour for Pci<T> {
 
     #[inline]
     fn read(device: &VariantDevice<T>, call: Call) -> isize {
-        match VariantDevice::<T>::trapped_bar(call.region()) {
+        device.for_each_run(call, |bar, call| match bar {
             Some(bar) if !VariantDevice::<T>::reads_through(bar, &call) => {
                 device.trapped_read(bar, call)
             }
@@ -98,25 +98,26 @@ impl<T: Operations> Flavour for Pci<T> {
                 // SAFETY: The device is open, and the arguments are those of a read operation.
                 unsafe { bindings::vfio_pci_core_read(device.host().vdev(), buf, count, ppos) }
             }
-        }
+        })
     }
 
     #[inline]
     fn write(device: &VariantDevice<T>, call: Call) -> isize {
-        match VariantDevice::<T>::trapped_bar(call.region()) {
+        device.for_each_run(call, |bar, call| match bar {
             Some(bar) => device.trapped_write(bar, call),
             None => {
                 let (buf, count, ppos) = call.into_raw();
                 // SAFETY: The device is open, and the arguments are those of a write operation.
                 unsafe { bindings::vfio_pci_core_write(device.host().vdev(), buf, count, ppos) }
             }
-        }
+        })
     }
 
     fn ioctl(device: &VariantDevice<T>, cmd: u32, arg: usize) -> Result<c_long> {
-        if cmd == VFIO_DEVICE_IOEVENTFD {
+        if cmd == VFIO_DEVICE_IOEVENTFD && !VariantDevice::<T>::TRAPS.is_empty() {
             // An ioeventfd writes a register without passing the trap. Which one cannot be told
-            // here: the user may change the arguments before the core reads them again.
+            // here: the user may change the arguments before the core reads them again, and the
+            // core exports no function that takes a copy.
             return Err(ENOTTY);
         }
         // SAFETY: The device is open, and the arguments are the user's.
@@ -133,32 +134,12 @@ impl<T: Operations> VariantDevice<T> {
         self.begin_use()?;
 
         // SAFETY: By the type invariant. Nobody else uses the device before it is open, so the
-        // fields may be changed: the driver resets the device itself, and decodes the BARs, which
-        // must therefore not be mapped.
+        // field may be changed: the driver resets the device itself.
         unsafe {
             (*raw).set_reset_works(true);
             bindings::vfio_pci_core_finish_enable(raw);
-            for bar in T::TRAPPED_BARS {
-                if let Some(supported) = (*raw).bar_mmap_supported.get_mut(usize::from(*bar)) {
-                    *supported = false;
-                }
-            }
         }
+        self.forbid_mappings();
         Ok(())
-    }
-
-    /// Returns the BAR that a region is, if it is trapped.
-    fn trapped_bar(region: u64) -> Option<u8> {
-        T::TRAPPED_BARS
-            .iter()
-            .copied()
-            .find(|bar| u64::from(*bar) == region)
-    }
-
-    /// Returns whether the hardware alone answers a read of a trapped BAR.
-    fn reads_through(bar: u8, call: &Call) -> bool {
-        let start = call.offset();
-        // CAST: Widening. No overflow: an offset has 40 bits, a length less than 32.
-        T::HAS_READS_THROUGH && T::reads_through(bar, start..start + call.len() as u64)
     }
 }

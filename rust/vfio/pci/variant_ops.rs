@@ -2,13 +2,20 @@
 
 //! The operations that the VFIO core calls on a variant device and not on every device.
 
-use kernel::time::{
-    Instant,
-    Monotonic, //
+use kernel::{
+    error::from_result,
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 use super::{
-    variant_device::Pci,
+    variant_device::{
+        Pci,
+        VariantDevice, //
+    },
     CoreDevice,
     Operations, //
 };
@@ -22,8 +29,8 @@ impl<T: Operations> Pci<T> {
     pub(super) const OPERATIONS: bindings::vfio_device_ops = {
         let mut ops: bindings::vfio_device_ops = pin_init::zeroed();
         ops.device_feature = Some(bindings::vfio_pci_core_ioctl_feature);
-        ops.get_region_info_caps = Some(bindings::vfio_pci_ioctl_get_region_info);
-        ops.mmap = Some(bindings::vfio_pci_core_mmap);
+        ops.get_region_info_caps = Some(get_region_info::<T>);
+        ops.mmap = Some(mmap::<T>);
         ops.dma_unmap = Some(dma_unmap);
         ops.request = Some(bindings::vfio_pci_core_request);
         ops.match_ = Some(bindings::vfio_pci_core_match);
@@ -37,6 +44,40 @@ impl<T: Operations> Pci<T> {
         }
         ops
     };
+}
+
+/// Answers `VFIO_DEVICE_GET_REGION_INFO`.
+///
+/// # Safety
+///
+/// Called by the VFIO core with an open device of this driver, an information to fill in and a list
+/// of capabilities to add to.
+unsafe extern "C" fn get_region_info<T: Operations>(
+    vdev: *mut bindings::vfio_device,
+    info: *mut bindings::vfio_region_info,
+    caps: *mut bindings::vfio_info_cap,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The caller vouches for all of it.
+        unsafe { VariantDevice::<T>::from_vdev(vdev).region_info(&mut *info, caps) }?;
+        Ok(0)
+    })
+}
+
+/// Maps a part of a region.
+///
+/// # Safety
+///
+/// Called by the VFIO core with an open device of this driver and an area that is being set up.
+unsafe extern "C" fn mmap<T: Operations>(
+    vdev: *mut bindings::vfio_device,
+    vma: *mut kernel::bindings::vm_area_struct,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The caller vouches for both.
+        unsafe { VariantDevice::<T>::from_vdev(vdev).user_mmap(vma) }?;
+        Ok(0)
+    })
 }
 
 /// Waits for pins: none is held for long, but one may not have ended yet.

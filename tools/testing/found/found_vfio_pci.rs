@@ -9,7 +9,8 @@ use kernel::prelude::*;
 use vfio::pci::{
     CoreDevice,
     DeviceId,
-    Operations, //
+    Operations,
+    Trapped, //
 };
 
 mod device;
@@ -21,7 +22,7 @@ struct FoundVfioPci;
 impl Operations for FoundVfioPci {
     type Device = device::Found;
 
-    const TRAPPED_BARS: &'static [u8] = &[device::BAR];
+    const TRAPPED: &'static [Trapped] = &[Trapped::bar(device::BAR)];
 
     fn new(core: &CoreDevice) -> Result<device::Found> {
         Ok(device::Found::new(core))

@@ -20,7 +20,8 @@ use vfio::pci::{
     DeviceId,
     Operations,
     Registration,
-    ScratchPage, //
+    ScratchPage,
+    Trapped, //
 };
 
 mod wrong;
@@ -68,7 +69,7 @@ struct MisuseVfioPci;
 impl Operations for MisuseVfioPci {
     type Device = Wrong<CoreDevice>;
 
-    const TRAPPED_BARS: &'static [u8] = &[BAR];
+    const TRAPPED: &'static [Trapped] = &[Trapped::bar(BAR)];
 
     fn new(core: &CoreDevice) -> Result<Wrong<CoreDevice>> {
         core.try_all("new");

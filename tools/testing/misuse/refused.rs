@@ -43,6 +43,7 @@ use kernel::{
     },
     ThisModule, //
 };
+use migration::trapped::Traps;
 use vfio::{
     mdev::{
         Driver,
@@ -55,7 +56,8 @@ use vfio::{
         DeviceId,
         Registers,
         Registration,
-        ScratchPage, //
+        ScratchPage,
+        Trapped, //
     },
     physical::DmaMemory,
     workqueue::WorkQueue, //
@@ -118,6 +120,26 @@ fn bad_table<T: vfio::pci::Operations>(module: &'static ThisModule) {
     // wants: mismatched types
     #[cfg(table_is_no_array)]
     let registration = Registration::<T>::new(module, &Table);
+}
+
+/// A driver's table of what it traps is wrong; `pci::Operations::TRAPPED` goes through this check.
+mod wrong_traps {
+    use super::*;
+
+    const TABLE: Traps = Traps::new(&[Trapped::pages(0, 0..0x1000), Trapped::bar(5)], 0x1000);
+
+    // wants: a trapped range is not whole pages
+    #[cfg(trapped_is_half_a_page)]
+    const HALF: Traps = Traps::new(&[Trapped::pages(0, 0..0x800)], 0x1000);
+    // wants: a trapped range is empty
+    #[cfg(trapped_is_empty)]
+    const EMPTY: Traps = Traps::new(&[Trapped::pages(0, 0x1000..0x1000)], 0x1000);
+    // wants: two trapped ranges overlap
+    #[cfg(trapped_overlaps)]
+    const TWICE: Traps = Traps::new(&[Trapped::pages(1, 0..0x1000), Trapped::bar(1)], 0x1000);
+    // wants: a trapped BAR is none of the six
+    #[cfg(trapped_is_no_bar)]
+    const SEVENTH: Traps = Traps::new(&[Trapped::bar(6)], 0x1000);
 }
 
 /// A reference to a virtual device outlives the call that it came with, or the closure.

@@ -18,12 +18,12 @@ PCI = "/sys/bus/pci"
 EDU = ("0x1234", "0x11e8")
 
 
-def find_devices():
-    """Returns the addresses of all edu devices, in order."""
+def find_devices(ids=EDU):
+    """Returns the addresses of all devices with these numbers of vendor and device, in order."""
     return sorted(
         device.name
         for device in pathlib.Path(PCI, "devices").iterdir()
-        if ((device / "vendor").read_text().strip(), (device / "device").read_text().strip()) == EDU
+        if ((device / "vendor").read_text().strip(), (device / "device").read_text().strip()) == ids
     )
 
 

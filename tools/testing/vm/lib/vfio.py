@@ -48,7 +48,7 @@ TYPE1V2_IOMMU = 3
 DEVICE_FLAGS_RESET = 1
 DEVICE_FLAGS_PCI = 2
 REGION_READ, REGION_WRITE, REGION_MMAP, REGION_CAPS = 1, 2, 4, 8
-CAP_SPARSE_MMAP, CAP_TYPE = 1, 2
+CAP_SPARSE_MMAP, CAP_TYPE, CAP_MSIX_MAPPABLE = 1, 2, 3
 CONFIG_REGION = 7
 BAR0_REGION = 0
 PCI_REGIONS = 9
@@ -71,6 +71,7 @@ class Region:
     type: int = None
     subtype: int = None
     areas: list = field(default_factory=list)
+    capabilities: list = field(default_factory=list)
 
 
 def sysfs(name):
@@ -205,6 +206,7 @@ class Device:
         region = Region(index, flags, size, offset)
         while flags & REGION_CAPS and at:
             kind, _, following = struct.unpack_from("HHI", data, at)
+            region.capabilities.append(kind)
             if kind == CAP_TYPE:
                 region.type, region.subtype = struct.unpack_from("II", data, at + 8)
             elif kind == CAP_SPARSE_MMAP:
