@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The virtual function as a device that can be migrated.
+
+mod guest;
+
+use kernel::{
+    io::Io,
+    prelude::*, //
+};
+use migration::{
+    device::{
+        Access,
+        Amount,
+        Device,
+        Phase,
+        Remaining, //
+    },
+    dirty::DirtyLog,
+    image::{
+        Identity,
+        Payload,
+        Section,
+        SectionHead, //
+    },
+    iova::IovaRange, //
+};
+use vfio::{
+    dev_err_ratelimited,
+    dev_warn_ratelimited,
+    pci::CoreDevice, //
+};
+
+use crate::{
+    hardware::{
+        self,
+        Queues, //
+    },
+    history::History,
+    image,
+    interrupts::{
+        self,
+        Enabled, //
+    },
+    mailbox::Request,
+    physical_function::Mailbox,
+    progress::{
+        Loaded,
+        Saved, //
+    },
+    registers::*,
+    replay::{
+        self,
+        PhysicalFunction, //
+    },
+    state::RegisterState,
+    statistics::Offsets, //
+};
+
+/// State of one virtual function: what cannot be read back from the hardware.
+pub(crate) struct VirtualFunction {
+    identity: Identity,
+    /// What the guest has asked the PF for.
+    history: History,
+    /// The interrupts that the guest has enabled.
+    enabled: Enabled,
+    /// Bits of V2PMAILBOX that were read, and that the guest has not read yet.
+    sticky: u32,
+    /// What the guest's statistics have that the registers have not.
+    statistics: Offsets,
+    /// The queues as the guest has set them up, while the function is stopped.
+    stopped: Option<Queues>,
+    /// The image that is being saved.
+    saved: Saved,
+    /// The image that is being loaded.
+    loaded: Loaded,
+}
+
+impl VirtualFunction {
+    /// Creates the state of a function of which nothing is known.
+    pub(crate) fn new(core: &CoreDevice) -> Result<Self> {
+        let (vendor, device, subsystem_vendor, subsystem_device) = core.ids();
+        Ok(Self {
+            identity: Identity {
+                vendor,
+                device,
+                subsystem_vendor,
+                subsystem_device,
+                revision: core.revision(),
+                state_major: image::STATE_MAJOR,
+                state_minor: image::STATE_MINOR,
+            },
+            history: History::new()?,
+            enabled: Enabled::default(),
+            sticky: 0,
+            statistics: Offsets::default(),
+            stopped: None,
+            saved: Saved::default(),
+            loaded: Loaded::default(),
+        })
+    }
+
+    /// Checks that the history is complete; `EOPNOTSUPP`, with a message, if it is not.
+    fn check_history(&self, core: &CoreDevice) -> Result {
+        let Some(gap) = self.history.gap() else {
+            return Ok(());
+        };
+        dev_err_ratelimited!(
+            core,
+            "cannot be migrated until its driver resets it: {}\n",
+            format_args!("{}", gap)
+        );
+        Err(EOPNOTSUPP)
+    }
+
+    /// Removes addresses of the guest's from the PF, which keeps them over a reset.
+    fn remove_filters(&self, core: &CoreDevice) -> Result {
+        let mut mailbox = Mailbox::new(core);
+        // The PF takes no other request before this one.
+        mailbox.request(&Request::reset())?;
+        mailbox.request(&Request::filter_clear())?;
+        Ok(())
+    }
+
+    /// Reads the registers of the stopped function, as the guest sees them.
+    fn read_registers(&mut self, core: &CoreDevice) -> Result<RegisterState> {
+        let queues = self.stopped.ok_or(EINVAL)?;
+        let registers = core.registers(BAR)?;
+        let mut state = hardware::read(&registers, &queues)?;
+        state.mailbox = hardware::read_mailbox(&registers)?;
+        drop(registers);
+        self.sticky |= state.mailbox.sticky;
+        state.mailbox.sticky = self.sticky;
+        state.enabled = self.enabled.bits();
+        for (index, value) in state.statistics.iter_mut().enumerate() {
+            *value = self.statistics.shown(index, *value);
+        }
+        Ok(state)
+    }
+
+    /// Saves the registers of the stopped function.
+    fn save_registers(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
+        let state = self.read_registers(core)?;
+        if !state.is_possible() {
+            dev_err_ratelimited!(
+                core,
+                "cannot be migrated: the guest's rings have heads or tails outside of them\n"
+            );
+            return Err(EOPNOTSUPP);
+        }
+        state.write(payload)?;
+        self.saved.registers = true;
+        Ok(SectionHead::mandatory(image::REGISTERS, 0))
+    }
+
+    /// Saves the requests to the PF.
+    fn save_requests(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
+        self.check_history(core)?;
+        self.history.write(payload)?;
+        self.saved.requests = true;
+        Ok(SectionHead::mandatory(image::REQUESTS, 0))
+    }
+
+    /// Makes the registers those of `state`, and notes what they do not have.
+    fn write_registers(&mut self, core: &CoreDevice, state: &RegisterState) -> Result {
+        hardware::write(core, state)?;
+        let raw = hardware::statistics(&core.registers(BAR)?)?;
+        self.statistics = Offsets::new(&raw, &state.statistics);
+        self.enabled = Enabled::from_bits(state.enabled);
+        self.sticky = state.mailbox.sticky;
+        Ok(())
+    }
+}
+
+impl Device for VirtualFunction {
+    type Host = CoreDevice;
+
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn quiesce(&mut self, core: &CoreDevice) -> Result {
+        self.stopped = Some(hardware::stop(core)?);
+        Ok(())
+    }
+
+    fn resume(&mut self, core: &CoreDevice) -> Result {
+        let Some(queues) = self.stopped else {
+            return Ok(());
+        };
+        let more = match V2PMAILBOX::from_raw(self.sticky).rstd() {
+            // The guest must look into its mailbox.
+            true => interrupts::of_mailbox(core.registers(BAR)?.try_read(IVAR_MISC)?.into_raw()),
+            false => 0,
+        };
+        hardware::start(core, &queues, self.enabled.bits(), more)?;
+        self.stopped = None;
+        Ok(())
+    }
+
+    fn reset(&mut self, core: &CoreDevice) -> Result {
+        self.saved = Saved::default();
+        self.loaded = Loaded::default();
+        if self.history.has_filters() {
+            if let Err(error) = self.remove_filters(core) {
+                dev_warn_ratelimited!(
+                    core,
+                    "the PF may keep MAC addresses of the last guest: {:?}\n",
+                    error
+                );
+            }
+        }
+        match hardware::reset(core) {
+            // The PF is in a reset of its own, which the next guest waits for.
+            Err(error) if error == ETIMEDOUT => {}
+            result => result?,
+        }
+        self.history.clear();
+        let state = RegisterState::after_reset();
+        self.write_registers(core, &state)?;
+        Mailbox::new(core).write(&state.mailbox.words, state.mailbox.is_owned)?;
+        self.stopped = None;
+        Ok(())
+    }
+
+    fn size(&self, _core: &CoreDevice) -> Amount {
+        Saved::default().remaining(&self.history)
+    }
+
+    fn save_begin(&mut self, core: &CoreDevice) -> Result {
+        self.check_history(core)?;
+        self.saved = Saved::default();
+        Ok(())
+    }
+
+    fn remaining(&self, _core: &CoreDevice) -> Remaining {
+        Remaining {
+            stopped: self.saved.remaining(&self.history),
+            ..Remaining::default()
+        }
+    }
+
+    fn save(
+        &mut self,
+        core: &CoreDevice,
+        phase: Phase,
+        payload: &mut Payload,
+    ) -> Result<Option<SectionHead>> {
+        if phase == Phase::Running {
+            return Ok(None);
+        }
+        if !self.saved.requests {
+            return self.save_requests(core, payload).map(Some);
+        }
+        if !self.saved.registers {
+            return self.save_registers(core, payload).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn load_begin(&mut self, _core: &CoreDevice) -> Result {
+        self.loaded = Loaded::default();
+        Ok(())
+    }
+
+    fn load(&mut self, _core: &CoreDevice, section: &Section<'_>) -> Result {
+        self.loaded.take(section)
+    }
+
+    fn load_end(&mut self, core: &CoreDevice) -> Result {
+        let (history, state) = self.loaded.end()?;
+        let mut mailbox = Mailbox::new(core);
+        if let Err(difference) = replay::replay(history, &mut mailbox) {
+            dev_err_ratelimited!(
+                core,
+                "the image does not fit this function: {}\n",
+                format_args!("{}", difference)
+            );
+            return Err(difference.error());
+        }
+        let mut state = *state;
+        self.write_registers(core, &state)?;
+        hardware::try_queues(core, &state)?;
+        mailbox.write(&state.mailbox.words, state.mailbox.is_owned)?;
+        if mailbox.is_reset() {
+            state.mailbox.sticky |= V2PMAILBOX::zeroed().with_rstd(true).into_raw();
+        }
+        self.sticky = state.mailbox.sticky;
+        self.stopped = Some(Queues::of(&state));
+        self.history = self.loaded.take_history()?;
+        Ok(())
+    }
+
+    fn in_flight(&mut self, _core: &CoreDevice, report: &mut dyn FnMut(IovaRange)) -> Result {
+        // Which pages the device writes is not known: any of them.
+        report(IovaRange::new(0, u64::MAX)?);
+        Ok(())
+    }
+
+    fn read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
+        self.guest_read(core, access)
+    }
+
+    fn write(
+        &mut self,
+        core: &CoreDevice,
+        _log: &mut DirtyLog,
+        access: Access,
+        value: u64,
+    ) -> Result {
+        self.guest_write(core, access, value)
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The guest's accesses to the registers.
+
+use kernel::{
+    io::register::Register,
+    prelude::*, //
+};
+use migration::device::{
+    Access,
+    Width, //
+};
+use vfio::pci::CoreDevice;
+
+use super::VirtualFunction;
+use crate::{
+    mailbox,
+    physical_function::{
+        self,
+        Outcome, //
+    },
+    registers::*, //
+};
+
+impl VirtualFunction {
+    /// The guest reads registers.
+    pub(super) fn guest_read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
+        match access.width {
+            Width::B4 => self.read_register(core, access).map(u64::from),
+            Width::B8 => {
+                let [low, high] = halves(access);
+                let low = self.read_register(core, low)?;
+                Ok(u64::from(low) | u64::from(self.read_register(core, high)?) << 32)
+            }
+            // Part of a register.
+            Width::B1 | Width::B2 => {
+                let offset = access.offset & !3;
+                let whole = Access {
+                    offset,
+                    width: Width::B4,
+                    ..access
+                };
+                let value = self.read_register(core, whole)? >> (8 * (access.offset - offset));
+                // CAST: The enum's values are the widths in bytes. No overflow: 1 or 2.
+                Ok((value & ((1 << (8 * access.width as u32)) - 1)).into())
+            }
+        }
+    }
+
+    /// The guest writes registers.
+    pub(super) fn guest_write(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+        match access.width {
+            // CAST: The register is 32 bits wide, and so is the access.
+            Width::B4 => self.write_register(core, access, value as u32),
+            Width::B8 => {
+                let [low, high] = halves(access);
+                // CAST: The low half.
+                self.write_register(core, low, value as u32)?;
+                // CAST: The high half.
+                self.write_register(core, high, (value >> 32) as u32)
+            }
+            // The data sheet has accesses of 32 bits only.
+            Width::B1 | Width::B2 => core.check_decoding(),
+        }
+    }
+
+    /// The guest reads a register.
+    fn read_register(&mut self, core: &CoreDevice, access: Access) -> Result<u32> {
+        // CAST: The register is 32 bits wide, and so is the access.
+        let value = core.guest_read(access)? as u32;
+        let offset = offset_of(access);
+        if offset == V2PMAILBOX::OFFSET {
+            let sticky = core::mem::take(&mut self.sticky);
+            return Ok(value | sticky);
+        }
+        Ok(match STATISTICS.iter().position(|at| *at == offset) {
+            Some(index) => self.statistics.shown(index, value),
+            None => value,
+        })
+    }
+
+    /// The guest writes a register.
+    fn write_register(&mut self, core: &CoreDevice, access: Access, value: u32) -> Result {
+        match offset_of(access) {
+            V2PMAILBOX::OFFSET if V2PMAILBOX::from_raw(value).req() => {
+                self.post_request(core, access, value)
+            }
+            offset => {
+                core.guest_write(access, value.into())?;
+                match offset {
+                    CTRL::OFFSET if CTRL::from_raw(value).rst() => self.history.function_reset(),
+                    EIMS::OFFSET => self.enabled.set(value),
+                    EIMC::OFFSET => self.enabled.clear(value),
+                    _ => {}
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The guest tells the PF that there is a message.
+    ///
+    /// Waits for the answer, so that a request and its verdict are never apart.
+    fn post_request(&mut self, core: &CoreDevice, access: Access, value: u32) -> Result {
+        let request = physical_function::message(&core.registers(BAR)?)?;
+        core.guest_write(access, value.into())?;
+        if !request.is_request() {
+            return Ok(());
+        }
+        match physical_function::wait_answer(core, &request, &mut self.sticky)? {
+            Outcome::Answered(verdict, answer) => self.history.record(request, verdict, &answer),
+            Outcome::Ignored => {}
+            Outcome::Pending => self.history.unanswered(request.kind()),
+        }
+        self.sticky &= mailbox::STICKY;
+        Ok(())
+    }
+}
+
+/// Returns the two registers that an access of 64 bits goes to.
+fn halves(access: Access) -> [Access; 2] {
+    let low = Access {
+        width: Width::B4,
+        ..access
+    };
+    let high = Access {
+        // No overflow: offsets lie within the BAR.
+        offset: access.offset + 4,
+        ..low
+    };
+    [low, high]
+}
