@@ -43,7 +43,10 @@ use crate::{
         Enabled, //
     },
     mailbox::Request,
-    physical_function::Mailbox,
+    physical_function::{
+        Mailbox,
+        Posted, //
+    },
     progress::{
         Loaded,
         Saved, //
@@ -62,6 +65,8 @@ pub(crate) struct VirtualFunction {
     identity: Identity,
     /// What the guest has asked the PF for.
     history: History,
+    /// The guest's last request, until it is answered.
+    posted: Option<Posted>,
     /// The interrupts that the guest has enabled.
     enabled: Enabled,
     /// Bits of V2PMAILBOX that were read, and that the guest has not read yet.
@@ -91,6 +96,7 @@ impl VirtualFunction {
                 state_minor: image::STATE_MINOR,
             },
             history: History::new()?,
+            posted: None,
             enabled: Enabled::default(),
             sticky: 0,
             statistics: Offsets::default(),
@@ -101,7 +107,13 @@ impl VirtualFunction {
     }
 
     /// Checks that the history is complete; `EOPNOTSUPP`, with a message, if it is not.
-    fn check_history(&self, core: &CoreDevice) -> Result {
+    ///
+    /// Waits for the answer to the last request, for a second.
+    fn check_history(&mut self, core: &CoreDevice) -> Result {
+        self.wait_answer(core, true)?;
+        if let Some(posted) = self.posted {
+            self.history.unanswered(posted.request.kind());
+        }
         let Some(gap) = self.history.gap() else {
             return Ok(());
         };
@@ -216,6 +228,7 @@ impl Device for VirtualFunction {
             result => result?,
         }
         self.history.clear();
+        self.posted = None;
         let state = RegisterState::after_reset();
         self.write_registers(core, &state)?;
         Mailbox::new(core).write(&state.mailbox.words, state.mailbox.is_owned)?;

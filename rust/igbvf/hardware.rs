@@ -225,8 +225,9 @@ pub(crate) fn stop(core: &CoreDevice) -> Result<Queues> {
 
 /// Lets the queues run that the guest had switched on, and unmasks its interrupts.
 ///
-/// Then raises the interrupts of all queues: what they had to tell may have been told to nobody.
-/// `more` are raised as well. `EIO` if a queue does not run.
+/// Then raises the interrupts of all queues: what they had to tell may have been told to nobody. A
+/// masked one is kept by the function until the guest unmasks it. `more` are raised as well. `EIO`
+/// if a queue does not run.
 pub(crate) fn start(core: &CoreDevice, queues: &Queues, enabled: u32, more: u32) -> Result {
     let registers = core.registers(BAR)?;
     registers.try_write_reg(EICR::from_raw(interrupts::ALL))?;
@@ -246,11 +247,7 @@ pub(crate) fn start(core: &CoreDevice, queues: &Queues, enabled: u32, more: u32)
         set::<TDT>(&registers, index, *tail)?;
     }
     let vectors = registers.try_read(IVAR)?.into_raw();
-    let raised = (interrupts::of_queues(vectors) | more) & enabled;
-    if raised != 0 {
-        registers.try_write_reg(EICS::from_raw(raised))?;
-    }
-    Ok(())
+    registers.try_write_reg(EICS::from_raw(interrupts::of_queues(vectors) | more))
 }
 
 /// Reads the ring of a receive queue, all but what [`Queues`] has.

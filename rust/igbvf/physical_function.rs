@@ -37,8 +37,9 @@ const INTERVAL: Delta = Delta::from_micros(50);
 /// The longest that the PF may take for an answer. It is the host's driver, which may be busy.
 const TIMEOUT: Delta = Delta::from_millis(1000);
 
-/// The longest wait for the answer to a request of the guest's, which waits as long.
-const GUEST_TIMEOUT: Delta = Delta::from_millis(250);
+/// The longest wait for the answer to a request of the guest's, which waits as long. If the answer
+/// comes later, the driver sees it with the guest, or when it saves.
+const GUEST_TIMEOUT: Delta = Delta::from_millis(50);
 
 /// How often a request is sent again that the PF has missed.
 const TRIES: usize = 3;
@@ -155,8 +156,6 @@ pub(crate) enum Outcome {
     Answered(Verdict, Answer),
     /// The PF has read it, or another message in its place, and does nothing.
     Ignored,
-    /// The PF has not answered so far.
-    Pending,
 }
 
 /// Reads a message of the guest's that it is about to post.
@@ -168,39 +167,68 @@ pub(crate) fn message(registers: &Registers<'_>) -> Result<Request> {
     Ok(Request(words))
 }
 
-/// Waits for the PF's answer to a request that the guest has posted.
-///
-/// The message stays for the guest to read. The bits of V2PMAILBOX that were read meanwhile are
-/// added to `sticky`.
-pub(crate) fn wait_answer(
-    core: &CoreDevice,
-    request: &Request,
-    sticky: &mut u32,
-) -> Result<Outcome> {
-    let mut is_read = false;
-    let mut outcome = None;
-    let waited = wait::until(Signals::Ignore, INTERVAL, GUEST_TIMEOUT, || {
-        let registers = core.registers(BAR)?;
-        let mailbox = registers.try_read(V2PMAILBOX)?;
-        *sticky |= mailbox.sticky();
-        is_read |= mailbox.pfack();
-        if !mailbox.pfsts() {
-            return Ok(false);
+/// A request of the guest's that the PF has not answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Posted {
+    /// The request.
+    pub(crate) request: Request,
+    /// The PF has read it.
+    is_read: bool,
+}
+
+impl Posted {
+    /// Returns a request that the guest has just posted.
+    pub(crate) fn new(request: Request) -> Self {
+        Self {
+            request,
+            is_read: false,
         }
-        let answer = answer(&registers)?;
-        outcome = match answer.verdict(request) {
+    }
+
+    /// Looks for the answer after V2PMAILBOX was read as `mailbox`.
+    ///
+    /// The message stays for the guest to read.
+    pub(crate) fn look(
+        &mut self,
+        registers: &Registers<'_>,
+        mailbox: V2PMAILBOX,
+    ) -> Result<Option<Outcome>> {
+        self.is_read |= mailbox.pfack();
+        if !mailbox.pfsts() {
+            return Ok(None);
+        }
+        let answer = answer(registers)?;
+        Ok(match answer.verdict(&self.request) {
             Ok(verdict) => verdict.map(|verdict| Outcome::Answered(verdict, answer)),
             Err(_) => Some(Outcome::Ignored),
-        };
-        Ok(outcome.is_some())
-    });
-    match (waited, outcome) {
-        (_, Some(outcome)) => Ok(outcome),
-        // The PF answers what it has read at once, or not at all.
-        (Err(error), None) if error == ETIMEDOUT && is_read => Ok(Outcome::Ignored),
-        (Err(error), None) if error == ETIMEDOUT => Ok(Outcome::Pending),
-        (Err(error), None) => Err(error),
-        (Ok(()), None) => Ok(Outcome::Pending),
+        })
+    }
+
+    /// Waits for the answer for a moment; for longer if `is_urgent`.
+    ///
+    /// The bits of V2PMAILBOX that are read meanwhile are added to `sticky`. `None` if there is no
+    /// answer so far.
+    pub(crate) fn wait(
+        &mut self,
+        core: &CoreDevice,
+        is_urgent: bool,
+        sticky: &mut u32,
+    ) -> Result<Option<Outcome>> {
+        let timeout = if is_urgent { TIMEOUT } else { GUEST_TIMEOUT };
+        let mut outcome = None;
+        let waited = wait::until(Signals::Ignore, INTERVAL, timeout, || {
+            let registers = core.registers(BAR)?;
+            let mailbox = registers.try_read(V2PMAILBOX)?;
+            *sticky |= mailbox.sticky();
+            outcome = self.look(&registers, mailbox)?;
+            Ok(outcome.is_some())
+        });
+        match waited {
+            // The PF answers what it has read at once, or not at all.
+            Err(error) if error == ETIMEDOUT && self.is_read => Ok(Some(Outcome::Ignored)),
+            Err(error) if error == ETIMEDOUT => Ok(None),
+            result => result.map(|()| outcome),
+        }
     }
 }
 

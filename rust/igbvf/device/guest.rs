@@ -14,10 +14,10 @@ use vfio::pci::CoreDevice;
 
 use super::VirtualFunction;
 use crate::{
-    mailbox,
     physical_function::{
         self,
-        Outcome, //
+        Outcome,
+        Posted, //
     },
     registers::*, //
 };
@@ -70,8 +70,12 @@ impl VirtualFunction {
         let value = core.guest_read(access)? as u32;
         let offset = offset_of(access);
         if offset == V2PMAILBOX::OFFSET {
-            let sticky = core::mem::take(&mut self.sticky);
-            return Ok(value | sticky);
+            let mailbox = V2PMAILBOX::from_raw(value | core::mem::take(&mut self.sticky));
+            if let Some(mut posted) = self.posted {
+                let outcome = posted.look(&core.registers(BAR)?, mailbox)?;
+                self.end_request(posted, outcome);
+            }
+            return Ok(mailbox.into_raw());
         }
         Ok(match STATISTICS.iter().position(|at| *at == offset) {
             Some(index) => self.statistics.shown(index, value),
@@ -88,7 +92,10 @@ impl VirtualFunction {
             offset => {
                 core.guest_write(access, value.into())?;
                 match offset {
-                    CTRL::OFFSET if CTRL::from_raw(value).rst() => self.history.function_reset(),
+                    CTRL::OFFSET if CTRL::from_raw(value).rst() => {
+                        self.history.function_reset();
+                        self.posted = None;
+                    }
                     EIMS::OFFSET => self.enabled.set(value),
                     EIMC::OFFSET => self.enabled.clear(value),
                     _ => {}
@@ -100,20 +107,41 @@ impl VirtualFunction {
 
     /// The guest tells the PF that there is a message.
     ///
-    /// Waits for the answer, so that a request and its verdict are never apart.
+    /// Waits for the answer for a moment, since many a guest never looks for it.
     fn post_request(&mut self, core: &CoreDevice, access: Access, value: u32) -> Result {
         let request = physical_function::message(&core.registers(BAR)?)?;
         core.guest_write(access, value.into())?;
         if !request.is_request() {
             return Ok(());
         }
-        match physical_function::wait_answer(core, &request, &mut self.sticky)? {
-            Outcome::Answered(verdict, answer) => self.history.record(request, verdict, &answer),
-            Outcome::Ignored => {}
-            Outcome::Pending => self.history.unanswered(request.kind()),
+        if let Some(posted) = self.posted {
+            // The guest has overwritten it.
+            self.history.unanswered(posted.request.kind());
         }
-        self.sticky &= mailbox::STICKY;
+        self.posted = Some(Posted::new(request));
+        self.wait_answer(core, false)
+    }
+
+    /// Waits for the answer to the last request; see [`Posted::wait`].
+    pub(super) fn wait_answer(&mut self, core: &CoreDevice, is_urgent: bool) -> Result {
+        let Some(mut posted) = self.posted else {
+            return Ok(());
+        };
+        let outcome = posted.wait(core, is_urgent, &mut self.sticky)?;
+        self.end_request(posted, outcome);
         Ok(())
+    }
+
+    /// Notes what became of the last request.
+    fn end_request(&mut self, posted: Posted, outcome: Option<Outcome>) {
+        match outcome {
+            Some(Outcome::Answered(verdict, answer)) => {
+                self.history.record(posted.request, verdict, &answer);
+                self.posted = None;
+            }
+            Some(Outcome::Ignored) => self.posted = None,
+            None => self.posted = Some(posted),
+        }
     }
 }
 
