@@ -3,6 +3,7 @@
 //! The virtual function as a device that can be migrated.
 
 mod guest;
+mod tracking;
 
 use kernel::{
     io::Io,
@@ -22,8 +23,7 @@ use migration::{
         Payload,
         Section,
         SectionHead, //
-    },
-    iova::IovaRange, //
+    }, //
 };
 use vfio::{
     dev_err_ratelimited,
@@ -31,6 +31,7 @@ use vfio::{
     pci::CoreDevice, //
 };
 
+use self::tracking::Tracking;
 use crate::{
     hardware::{
         self,
@@ -75,6 +76,8 @@ pub(crate) struct VirtualFunction {
     statistics: Offsets,
     /// The queues as the guest has set them up, while the function is stopped.
     stopped: Option<Queues>,
+    /// What is known of the memory that the function writes, while somebody asks for it.
+    tracking: Option<Tracking>,
     /// The image that is being saved.
     saved: Saved,
     /// The image that is being loaded.
@@ -101,6 +104,7 @@ impl VirtualFunction {
             sticky: 0,
             statistics: Offsets::default(),
             stopped: None,
+            tracking: None,
             saved: Saved::default(),
             loaded: Loaded::default(),
         })
@@ -187,6 +191,8 @@ impl VirtualFunction {
 impl Device for VirtualFunction {
     type Host = CoreDevice;
 
+    const FINDS_WRITTEN: bool = true;
+
     fn identity(&self) -> Identity {
         self.identity
     }
@@ -207,10 +213,12 @@ impl Device for VirtualFunction {
         };
         hardware::start(core, &queues, self.enabled.bits(), more)?;
         self.stopped = None;
+        self.unsettle();
         Ok(())
     }
 
     fn reset(&mut self, core: &CoreDevice) -> Result {
+        self.tracking = None;
         self.saved = Saved::default();
         self.loaded = Loaded::default();
         if self.history.has_filters() {
@@ -304,10 +312,16 @@ impl Device for VirtualFunction {
         Ok(())
     }
 
-    fn in_flight(&mut self, _core: &CoreDevice, report: &mut dyn FnMut(IovaRange)) -> Result {
-        // Which pages the device writes is not known: any of them.
-        report(IovaRange::new(0, u64::MAX)?);
-        Ok(())
+    fn track_begin(&mut self, core: &CoreDevice, _log: &mut DirtyLog) -> Result {
+        self.begin_tracking(core)
+    }
+
+    fn track_end(&mut self, _core: &CoreDevice) {
+        self.tracking = None;
+    }
+
+    fn find_written(&mut self, core: &CoreDevice, log: &mut DirtyLog) -> Result {
+        self.mark_written(core, log)
     }
 
     fn read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {
@@ -317,10 +331,10 @@ impl Device for VirtualFunction {
     fn write(
         &mut self,
         core: &CoreDevice,
-        _log: &mut DirtyLog,
+        log: &mut DirtyLog,
         access: Access,
         value: u64,
     ) -> Result {
-        self.guest_write(core, access, value)
+        self.guest_write(core, log, access, value)
     }
 }

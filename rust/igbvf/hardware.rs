@@ -30,8 +30,10 @@ use crate::{
     registers::*,
     state::{
         Mailbox,
+        ReceiveQueue,
         RegisterState,
         Ring,
+        TransmitQueue,
         ENABLE,
         QUEUES, //
     },
@@ -250,27 +252,36 @@ pub(crate) fn start(core: &CoreDevice, queues: &Queues, enabled: u32, more: u32)
     registers.try_write_reg(EICS::from_raw(interrupts::of_queues(vectors) | more))
 }
 
-/// Reads the ring of a receive queue, all but what [`Queues`] has.
-fn receive_ring(registers: &Registers<'_>, index: usize) -> Result<Ring> {
-    Ok(Ring {
-        base_low: get::<RDBAL>(registers, index)?,
-        base_high: get::<RDBAH>(registers, index)?,
-        length: get::<RDLEN>(registers, index)?,
-        head: get::<RDH>(registers, index)?,
-        dma_control: get::<RXCTL>(registers, index)?,
-        ..Ring::default()
+/// Reads a receive queue.
+pub(crate) fn receive_queue(registers: &Registers<'_>, index: usize) -> Result<ReceiveQueue> {
+    Ok(ReceiveQueue {
+        ring: Ring {
+            base_low: get::<RDBAL>(registers, index)?,
+            base_high: get::<RDBAH>(registers, index)?,
+            length: get::<RDLEN>(registers, index)?,
+            head: get::<RDH>(registers, index)?,
+            tail: get::<RDT>(registers, index)?,
+            control: get::<RXDCTL>(registers, index)?,
+            dma_control: get::<RXCTL>(registers, index)?,
+        },
+        buffers: get::<SRRCTL>(registers, index)?,
     })
 }
 
-/// Reads the ring of a transmit queue, all but what [`Queues`] has.
-fn transmit_ring(registers: &Registers<'_>, index: usize) -> Result<Ring> {
-    Ok(Ring {
-        base_low: get::<TDBAL>(registers, index)?,
-        base_high: get::<TDBAH>(registers, index)?,
-        length: get::<TDLEN>(registers, index)?,
-        head: get::<TDH>(registers, index)?,
-        dma_control: get::<TXCTL>(registers, index)?,
-        ..Ring::default()
+/// Reads a transmit queue.
+pub(crate) fn transmit_queue(registers: &Registers<'_>, index: usize) -> Result<TransmitQueue> {
+    Ok(TransmitQueue {
+        ring: Ring {
+            base_low: get::<TDBAL>(registers, index)?,
+            base_high: get::<TDBAH>(registers, index)?,
+            length: get::<TDLEN>(registers, index)?,
+            head: get::<TDH>(registers, index)?,
+            tail: get::<TDT>(registers, index)?,
+            control: get::<TXDCTL>(registers, index)?,
+            dma_control: get::<TXCTL>(registers, index)?,
+        },
+        write_back_low: get::<TDWBAL>(registers, index)?,
+        write_back_high: get::<TDWBAH>(registers, index)?,
     })
 }
 
@@ -316,13 +327,10 @@ pub(crate) fn read(registers: &Registers<'_>, queues: &Queues) -> Result<Registe
         *time = get::<EITR>(registers, index)?;
     }
     for (index, queue) in state.receive.iter_mut().enumerate() {
-        queue.ring = receive_ring(registers, index)?;
-        queue.buffers = get::<SRRCTL>(registers, index)?;
+        *queue = receive_queue(registers, index)?;
     }
     for (index, queue) in state.transmit.iter_mut().enumerate() {
-        queue.ring = transmit_ring(registers, index)?;
-        queue.write_back_low = get::<TDWBAL>(registers, index)?;
-        queue.write_back_high = get::<TDWBAH>(registers, index)?;
+        *queue = transmit_queue(registers, index)?;
     }
     queues.put_into(&mut state);
     Ok(state)

@@ -9,7 +9,8 @@
 //! - The PF must be driven by igb, or answer requests as igb does.
 //! - What the PF's administrator has set and its answers do not show is not compared: the rate, the
 //!   spoof check, the VLAN's priority.
-//! - A device that is asked what it wrote reports all memory.
+//! - If the guest changes a descriptor that it has handed over, pages may be missing that the device
+//!   writes. It harms nobody but itself.
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ mod physical_function;
 mod progress;
 mod registers;
 mod replay;
+mod ring;
 mod state;
 mod statistics;
 

@@ -13,6 +13,7 @@ mod interrupts;
 mod mailbox;
 mod progress;
 mod replay;
+mod ring;
 mod state;
 mod statistics;
 

@@ -11,6 +11,9 @@ use migration::device::Access;
 /// The BAR that holds the registers.
 pub(crate) const BAR: u8 = 0;
 
+/// Bytes from the registers of a queue to those of the next.
+pub(crate) const QUEUE: usize = 0x100;
+
 register! {
     /// Device control.
     pub(crate) CTRL(u32) @ 0x0000 {

@@ -2,6 +2,9 @@
 
 //! The registers of a stopped function, as the guest sees them.
 
+use kernel::prelude::*;
+use migration::iova::IovaRange;
+
 use crate::{
     interrupts,
     mailbox,
@@ -22,6 +25,9 @@ const RING_ALIGN: u32 = 128;
 
 /// The most bytes of a ring.
 const RING_MAX: u32 = 0xf_ff80;
+
+/// TDWBAL: the device writes the head to memory.
+const WRITE_BACK: u32 = 1;
 
 /// Bits of a head or a tail.
 const INDEX: u32 = 0xffff;
@@ -57,9 +63,19 @@ impl Ring {
         self.control & ENABLE != 0
     }
 
+    /// Returns the address of the descriptors.
+    pub(crate) fn base(&self) -> u64 {
+        (u64::from(self.base_high) << 32) | u64::from(self.base_low)
+    }
+
     /// Returns the number of descriptors.
     pub(crate) fn count(&self) -> u32 {
         self.length / DESCRIPTOR
+    }
+
+    /// Returns the memory of the descriptors; `None` if there are none.
+    pub(crate) fn memory(&self) -> Option<IovaRange> {
+        IovaRange::new(self.base(), self.length.into()).ok()
     }
 
     /// Returns whether head and tail are descriptors of the ring.
@@ -96,6 +112,18 @@ pub(crate) struct TransmitQueue {
     pub(crate) write_back_low: u32,
     /// TDWBAH.
     pub(crate) write_back_high: u32,
+}
+
+impl TransmitQueue {
+    /// Returns the word to which the device writes the head, if it does.
+    pub(crate) fn written_head(&self) -> Option<IovaRange> {
+        if self.write_back_low & WRITE_BACK == 0 {
+            return None;
+        }
+        let address = u64::from(self.write_back_high) << 32 | u64::from(self.write_back_low & !3);
+        // CAST: A small constant.
+        IovaRange::new(address, size_of::<u32>() as u64).ok()
+    }
 }
 
 /// The mailbox as the guest sees it.

@@ -6,20 +6,27 @@ use kernel::{
     io::register::Register,
     prelude::*, //
 };
-use migration::device::{
-    Access,
-    Width, //
+use migration::{
+    device::{
+        Access,
+        Width, //
+    },
+    dirty::DirtyLog, //
 };
 use vfio::pci::CoreDevice;
 
-use super::VirtualFunction;
+use super::{
+    tracking::SetUp,
+    VirtualFunction, //
+};
 use crate::{
     physical_function::{
         self,
         Outcome,
         Posted, //
     },
-    registers::*, //
+    registers::*,
+    state::QUEUES, //
 };
 
 impl VirtualFunction {
@@ -48,16 +55,22 @@ impl VirtualFunction {
     }
 
     /// The guest writes registers.
-    pub(super) fn guest_write(&mut self, core: &CoreDevice, access: Access, value: u64) -> Result {
+    pub(super) fn guest_write(
+        &mut self,
+        core: &CoreDevice,
+        log: &mut DirtyLog,
+        access: Access,
+        value: u64,
+    ) -> Result {
         match access.width {
             // CAST: The register is 32 bits wide, and so is the access.
-            Width::B4 => self.write_register(core, access, value as u32),
+            Width::B4 => self.write_register(core, log, access, value as u32),
             Width::B8 => {
                 let [low, high] = halves(access);
                 // CAST: The low half.
-                self.write_register(core, low, value as u32)?;
+                self.write_register(core, log, low, value as u32)?;
                 // CAST: The high half.
-                self.write_register(core, high, (value >> 32) as u32)
+                self.write_register(core, log, high, (value >> 32) as u32)
             }
             // The data sheet has accesses of 32 bits only.
             Width::B1 | Width::B2 => core.check_decoding(),
@@ -84,24 +97,43 @@ impl VirtualFunction {
     }
 
     /// The guest writes a register.
-    fn write_register(&mut self, core: &CoreDevice, access: Access, value: u32) -> Result {
-        match offset_of(access) {
+    fn write_register(
+        &mut self,
+        core: &CoreDevice,
+        log: &mut DirtyLog,
+        access: Access,
+        value: u32,
+    ) -> Result {
+        let offset = offset_of(access);
+        let write = || core.guest_write(access, value.into());
+        match offset {
+            CTRL::OFFSET if CTRL::from_raw(value).rst() => {
+                self.set_up(core, log, SetUp::All, write)?;
+                self.history.function_reset();
+                self.posted = None;
+                Ok(())
+            }
             V2PMAILBOX::OFFSET if V2PMAILBOX::from_raw(value).req() => {
                 self.post_request(core, access, value)
             }
-            offset => {
-                core.guest_write(access, value.into())?;
-                match offset {
-                    CTRL::OFFSET if CTRL::from_raw(value).rst() => {
-                        self.history.function_reset();
-                        self.posted = None;
-                    }
-                    EIMS::OFFSET => self.enabled.set(value),
-                    EIMC::OFFSET => self.enabled.clear(value),
-                    _ => {}
-                }
+            EIMS::OFFSET => {
+                write()?;
+                self.enabled.set(value);
                 Ok(())
             }
+            EIMC::OFFSET => {
+                write()?;
+                self.enabled.clear(value);
+                Ok(())
+            }
+            _ => match queue_register(offset) {
+                Some(QueueRegister::ReceiveTail(index)) => {
+                    self.post_descriptors(core, log, index, value);
+                    write()
+                }
+                Some(QueueRegister::SetUp(what)) => self.set_up(core, log, what, write),
+                None => write(),
+            },
         }
     }
 
@@ -143,6 +175,35 @@ impl VirtualFunction {
             None => self.posted = Some(posted),
         }
     }
+}
+
+/// What a register of a queue does to the memory that the queue writes.
+enum QueueRegister {
+    /// RDT: the guest hands over descriptors.
+    ReceiveTail(usize),
+    /// Another one that says where the memory is, or whether the queue works.
+    SetUp(SetUp),
+}
+
+/// Returns what the register at `offset` does, if anything.
+fn queue_register(offset: usize) -> Option<QueueRegister> {
+    let index = (offset % (QUEUES * QUEUE)) / QUEUE;
+    Some(match offset - index * QUEUE {
+        RDT::OFFSET => QueueRegister::ReceiveTail(index),
+        RDBAL::OFFSET
+        | RDBAH::OFFSET
+        | RDLEN::OFFSET
+        | SRRCTL::OFFSET
+        | RDH::OFFSET
+        | RXDCTL::OFFSET => QueueRegister::SetUp(SetUp::Receive(index)),
+        TDBAL::OFFSET
+        | TDBAH::OFFSET
+        | TDLEN::OFFSET
+        | TXDCTL::OFFSET
+        | TDWBAL::OFFSET
+        | TDWBAH::OFFSET => QueueRegister::SetUp(SetUp::Transmit(index)),
+        _ => return None,
+    })
 }
 
 /// Returns the two registers that an access of 64 bits goes to.

@@ -6,6 +6,7 @@ mod history;
 mod image;
 mod registers;
 mod replay;
+mod ring;
 
 use crate::{
     history::History,
