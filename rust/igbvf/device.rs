@@ -87,17 +87,8 @@ pub(crate) struct VirtualFunction {
 impl VirtualFunction {
     /// Creates the state of a function of which nothing is known.
     pub(crate) fn new(core: &CoreDevice) -> Result<Self> {
-        let (vendor, device, subsystem_vendor, subsystem_device) = core.ids();
         Ok(Self {
-            identity: Identity {
-                vendor,
-                device,
-                subsystem_vendor,
-                subsystem_device,
-                revision: core.revision(),
-                state_major: image::STATE_MAJOR,
-                state_minor: image::STATE_MINOR,
-            },
+            identity: core.identity(image::STATE_MAJOR, image::STATE_MINOR),
             history: History::new()?,
             posted: None,
             enabled: Enabled::default(),

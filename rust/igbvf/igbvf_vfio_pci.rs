@@ -16,16 +16,12 @@
 
 use core::ops::Range;
 
-use kernel::{
-    prelude::*,
-    ThisModule, //
-};
+use kernel::prelude::*;
 use vfio::pci::{
     CoreDevice,
     DeviceId,
-    IdTable,
     Operations,
-    Registration, //
+    Trapped, //
 };
 
 mod device;
@@ -44,8 +40,6 @@ mod statistics;
 
 use self::device::VirtualFunction;
 
-vfio::pci_device_table!(ID_TABLE, [DeviceId::new(0x8086, 0x10ca)]);
-
 /// The driver.
 struct IgbvfVfioPci;
 
@@ -53,12 +47,7 @@ struct IgbvfVfioPci;
 impl Operations for IgbvfVfioPci {
     type Device = VirtualFunction;
 
-    const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);
-    const TRAPPED_BARS: &'static [u8] = &[registers::BAR];
-
-    fn data_section_size() -> usize {
-        64 * 1024
-    }
+    const TRAPPED: &'static [Trapped] = &[Trapped::bar(registers::BAR)];
 
     fn new(core: &CoreDevice) -> Result<VirtualFunction> {
         VirtualFunction::new(core)
@@ -70,25 +59,10 @@ impl Operations for IgbvfVfioPci {
     }
 }
 
-/// The module.
-#[pin_data]
-struct IgbvfModule {
-    #[pin]
-    _driver: Registration<IgbvfVfioPci>,
-}
-
-impl kernel::InPlaceModule for IgbvfModule {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            _driver <- Registration::new(module),
-        })
-    }
-}
-
-module! {
-    type: IgbvfModule,
+vfio::module_pci_driver! {
+    type: IgbvfVfioPci,
     name: "igbvf_vfio_pci",
     authors: ["rvfio contributors"],
     description: "VFIO PCI variant driver of the Intel 82576's virtual function with live migration",
-    license: "GPL",
+    devices: [DeviceId::new(0x8086, 0x10ca)],
 }
