@@ -14,6 +14,9 @@ artefact() {
 		"$(cat "$SCRIPTS/vm.d/early-init")"
 }
 
+# The debug kernel is built without it.
+nic_guest_modules=()
+
 # All of its modules: there are few.
 unpack_kernel() {
 	cp -r "$(result debug-kernel)/install/." "$1/"

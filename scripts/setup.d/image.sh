@@ -29,10 +29,13 @@ boot_modules=(virtio_blk ext4 overlay 9p 9pnet_virtio)
 # A program in a guest reaches the edu that is passed through to it by these.
 guest_modules=(uio_pci_generic)
 
+# A guest uses the 82576's virtual function that is passed through to it by these.
+nic_guest_modules=(igbvf)
+
 artefact() {
 	name_of "$RELEASE" "$KERNEL_VERSION" "$(basename "$(result rootfs)")" \
 		"$(basename "$(result qemu7)")" \
-		"$(cat "$SCRIPTS/vm.d/early-init")"
+		"$(cat "$SCRIPTS/vm.d/early-init")" "${guest_modules[*]}" "${nic_guest_modules[*]}"
 }
 
 # unpack_kernel DIR: unpacks the kernel's packages.  How many there are, and which file is in
@@ -101,6 +104,8 @@ build() {
 	as_root depmod -b "$root" "$RELEASE"
 	make_initramfs "$root" "$1/initramfs" "$1/early"
 	put_modules "$root" "$1/guest-modules" "${guest_modules[@]}"
+	((${#nic_guest_modules[@]} == 0)) ||
+		put_modules "$root" "$1/nic-guest-modules" "${nic_guest_modules[@]}"
 
 	# A read-only image needs no journal and no room to spare.
 	as_root mke2fs -q -t ext4 -O ^has_journal -m 0 -L rvfio -d "$root" "$1/root.ext4" \

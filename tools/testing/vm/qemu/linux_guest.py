@@ -45,25 +45,14 @@ def arguments(directory, console):
 
 
 @dataclass(frozen=True)
-class Beat:
-    """A line of the heartbeat: what the guest has done since it got its device."""
+class Line:
+    """A line of a heartbeat."""
 
     number: int
     #: Seconds since the guest's boot.
     time: float
     #: Differs after each boot.
     boot: str
-    rounds: int
-    factorials: int
-    #: Moved by DMA.
-    bytes: int
-    #: Interrupts that the device must have raised, that the guest's kernel has seen, and that did
-    #: not come in time.
-    expected: int
-    seen: int
-    lost: int
-    #: Wrong answers.
-    wrong: int
 
     @classmethod
     def parse(cls, line):
@@ -77,10 +66,29 @@ class Beat:
         return cls(*(field.type(word) for field, word in zip(fields(cls), words[1::2])))
 
 
+@dataclass(frozen=True)
+class Beat(Line):
+    """What the guest has done since it got its device."""
+
+    rounds: int
+    factorials: int
+    #: Moved by DMA.
+    bytes: int
+    #: Interrupts that the device must have raised, that the guest's kernel has seen, and that did
+    #: not come in time.
+    expected: int
+    seen: int
+    lost: int
+    #: Wrong answers.
+    wrong: int
+
+
 class Heartbeat:
     """Copies the guest's lines from its console to a log, and adds the test's own."""
 
-    def __init__(self, console, log):
+    def __init__(self, console, log, kind=Beat):
+        """`kind` is the class of a beat."""
+        self.kind = kind
         self.console = console.open("rb")
         # Buffered by lines, so that the log is complete even if the test fails.
         # pylint: disable-next=consider-using-with
@@ -99,7 +107,7 @@ class Heartbeat:
         for line in lines:
             text = line.decode("ascii", "backslashreplace").strip()
             self._write(text)
-            beat = Beat.parse(text)
+            beat = self.kind.parse(text)
             if beat:
                 self.beats.append(beat)
             elif text:

@@ -12,14 +12,10 @@
 #include "device.h"
 #include "common.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #define PAGE		EDU_BUFFER_SIZE
 #define MEMORY_SIZE	(2 << 20)
@@ -38,30 +34,6 @@ struct work {
 	uint64_t bytes;
 	uint64_t wrong;
 };
-
-static void mount_at(const char *type, const char *directory)
-{
-	if (mount(type, directory, type, 0, NULL))
-		die(directory);
-}
-
-static void load_modules(void)
-{
-	char name[128], path[160];
-	FILE *order = fopen("/modules/order", "r");
-	int fd;
-
-	if (!order)
-		die("/modules/order");
-	while (fscanf(order, "%127s", name) == 1) {
-		snprintf(path, sizeof(path), "/modules/%s", name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
-			die(path);
-		close(fd);
-	}
-	fclose(order);
-}
 
 /* Counts a wrong answer, and prints what it was. */
 static void check(struct work *work, bool good, const char *what)
@@ -161,30 +133,14 @@ static void beat(const struct work *work, const char *boot)
 	       work->device.lost, work->wrong);
 }
 
-/* Reads the identifier of this boot. */
-static void read_boot(char boot[9])
-{
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || read(fd, boot, 8) != 8)
-		die("the number of this boot");
-	boot[8] = '\0';
-	close(fd);
-}
-
 int main(void)
 {
 	static struct work work;
-	char boot[9];
+	char boot[BOOT_SIZE];
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	mount_at("proc", "/proc");
-	mount_at("sysfs", "/sys");
-	mount_at("devtmpfs", "/dev");
-	read_boot(boot);
-	load_modules();
+	begin(boot);
 	work.memory = device_memory(MEMORY_SIZE, &work.address);
-	printf("guest: waiting for a device\n");
+	printf(WAITS);
 	device_open(&work.device);
 	for (;;) {
 		check_factorial(&work);
