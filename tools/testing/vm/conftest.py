@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from devices import chosen
 from lib import mediated, modules
 from lib.clone import TARGET, script
 from lib.guest import Guest
@@ -37,8 +38,11 @@ TROUBLE = re.compile(
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves out tests that do not apply to the flavour, the way to open devices, or the kernel."""
+    """Leaves out tests of other devices, flavours, ways to open a device, or kernels."""
     others = {
+        **{name: name != chosen.NAME for name in chosen.NAMES},
+        "precopy": not any(runs for *_, runs in chosen.DEVICE.SECTIONS),
+        "writes_memory": not chosen.DEVICE.WRITES_MEMORY,
         "physical": modules.DRIVER == mediated.DRIVER,
         "container": THROUGH_IOMMUFD,
         "no_dma_logging": HAS_IOMMUFD,
@@ -51,12 +55,15 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in theirs]
 
 
-@pytest.fixture(scope="session", name="edu_devices")
-def _edu_devices():
-    """The addresses of all devices: the first has a DMA mask of 28 bits, the second of 64."""
+@pytest.fixture(scope="session", name="functions")
+def _functions():
+    """The addresses of all physical devices.
+
+    The first edu has a DMA mask of 28 bits, the second of 64.
+    """
     devices = modules.find_devices()
     if len(devices) < 2:
-        pytest.exit(f"two edu devices are needed, there are {len(devices)}", returncode=3)
+        pytest.exit(f"two devices are needed, there are {len(devices)}", returncode=3)
     return devices
 
 
@@ -71,20 +78,20 @@ def bound(devices):
         modules.load()
     for bdf in devices:
         if modules.driver_of(bdf) != modules.DRIVER:
-            script("bind", bdf)
+            script("bind", bdf, modules.DRIVER)
     return devices
 
 
 @pytest.fixture
-def bdfs(edu_devices):
+def bdfs(functions):
     """The addresses of the first two devices, bound to the driver."""
-    return bound(edu_devices[:2])
+    return bound(functions[:2])
 
 
 @pytest.fixture
-def all_bdfs(edu_devices):
+def all_bdfs(functions):
     """The addresses of all devices, bound to the driver."""
-    return bound(edu_devices)
+    return bound(functions)
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def qemu(places, version, properties=(), used=False, capabilities=()):
         content = random_bytes(BUFFER_SIZE)
         if used:
             source.enable()
-            source.edu.fill(content)
+            source.driver.fill(content)
         for name in capabilities:
             source.capability(name, True)
             target.capability(name, True)
@@ -158,7 +158,7 @@ def qemu(places, version, properties=(), used=False, capabilities=()):
             found = events()
         passes = 0
         if used:
-            check(target.edu.buffer() == content, "the buffer was lost")
+            check(target.driver.buffer() == content, "the buffer was lost")
             stopped = min(
                 number
                 for number, event in enumerate(found)

@@ -136,9 +136,9 @@ def test_a_table(vfio_migrate, bdfs):
 
 
 @pytest.mark.physical
-def test_a_device_that_does_not_migrate(vfio_migrate, edu_devices):
-    modules.rebind(edu_devices[0], "vfio-pci")
-    check(vfio_migrate, edu_devices[0], status=3)
+def test_a_device_that_does_not_migrate(vfio_migrate, functions):
+    modules.rebind(functions[0], "vfio-pci")
+    check(vfio_migrate, functions[0], status=3)
 
 
 RACES = ("lifetime.reset-races-set-state", "lifetime.set-state-races-set-state")

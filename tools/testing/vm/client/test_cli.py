@@ -19,6 +19,8 @@ from devices.edu import BUFFER_SIZE
 from lib import modules
 from lib.guest import Guest
 
+pytestmark = pytest.mark.edu
+
 FAILED, USAGE, ENVIRONMENT, REFUSED = 1, 2, 3, 4
 SECONDS = 120
 

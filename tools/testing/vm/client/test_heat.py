@@ -19,6 +19,8 @@ from lib.guest import GuestProcess
 from lib.protocols import region_2018, region_v1, v2
 from lib.protocols.region_2018 import PAGE
 
+pytestmark = pytest.mark.edu
+
 DEBUGFS = pathlib.Path("/sys/kernel/debug") / modules.DRIVER
 # Pages of the guest's memory: some are neighbours, some are written twice.
 PAGES = (0, 1, 2, 7, 7, 1, 40)
@@ -38,7 +40,7 @@ def shown(bdf):
 def write(guest, pages=PAGES, count=4096):
     """Makes the device write to pages of the guest's memory."""
     for page in pages:
-        guest.edu.to_memory(guest.IOVA + page * PAGE, count)
+        guest.write_memory(page * PAGE, count)
 
 
 def lines_of(guest, *ranges):
@@ -68,7 +70,7 @@ def test_the_driver_lists_dirty_pages_and_clears_none(bdfs, guest):
     assert shown(bdf) == expected
     assert shown(bdf) == expected
     # A transfer across the border of two pages.
-    guest.edu.to_memory(guest.IOVA + 11 * PAGE - 1, 2)
+    guest.write_memory(11 * PAGE - 1, 2)
     assert lines_of(guest, (10, 11))[0] in shown(bdf)
     # The region's client still gets every page.
     dirty = guest.region.dirty(guest.IOVA, 64)

@@ -12,16 +12,16 @@ from lib.patience import SLOWNESS
 from lib.protocols.v2 import MigrationV2
 from lib.vfio import Device
 
-pytestmark = pytest.mark.physical
+pytestmark = [pytest.mark.edu, pytest.mark.physical]
 
 SAMPLE = "sample_vfio_pci"
 IDENTIFICATION, LIVENESS, FACTORIAL = 0x00, 0x04, 0x08
 
 
 @pytest.fixture
-def sampled(edu_devices):
+def sampled(functions):
     """The addresses of two devices that the sample has; it is gone afterwards."""
-    bdfs = edu_devices[:2]
+    bdfs = functions[:2]
     for bdf in bdfs:
         modules.rebind(bdf, SAMPLE)
     yield bdfs
@@ -44,7 +44,7 @@ def test_the_alias_of_the_sample():
     assert output.startswith("vfio_pci:v00001234d000011E8")
 
 
-def test_a_driver_has_the_parameters_of_all_drivers(edu_devices, log):
+def test_a_driver_has_the_parameters_of_all_drivers(functions, log):
     """The layer's macro gives them to the sample, which has none of its own, and checks them."""
     status, output = modules.run("modinfo", "-F", "parm", SAMPLE)
     assert status == 0, output
@@ -59,11 +59,11 @@ def test_a_driver_has_the_parameters_of_all_drivers(edu_devices, log):
 
     modules.load(SAMPLE, v2=0)
     try:
-        modules.rebind(edu_devices[0], SAMPLE)
-        with Device(edu_devices[0]) as device, pytest.raises(OSError):
+        modules.rebind(functions[0], SAMPLE)
+        with Device(functions[0]) as device, pytest.raises(OSError):
             MigrationV2(device).save()
     finally:
-        modules.unbind(edu_devices[0])
+        modules.unbind(functions[0])
         modules.unload(SAMPLE)
 
 

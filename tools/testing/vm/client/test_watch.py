@@ -9,6 +9,8 @@ from client.watching import INSTANCES, run
 from lib import modules
 from lib.protocols import region_2018
 
+pytestmark = pytest.mark.edu
+
 
 @pytest.fixture
 def watch(looking_on):

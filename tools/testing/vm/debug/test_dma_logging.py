@@ -33,6 +33,7 @@ def report(guest, page_size=PAGE):
     return guest.log.report(guest.IOVA, guest.memory.size, page_size)
 
 
+@pytest.mark.writes_memory
 def test_the_pages_told_are_the_pages_written(logged, rng):
     assert report(logged) == set()
     for written in logged.random_writes(rng):
@@ -40,30 +41,34 @@ def test_the_pages_told_are_the_pages_written(logged, rng):
         assert report(logged) == set()
 
 
+@pytest.mark.edu
 def test_reads_of_the_device_are_not_told(logged):
     logged.edu.to_device(logged.IOVA, 64)
     assert report(logged) == set()
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("page_size", [2 * PAGE, 16 * PAGE, 1 << 21, 1 << 30])
 def test_in_pages_of_another_size(logged, page_size):
     places = (0, 3 * PAGE, 17 * PAGE, logged.memory.size - PAGE)
     for at in places:
-        logged.edu.to_memory(logged.IOVA + at, 8)
+        logged.write_memory(at, 8)
     found = logged.log.report(0, 1 << 30, page_size)
     assert found == {(logged.IOVA + at) // page_size * page_size for at in places}
     assert logged.log.report(0, 1 << 30, page_size) == set()
 
 
+@pytest.mark.writes_memory
 def test_a_part_is_told_and_the_rest_is_kept(logged):
     for page in (1, 2, 3):
-        logged.edu.to_memory(logged.IOVA + page * PAGE, 8)
+        logged.write_memory(page * PAGE, 8)
     second = logged.IOVA + 2 * PAGE
     assert logged.log.report(second, PAGE) == {second}
     assert logged.log.report(second, PAGE) == set()
     assert report(logged) == {logged.IOVA + PAGE, logged.IOVA + 3 * PAGE}
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("page_size", [PAGE, 16 * PAGE])
 @pytest.mark.parametrize("begin, size, kept", [
     (0x800, PAGE, {0, 1, 2}),
@@ -76,7 +81,7 @@ def test_a_part_is_told_and_the_rest_is_kept(logged):
 def test_a_page_of_which_a_part_is_told_is_kept(logged, page_size, begin, size, kept):
     """Its other part was not reported. The client's pages may be larger, and begin anywhere."""
     for page in range(3):
-        logged.edu.to_memory(logged.IOVA + page * PAGE, 8)
+        logged.write_memory(page * PAGE, 8)
     bitmap = bytearray(8)
     logged.log.report(logged.IOVA + begin, size, page_size, bitmap=bitmap)
     assert int.from_bytes(bitmap, "little") == (1 << -(-size // page_size)) - 1
@@ -84,22 +89,25 @@ def test_a_page_of_which_a_part_is_told_is_kept(logged, page_size, begin, size, 
     assert report(logged) == set()
 
 
+@pytest.mark.writes_memory
 def test_a_bitmap_gets_bits_and_loses_none(logged):
-    logged.edu.to_memory(logged.IOVA + 5 * PAGE, 8)
+    logged.write_memory(5 * PAGE, 8)
     bitmap = bytearray(b"\x01" + bytes(39))
     logged.log.report(logged.IOVA, logged.memory.size, bitmap=bitmap)
     assert bitmap == b"\x21" + bytes(39)
 
 
+@pytest.mark.writes_memory
 def test_bits_behind_the_bitmap_are_left_alone(logged):
     for page in range(4):
-        logged.edu.to_memory(logged.IOVA + page * PAGE, 8)
+        logged.write_memory(page * PAGE, 8)
     bitmap = bytearray(16)
     logged.log.report(logged.IOVA + PAGE, 2 * PAGE, bitmap=bitmap)
     assert bitmap == b"\x03" + bytes(15)
     assert report(logged) == {logged.IOVA, logged.IOVA + 3 * PAGE}
 
 
+@pytest.mark.edu
 def test_a_transfer_under_way_is_told_again(logged):
     page = logged.IOVA + 7 * PAGE
     for _ in range(20):
@@ -116,14 +124,16 @@ def test_a_transfer_under_way_is_told_again(logged):
     assert report(logged) == set()
 
 
+@pytest.mark.writes_memory
 def test_nothing_is_told_of_before_the_start(guest):
-    guest.edu.to_memory(guest.IOVA, 8)
+    guest.write_memory(0, 8)
     guest.log.start(EVERYWHERE)
     assert report(guest) == set()
 
 
+@pytest.mark.writes_memory
 def test_a_new_start_forgets_what_was(logged):
-    logged.edu.to_memory(logged.IOVA, 8)
+    logged.write_memory(0, 8)
     logged.log.stop()
     logged.log.start(EVERYWHERE)
     assert report(logged) == set()
@@ -143,8 +153,9 @@ def test_without_a_start_there_is_no_report(guest):
         report(guest)
 
 
+@pytest.mark.writes_memory
 def test_a_reset_ends_it(logged):
-    logged.edu.to_memory(logged.IOVA, 8)
+    logged.write_memory(0, 8)
     logged.device.reset()
     with refused():
         report(logged)
@@ -161,9 +172,10 @@ def test_a_close_ends_it(bdfs, space):
         DmaLogging(guest.device).start(EVERYWHERE)
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("page_size", [0, 1, 512, 2048, 5000, PAGE - 1])
 def test_page_sizes_that_there_are_not(logged, page_size):
-    logged.edu.to_memory(logged.IOVA, 8)
+    logged.write_memory(0, 8)
     with refused():
         logged.device.feature(
             FEATURE_GET | REPORT, struct.pack("QQQQ", logged.IOVA, PAGE, page_size, 0)
@@ -198,8 +210,9 @@ def test_ranges_that_there_are_not(guest):
     guest.log.start((0, PAGE), (PAGE, PAGE), (1 << 50, 1 << 30))
 
 
+@pytest.mark.writes_memory
 def test_reports_that_there_are_not(logged):
-    logged.edu.to_memory(logged.IOVA, 8)
+    logged.write_memory(0, 8)
     with refused():
         logged.log.report(logged.IOVA, 0, bitmap=bytearray(8))
     with refused(errno.EOVERFLOW):
@@ -207,14 +220,15 @@ def test_reports_that_there_are_not(logged):
     assert report(logged) == {logged.IOVA}
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("protection", [0, 1])
 def test_a_bitmap_that_cannot_be_written(logged, protection):
     """The kernel tells neither the driver nor the client; the log stays right."""
-    logged.edu.to_memory(logged.IOVA, 8)
+    logged.write_memory(0, 8)
     with Pages(PAGE, protection) as pages:
         logged.log.report(logged.IOVA, PAGE, bitmap=pages.bad)
     logged.log.report(logged.IOVA, PAGE, bitmap=8)
-    logged.edu.to_memory(logged.IOVA + PAGE, 8)
+    logged.write_memory(PAGE, 8)
     assert report(logged) == {logged.IOVA + PAGE}
 
 
@@ -242,18 +256,20 @@ def test_what_the_features_can_be_asked_for(guest):
         report(guest)
 
 
+@pytest.mark.writes_memory
 def test_one_tracks_at_a_time(logged):
     """The table has one owner; the other protocols are refused."""
-    logged.edu.to_memory(logged.IOVA, 8)
+    logged.write_memory(0, 8)
     with refused(errno.EBUSY):
         logged.region.state = region_2018.SETUP
     assert report(logged) == {logged.IOVA}
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("precopy", [False, True])
 def test_an_image_is_saved_meanwhile(logged, precopy):
     """QEMU does it so: it logs from before the first round to after the last."""
-    logged.edu.to_memory(logged.IOVA, 8)
+    logged.write_memory(0, 8)
     image = logged.v2.save(precopy)
     assert report(logged) == {logged.IOVA}
     logged.log.stop()

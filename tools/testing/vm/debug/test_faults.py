@@ -131,7 +131,7 @@ def interrupting(guest):
 def querying(guest):
     """Returns an operation that queries dirty pages, by region_2018."""
     guest.region.state = region_2018.SETUP
-    guest.edu.to_memory(guest.IOVA, 4096)
+    guest.write_memory(0, 4096)
     guest.region.dirty(guest.IOVA, 256)
     guest.region.state = region_2018.CANCELLED
 
@@ -139,7 +139,7 @@ def querying(guest):
 def logging(guest):
     """Returns an operation that queries dirty pages, by the features of v2."""
     guest.log.start((0, 1 << 40))
-    guest.edu.to_memory(guest.IOVA, 4096)
+    guest.write_memory(0, 4096)
     guest.log.report(guest.IOVA, guest.memory.size)
     guest.log.stop()
 
@@ -169,7 +169,7 @@ OTHERS = {
 def in_operation(guest, attempt, operation, rng, loads=False, **options):
     """Makes an operation on an open device fail at each place; `loads`: it loads the image."""
     content = guest.furnish(rng)
-    expected = guest.edu.state()
+    expected = guest.state()
     guest.image = guest.v2.save(precopy=False)
     guest.device.reset()
 
@@ -177,7 +177,7 @@ def in_operation(guest, attempt, operation, rng, loads=False, **options):
         if outcome:
             guest.device.reset()
         elif loads:
-            assert guest.edu.state() == expected
+            assert guest.state() == expected
             assert guest.buffer() == content
         assert guest.v2.state == v2.RUNNING
         assert guest.v1.state == v1.RUNNING
@@ -188,12 +188,14 @@ def in_operation(guest, attempt, operation, rng, loads=False, **options):
     guest.works(rng)
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("name", EXCHANGING)
 @pytest.mark.hang(1200)
 def test_exchange(guest, attempt, rng, name):
     in_operation(guest, attempt, EXCHANGING[name], rng, loads=name.startswith("load"))
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("space", ["container"], indirect=True)
 @pytest.mark.hang(1200)
@@ -201,6 +203,7 @@ def test_operation(guest, attempt, rng, name):
     in_operation(guest, attempt, OTHERS[name], rng)
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("space", ["container"], indirect=True)
 @pytest.mark.hang(1200)
 def test_interrupts(guest, attempt, rng):
@@ -261,8 +264,8 @@ def test_binding(bdfs, attempt, rng):
 
 
 @pytest.mark.hang(1200)
-def test_creating_a_virtual_device(edu_devices, attempt, rng):
-    bdf = edu_devices[2]
+def test_creating_a_virtual_device(functions, attempt, rng):
+    bdf = functions[2]
     modules.rebind(bdf, mediated.DRIVER)
     try:
         attempt(lambda: mediated.remove(mediated.create(bdf, 2)),

@@ -11,7 +11,6 @@ import time
 
 import pytest
 
-from devices import edu
 from devices.edu import BUFFER_SIZE
 from lib import modules, plug
 from lib.clients import Client
@@ -44,6 +43,7 @@ def test_all_there_is(user, rng):
     user.works(rng)
 
 
+@pytest.mark.edu
 def test_a_device_that_is_attached_to_nothing(stray):
     """It is opened, computes and is reset; the internal buffer migrates, though unseen."""
     assert stray.edu.factorial(5) == 120
@@ -55,6 +55,7 @@ def test_a_device_that_is_attached_to_nothing(stray):
     assert stray.edu.factorial(6) == 720
 
 
+@pytest.mark.edu
 def test_the_buffer_is_kept_by_a_migration_while_attached_to_nothing(stray, rng):
     space, fd = stray.device.space, stray.device.fd
     space.attach(fd)
@@ -70,6 +71,7 @@ def test_the_buffer_is_kept_by_a_migration_while_attached_to_nothing(stray, rng)
     assert stray.buffer() == content
 
 
+@pytest.mark.edu
 def test_a_device_moves_to_another_address_space(user, rng):
     """It reaches the memory of the new one, also after each save and load."""
     space, fd = user.device.space, user.device.fd
@@ -92,37 +94,41 @@ def test_a_device_moves_to_another_address_space(user, rng):
         assert memories[1 - number].bytes[:] == bytes(BUFFER_SIZE)
 
 
+@pytest.mark.edu
 def test_a_device_is_closed_attached_to_nothing(bdfs, rng):
     """Nothing of its state is left for the next user."""
     with Guest(bdfs[0], space=IommuFd()) as guest:
         guest.fill(rng.randbytes(BUFFER_SIZE))
-        guest.edu.write32(edu.LIVENESS, 0x1234)
+        guest.touch(0x1234)
         guest.device.space.detach(guest.device.fd)
     with Client(bdfs[0], space=IommuFd()) as guest:
         guest.is_fresh()
 
 
+@pytest.mark.edu
 def test_one_way_after_the_other(bdfs, rng):
     for space in (Container, IommuFd, Unattached, Container, IommuFd):
         with Client(bdfs[0], space=space()) as guest:
             assert guest.edu.factorial(5) == 120
             guest.v2.save()
             guest.v2.set(v2.RUNNING)
-            guest.edu.write32(edu.LIVENESS, rng.getrandbits(32))
+            guest.touch(rng.getrandbits(32))
 
 
+@pytest.mark.edu
 def test_an_image_goes_from_one_way_to_the_other(bdfs, rng):
     with Client(bdfs[0], space=Container()) as source, \
             Client(bdfs[1], space=IommuFd()) as target:
         for one, other in ((source, target), (target, source)):
             content = one.furnish(rng)
-            expected = one.edu.state()
+            expected = one.state()
             other.v2.load(one.v2.save())
-            assert other.edu.state() == expected
+            assert other.state() == expected
             assert other.buffer() == content
             one.device.reset()
 
 
+@pytest.mark.edu
 def test_only_one_has_the_device(bdfs, user):
     with refused(errno.EBUSY):
         Device(bdfs[0], Container()).close()
@@ -186,7 +192,7 @@ def test_nobody_waits_while_memory_is_pinned(user, rng):
     thread.start()
     while thread.is_alive():
         since = time.monotonic()
-        user.edu.write32(edu.LIVENESS, rng.getrandbits(32))
+        user.touch(rng.getrandbits(32))
         assert user.v2.state == v2.RUNNING
         waits.append(time.monotonic() - since)
     total = time.monotonic() - begun
@@ -195,6 +201,7 @@ def test_nobody_waits_while_memory_is_pinned(user, rng):
     user.works(rng)
 
 
+@pytest.mark.edu
 @pytest.mark.hang(900)
 def test_moving_and_saving_at_once(user, rng):
     """One thread attaches and detaches, another saves and loads: each pass sees one of the two."""

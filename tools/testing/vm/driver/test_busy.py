@@ -13,7 +13,10 @@ from devices.edu import BUFFER, BUFFER_SIZE
 from lib import modules, vfio
 from lib.errnos import refused
 from lib.guest import Guest
+from lib.patience import wait_until
 from lib.protocols import region_2018
+
+pytestmark = pytest.mark.edu
 
 # Operands that the device computes for part of a second, for longer, and for seconds.
 OPERAND, LONG, LONGER = 0x20000000, 0x40000000, 0xC0000000
@@ -63,11 +66,11 @@ def test_save_waits_for_a_computation(pair):
         return source.edu.read32(edu.STATUS) & edu.COMPUTING
 
     # Again if this process was held up until the device was done.
-    source.edu.wait(computes)
+    wait_until(computes)
     image = source.region.save()
     assert source.edu.read32(edu.FACTORIAL) == 0
     target.region.load(image)
-    state = target.edu.state()
+    state = target.state()
     assert state[edu.FACTORIAL] == 0
     assert state[edu.STATUS] == edu.FACTORIAL_INTERRUPT
     assert state[edu.INTERRUPT_STATUS] == 1
@@ -82,7 +85,7 @@ def test_the_interrupt_of_a_computation_is_never_lost(guest):
             guest.edu.write32(edu.FACTORIAL, number * 3000)
             guest.region.state = region_2018.STOPNCOPY
             assert guest.edu.read32(edu.INTERRUPT_STATUS) == 1
-            guest.edu.wait(event.take)
+            wait_until(event.take)
             guest.region.state = region_2018.RUNNING
             assert guest.edu.read32(edu.INTERRUPT_STATUS) == 1
             guest.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 1)
@@ -100,7 +103,7 @@ def impatient(bdfs):
 @pytest.mark.physical
 def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
     with Guest(impatient) as guest:
-        guest.edu.write32(edu.LIVENESS, 0x55)
+        guest.touch(0x55)
         guest.edu.write32(edu.FACTORIAL, LONGER)
         for state in (region_2018.NONE, region_2018.STOPNCOPY, region_2018.RESUME):
             begun = time.monotonic()
@@ -108,7 +111,7 @@ def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
                 guest.region.state = state
             assert 0.19 < time.monotonic() - begun < 1.5
             assert guest.region.state == region_2018.RUNNING
-            guest.edu.write32(edu.LIVENESS, state)
+            guest.touch(state)
         guest.region.state = region_2018.SETUP
         guest.region.state = region_2018.PRECOPY
         with refused(errno.ETIMEDOUT):
@@ -117,7 +120,7 @@ def test_a_stop_that_takes_too_long_fails_and_the_device_runs_on(impatient):
         with refused(errno.ETIMEDOUT):
             guest.device.reset()
         assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
-        guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
+        wait_until(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
         # The next attempt succeeds.
         guest.region.state = region_2018.STOPNCOPY
         guest.region.drain()
@@ -152,8 +155,8 @@ def test_a_signal_ends_the_wait_and_the_device_runs_on(guest):
         signal.signal(signal.SIGALRM, before)
         assert region.state == region_2018.RUNNING
         assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
-        guest.edu.write32(edu.LIVENESS, 0x99)
-        guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
+        guest.touch(0x99)
+        wait_until(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
     guest.works()
 
 
@@ -167,7 +170,7 @@ def test_a_stopped_device_takes_no_writes(guest, blank, state):
         guest.device.reset()
         guest.edu.write32(edu.INTERRUPT_RAISE, pending)
         guest.region.reach(state, blank)
-        before = guest.edu.state()
+        before = guest.state()
         with vfio.EventFd() as event:
             guest.device.set_irq(vfio.MSI, event.fd)
             for register in REGISTERS:
@@ -182,7 +185,7 @@ def test_a_stopped_device_takes_no_writes(guest, blank, state):
                 with refused(errno.EBUSY):
                     guest.edu.write64(register, value)
             time.sleep(0.15)
-            assert guest.edu.state() == before
+            assert guest.state() == before
             assert event.take() == 0
             guest.device.clear_irq(vfio.MSI)
         assert not any(guest.memory.bytes[:BUFFER_SIZE])

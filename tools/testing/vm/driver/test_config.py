@@ -9,6 +9,7 @@ from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
 from lib import vfio
 from lib.errnos import refused
+from lib.patience import wait_until
 from lib.protocols import region_2018
 from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
@@ -28,12 +29,13 @@ def switch_off(device, bits, extra=0):
     return found
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("off", OFF)
 @pytest.mark.parametrize("extra", [0, INTX_DISABLE])
 def test_whole_migration(pair, rng, off, extra):
     source, target = pair
     source.randomise(rng)
-    expected = source.edu.state()
+    expected = source.state()
     before = [switch_off(guest.device, off, extra) for guest in pair]
 
     def check():
@@ -62,7 +64,7 @@ def test_whole_migration(pair, rng, off, extra):
     check()
     for guest in pair:
         guest.device.enable(COMMAND_MEMORY | COMMAND_MASTER)
-        assert guest.edu.state() == expected
+        assert guest.state() == expected
     assert source.buffer() == target.buffer() != bytes(BUFFER_SIZE)
 
 
@@ -76,8 +78,9 @@ def test_reset_changes_no_bit_of_the_guests(guest, rng, off):
     guest.is_fresh()
 
 
+@pytest.mark.edu
 def test_registers_are_not_there_without_memory_decoding(guest):
-    guest.edu.write32(edu.LIVENESS, 5)
+    guest.touch(5)
     switch_off(guest.device, COMMAND_MEMORY)
     for register in (*edu.STATE_32, 0x10, 0x1000):
         with refused(errno.EIO):
@@ -94,6 +97,7 @@ def test_registers_are_not_there_without_memory_decoding(guest):
     assert guest.edu.read64(edu.DMA_SOURCE) == 0
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("off", OFF)
 def test_switched_off_while_a_transfer_runs(pair, rng, off):
     source, target = pair
@@ -110,6 +114,7 @@ def test_switched_off_while_a_transfer_runs(pair, rng, off):
         assert source.memory.bytes[0x1000:0x2000] == content
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("off", OFF)
 def test_switched_off_while_a_computation_runs(pair, off):
     source, target = pair
@@ -117,14 +122,14 @@ def test_switched_off_while_a_computation_runs(pair, off):
     source.edu.write32(edu.FACTORIAL, 0x4000000)
     switch_off(source.device, off)
     target.region.load(source.region.save())
-    state = target.edu.state()
+    state = target.state()
     assert (state[edu.FACTORIAL], state[edu.INTERRUPT_STATUS]) == (0, 1)
 
 
 def test_the_guest_writes_its_command_register_all_the_time(guest, rng):
     """QEMU does so: it restores PCI configuration space while a device is RESUMING."""
     guest.randomise(rng)
-    expected, image = guest.edu.state(), guest.region.save()
+    expected, image = guest.state(), guest.region.save()
     guest.region.state = region_2018.RUNNING
     guest.region.state = region_2018.RESUME
     for at, bits in enumerate((0, COMMAND_MEMORY, COMMAND_MASTER, COMMAND_MEMORY | COMMAND_MASTER)):
@@ -134,9 +139,10 @@ def test_the_guest_writes_its_command_register_all_the_time(guest, rng):
         assert guest.device.command() & 6 == bits
     guest.region.state = region_2018.RESUME_COMPLETED
     guest.region.state = region_2018.RUNNING
-    assert guest.edu.state() == expected
+    assert guest.state() == expected
 
 
+@pytest.mark.edu
 @pytest.mark.physical
 def test_intx_that_is_masked_by_vfio_stays_masked(pair):
     """INTX_DISABLE belongs to VFIO's interrupt handler."""
@@ -144,7 +150,7 @@ def test_intx_that_is_masked_by_vfio_stays_masked(pair):
     with vfio.EventFd() as event:
         source.device.set_irq(vfio.INTX, event.fd)
         source.edu.write32(edu.INTERRUPT_RAISE, 4)
-        source.edu.wait(event.take)
+        wait_until(event.take)
         before = source.device.hardware_command()
         assert before & INTX_DISABLE
         target.region.load(source.region.save())
@@ -156,6 +162,7 @@ def test_intx_that_is_masked_by_vfio_stays_masked(pair):
     assert target.edu.read32(edu.INTERRUPT_STATUS) == 4
 
 
+@pytest.mark.edu
 def test_dma_with_bus_mastering_off_moves_nothing(guest, rng):
     content = rng.randbytes(BUFFER_SIZE)
     guest.fill(content)
@@ -167,6 +174,7 @@ def test_dma_with_bus_mastering_off_moves_nothing(guest, rng):
     assert guest.buffer() == content
 
 
+@pytest.mark.edu
 @pytest.mark.physical
 def test_a_sleeping_device_is_woken_for_every_access(guest, rng):
     """vfio-pci does so, too; a register that the driver answers for is no exception."""
@@ -182,7 +190,7 @@ def test_a_sleeping_device_is_woken_for_every_access(guest, rng):
     sleep()
     guest.edu.write64(edu.DMA_SOURCE, 0x1234)
     assert guest.edu.read64(edu.DMA_SOURCE) == 0x1234
-    guest.edu.write32(edu.LIVENESS, 7)
+    guest.touch(7)
     assert guest.edu.read32(edu.LIVENESS) == 0xFFFFFFF8
     wake()
     sleep()

@@ -14,6 +14,8 @@ from lib.kernel_log import BURST
 from lib.protocols import region_2018
 from lib.vfio import TYPE1_IOMMU, Container
 
+pytestmark = pytest.mark.edu
+
 END = BUFFER + BUFFER_SIZE
 TOP = 1 << 64
 RAM = Guest.IOVA

@@ -15,6 +15,7 @@ from lib import vfio
 from lib.errnos import refused
 from lib.guest import Guest, GuestProcess
 from lib.kernel_log import BURST, INTERVAL, KernelLog
+from lib.patience import wait_until
 from lib.protocols import region_2018
 
 
@@ -43,7 +44,7 @@ def test_reset_in_the_middle_of_a_save_and_of_a_load(guest, rng):
     region.set(region_2018.THRESHOLD, 1000)
     image = region.get_buffer()
     guest.device.reset()
-    guest.is_fresh(buffer=False)
+    guest.is_fresh(thorough=False)
     region.state = region_2018.RESUME
     region.set_buffer(image)
     guest.device.reset()
@@ -54,12 +55,13 @@ def test_reset_in_the_middle_of_a_save_and_of_a_load(guest, rng):
     region.load(image)
 
 
+@pytest.mark.edu
 def test_reset_waits_for_work_under_way(guest, rng):
     guest.fill(rng.randbytes(BUFFER_SIZE))
     guest.start_to_memory(2)
     guest.device.reset()
     before = guest.memory.bytes[:]
-    guest.is_fresh(buffer=False)
+    guest.is_fresh(thorough=False)
     time.sleep(0.2)
     assert guest.memory.bytes[:] == before
     guest.edu.write32(edu.FACTORIAL, 0x8000000)
@@ -67,17 +69,19 @@ def test_reset_waits_for_work_under_way(guest, rng):
     guest.is_fresh()
 
 
+@pytest.mark.edu
 def test_reset_lowers_the_interrupt(guest):
     with vfio.EventFd() as event:
         guest.device.set_irq(vfio.INTX, event.fd)
         guest.edu.write32(edu.INTERRUPT_RAISE, 1)
-        guest.edu.wait(event.take)
+        wait_until(event.take)
         guest.device.reset()
         assert guest.edu.read32(edu.INTERRUPT_STATUS) == 0
         guest.device.clear_irq(vfio.INTX)
         assert event.take() == 0
 
 
+@pytest.mark.edu
 def test_close_and_open_scrub(bdfs, rng):
     for _ in range(2):
         with Guest(bdfs[0]) as guest:
@@ -87,6 +91,7 @@ def test_close_and_open_scrub(bdfs, rng):
             guest.region.set(region_2018.THRESHOLD, 77)
 
 
+@pytest.mark.edu
 def test_close_with_work_under_way(bdfs, rng):
     with Guest(bdfs[0]) as guest:
         guest.fill(rng.randbytes(BUFFER_SIZE))
@@ -108,6 +113,7 @@ def test_close_in_every_state(bdfs, blank, guest, state, rng):
         again.is_fresh()
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("state", region_2018.STATES)
 def test_a_client_that_is_killed_leaves_nothing(bdfs, log, state):
     """The client is killed in each state, with content in buffer and registers."""
@@ -116,7 +122,7 @@ def test_a_client_that_is_killed_leaves_nothing(bdfs, log, state):
 
     def act(guest):
         guest.fill(b"\x99" * BUFFER_SIZE)
-        guest.edu.write32(edu.LIVENESS, 0x99)
+        guest.touch(0x99)
         guest.edu.write32(edu.INTERRUPT_RAISE, 0x99)
         guest.region.reach(state, image)
 
@@ -151,6 +157,7 @@ def save_in_part(guest):
     guest.start_to_memory()
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("act", [transfer_out, transfer_in, compute, save_in_part])
 def test_a_client_that_is_killed_at_work_leaves_nothing(bdfs, log, act):
     GuestProcess(bdfs[0], act).kill()
@@ -161,6 +168,7 @@ def test_a_client_that_is_killed_at_work_leaves_nothing(bdfs, log, act):
         guest.works()
 
 
+@pytest.mark.edu
 def test_a_client_that_is_killed_in_the_middle_of_a_call(bdfs, log):
     """SIGKILL comes while a stop waits for a computation."""
 

@@ -8,6 +8,8 @@ import random
 import threading
 import time
 
+import pytest
+
 from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
 from lib import vfio
@@ -96,6 +98,7 @@ def random_reset(guest, rng):
     guest.device.reset()
 
 
+@pytest.mark.edu
 def test_everything_at_once(bdfs):
     works_of = (random_header, random_access, random_state, random_buffer, random_query,
                 random_section, random_map, random_register, random_transfer, random_command,
@@ -134,15 +137,16 @@ def test_everything_at_once(bdfs):
         guest.device.reset()
         guest.is_fresh()
         guest.works()
-        expected = guest.edu.state()
+        expected = guest.state()
         image = guest.region.save()
         guest.region.state = region_2018.RUNNING
         guest.region.load(image)
-        assert guest.edu.state() == expected
+        assert guest.state() == expected
     with Guest(bdfs[0]) as guest:
         guest.is_fresh()
 
 
+@pytest.mark.edu
 def test_the_header_is_read_while_a_stop_waits(guest):
     """A reader waits, sees a whole state, and gets no error."""
     guest.edu.write32(edu.FACTORIAL, 0x20000000)
@@ -170,7 +174,7 @@ def test_an_open_device_is_open_once(bdfs, guest):
 
 def test_a_forked_process_keeps_the_device_open(bdfs, guest):
     """Closing the last file closes the device; until then it is in use."""
-    guest.edu.write32(edu.LIVENESS, 1)
+    guest.touch(1)
     ours, theirs = os.pipe()
     pid = os.fork()
     if not pid:

@@ -17,7 +17,7 @@ from lib.protocols.region_2018 import PAGE
 from lib.trace_events import INSTANCE
 from lib.vfio import COMMAND_MASTER, Container, Device, Memory
 
-pytestmark = [pytest.mark.container, pytest.mark.physical]
+pytestmark = [pytest.mark.edu, pytest.mark.container, pytest.mark.physical]
 
 # The shortest time of a test, and the longest if nothing is found pinned until then.
 SECONDS, PATIENCE = 8, 60

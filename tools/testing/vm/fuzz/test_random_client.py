@@ -11,6 +11,8 @@ import pytest
 
 from lib import mediated, modules
 
+pytestmark = pytest.mark.edu
+
 
 def attack(program, name, seed, seconds):
     """Runs the client on a device; its status tells what it found."""
@@ -24,16 +26,16 @@ def attack(program, name, seed, seconds):
 
 @pytest.mark.hang(24 * 3600)
 @pytest.mark.parametrize("number", [0, 2], ids=["root-bus", "root-port"])
-def test_a_passed_through_device_survives(edu_devices, fuzz_vm, seed, seconds, number, capsys):
+def test_a_passed_through_device_survives(functions, fuzz_vm, seed, seconds, number, capsys):
     """Attacks a device whose bus cannot reset it, and one whose bus can."""
-    modules.rebind(edu_devices[number], modules.VARIANT)
+    modules.rebind(functions[number], modules.VARIANT)
     with capsys.disabled():
-        attack(fuzz_vm, edu_devices[number], seed, seconds)
+        attack(fuzz_vm, functions[number], seed, seconds)
 
 
 @pytest.mark.hang(24 * 3600)
-def test_a_virtual_device_survives(edu_devices, fuzz_vm, seed, seconds, capsys):
-    modules.rebind(edu_devices[1], mediated.DRIVER)
-    name = mediated.create(edu_devices[1], 2)
+def test_a_virtual_device_survives(functions, fuzz_vm, seed, seconds, capsys):
+    modules.rebind(functions[1], mediated.DRIVER)
+    name = mediated.create(functions[1], 2)
     with capsys.disabled():
         attack(fuzz_vm, name, seed, seconds)

@@ -24,18 +24,23 @@ PAGE = 0x300000
 
 
 @pytest.fixture
-def content(rng):
-    """What the source's device has in its buffer."""
-    return rng.randbytes(BUFFER_SIZE)
+def used(start, rng):
+    """A guest on the source, and what its device has in it."""
+    machine = start("source", 0)
+    machine.enable()
+    return machine, machine.driver.furnish(rng)
 
 
 @pytest.fixture
-def source(start, content):
-    """A guest on the source."""
-    machine = start("source", 0)
-    machine.enable()
-    machine.edu.fill(content)
-    return machine
+def source(used):
+    """The guest on the source."""
+    return used[0]
+
+
+@pytest.fixture
+def content(used):
+    """What its device has in it."""
+    return used[1]
 
 
 @pytest.fixture
@@ -44,67 +49,71 @@ def target(start):
     return start("target", 0, incoming=True)
 
 
-def test_a_guest_moves(start, way, content):
+@pytest.mark.edu
+def test_a_guest_moves(start, way, rng):
     here, there = way
+    content = rng.randbytes(BUFFER_SIZE)
     source = start(here, 0)
     source.enable()
-    source.edu.fill(content)
-    source.edu.to_memory(PAGE, 4000, at=96)
-    source.edu.write32(LIVENESS, 0x12345678)
-    assert source.edu.factorial(10) == 3628800
-    raise_msi(source, source.edu)
-    state = source.edu.state()
+    source.driver.fill(content)
+    source.driver.to_memory(PAGE, 4000, at=96)
+    source.driver.write32(LIVENESS, 0x12345678)
+    assert source.driver.factorial(10) == 3628800
+    raise_msi(source, source.driver)
+    state = source.driver.state()
 
     target = start(there, 0, incoming=True)
     migrate(source, target)
-    check_msi(target, target.edu)
-    assert target.edu.state() == state
+    check_msi(target, target.driver)
+    assert target.driver.state() == state
     assert target.qtest.read(PAGE, 4000) == content[96:]
     check_runs(target, content)
 
 
+@pytest.mark.writes_memory
 def test_there_and_back(start, source, content):
-    source.edu.to_memory(PAGE)
+    written = source.driver.write_memory(PAGE)
     for number, place in enumerate(("target", "source")):
-        source.edu.write32(LIVENESS, number)
-        state = source.edu.state()
+        source.driver.touch(number)
+        state = source.driver.state()
         target = start(place, 0, incoming=True)
         migrate(source, target)
-        assert target.edu.state() == state
-        assert target.qtest.read(PAGE, BUFFER_SIZE) == content
+        assert target.driver.state() == state
+        assert target.qtest.read(PAGE, len(written)) == written
         source.close()
         source = target
     check_runs(source, content)
 
 
-def test_memory_written_during_precopy(source, target, content, rng):
-    new = rng.randbytes(BUFFER_SIZE)
+@pytest.mark.writes_memory
+def test_memory_written_during_precopy(source, target, rng):
     begin_held(source, target)
-    source.edu.to_memory(PAGE)
-    source.edu.fill(new)
+    written = source.driver.write_memory(PAGE)
+    new = source.driver.furnish(rng)
     assert source.migration()["status"] == "active"
     end_held(source, target)
-    assert target.qtest.read(PAGE, BUFFER_SIZE) == content
+    assert target.qtest.read(PAGE, len(written)) == written
     check_runs(target, new)
 
 
+@pytest.mark.edu
 def test_two_devices_of_which_one_is_at_work(start, rng):
     contents = [rng.randbytes(BUFFER_SIZE) for _ in range(2)]
     source = start("source", 0, 1)
     source.enable()
-    for edu, content in zip(source.edus, contents):
+    for edu, content in zip(source.drivers, contents):
         edu.fill(content)
-    first, second = source.edus
+    first, second = source.drivers
     raise_msi(source, first)
 
     # The devices change places.
     target = start("target", 1, 0, incoming=True)
     with at_switchover(source, target, second):
         second.start(BUFFER, PAGE, BUFFER_SIZE, TO_MEMORY)
-    check_msi(target, target.edus[0])
+    check_msi(target, target.drivers[0])
     assert target.qtest.read(PAGE, BUFFER_SIZE) == contents[1]
-    assert [edu.buffer() for edu in target.edus] == contents
-    assert [edu.factorial(5) for edu in target.edus] == [120, 120]
+    assert [edu.buffer() for edu in target.drivers] == contents
+    assert [edu.factorial(5) for edu in target.drivers] == [120, 120]
 
 
 def test_target_killed(start, source, target, content):
@@ -125,7 +134,7 @@ def test_source_killed(start, source, target):
     # The target's device is free, and has nothing left of the guest.
     fresh = start("target", 0)
     fresh.enable()
-    check_runs(fresh, bytes(BUFFER_SIZE))
+    check_runs(fresh, fresh.driver.NOTHING)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,11 @@ import time
 import pytest
 
 from devices.edu import BUFFER_SIZE
-from lib.damage import DAMAGES
 from lib.proxy import Proxy
 from lib.qemu.host import PATIENCE
+from lib.qemu.steps import DAMAGES
+
+pytestmark = pytest.mark.edu
 
 FAILED, REFUSED = 1, 4
 

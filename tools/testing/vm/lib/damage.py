@@ -3,10 +3,9 @@
 
 import struct
 
-from lib.image import CRC, HEAD, HEADER, MAGIC, MANDATORY, REGISTERS, crc32c
+from lib.image import CRC, HEADER, MAGIC, crc32c
 
 DEVICE_ID, MAJOR = 18, 8
-REGISTERS_SECTION = struct.pack("<HHIQ", REGISTERS, MANDATORY, 1, 0)
 
 
 def flip(data):
@@ -25,11 +24,9 @@ def header_with(offset):
     return change
 
 
-# Arguments of Proxy: the pattern that the bytes begin with, their number, and their change.
+# Arguments of Proxy: the pattern that the bytes begin with, their number, and their change. The
+# device's module has more.
 DAMAGES = {
     "device": (MAGIC, HEADER, header_with(DEVICE_ID)),
     "version": (MAGIC, HEADER, header_with(MAJOR)),
-    "buffer": (MAGIC, HEADER + HEAD + CRC + 1000, flip),
-    "registers": (REGISTERS_SECTION, HEAD + CRC + 30, flip),
-    "cut": (REGISTERS_SECTION, HEAD + CRC, lambda data: b""),
 }

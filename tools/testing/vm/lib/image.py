@@ -7,17 +7,18 @@ thing can refuse the image.
 """
 
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 MAGIC = b"RVFIOIMG"
 HEADER, HEAD, CRC = 64, 24, 4
-END = 0xFFFF
+END, END_PAYLOAD = 0xFFFF, 16
 MANDATORY = 1
 
-# The edu's sections and the offsets in the registers' payload.
-REGISTERS, BUFFER = 1, 2
-(STATUS, LIVENESS, OPERAND, RESULT, INTERRUPTS, RESERVED) = range(0, 24, 4)
-(DMA_SOURCE, DMA_DESTINATION, DMA_COUNT, DMA_COMMAND) = range(24, 56, 8)
+
+def size_of(payloads, complete=True):
+    """Returns the bytes of an image with such payloads; of its beginning, unless `complete`."""
+    ends = [END_PAYLOAD] if complete else []
+    return HEADER + sum(HEAD + length + CRC for length in (*payloads, *ends))
 
 
 def _table():
@@ -74,13 +75,6 @@ class Image:
     def section(self, kind):
         return next(section for section in self.sections if section.kind == kind)
 
-    def set_register(self, offset, value, fmt="<I"):
-        """Changes a field of the registers' payload."""
-        registers = self.section(REGISTERS)
-        payload = bytearray(registers.payload)
-        struct.pack_into(fmt, payload, offset, value)
-        registers.payload = bytes(payload)
-
     def build(self, end=None, flags=MANDATORY, offset=0):
         """Returns the bytes; sections without a sequence number get the next one.
 
@@ -110,13 +104,6 @@ class Image:
             fields = end(*fields)
         head = struct.pack("<HHIQI", END, flags, len(self.sections), offset, 16)
         return data + _sealed(head) + _sealed(struct.pack("<QII", *fields))
-
-    def delay(self, number):
-        """Adds `number` buffers, each of which takes a physical device 100 ms to load."""
-        buffer = self.section(BUFFER)
-        others = [replace(buffer, payload=bytes([n]) * len(buffer.payload)) for n in (1, 2)]
-        self.sections = others * (number // 2) + self.sections
-        return self.renumber()
 
     def renumber(self):
         for section in self.sections:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Virtual edu devices: creating and removing them through sysfs."""
+"""Virtual devices: creating and removing them through sysfs."""
 
 import os
 import pathlib
 import uuid
 
-DRIVER = "edu_mdev"
+from devices.chosen import DEVICE
+
+DRIVER = DEVICE.MEDIATED
 DEVICES = pathlib.Path("/sys/bus/mdev/devices")
 
 # The types, by the number of virtual devices that share a physical one.
@@ -13,11 +15,6 @@ SHARES = (1, 2, 4, 8)
 
 # The parent and the type of each device, to create it again.
 _homes = {}
-
-
-def is_virtual(name):
-    """Returns whether a device is named by its UUID."""
-    return "/" not in name and name.count("-") == 4
 
 
 def type_of(bdf, shares):

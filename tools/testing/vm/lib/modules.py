@@ -9,22 +9,26 @@ import os
 import pathlib
 import subprocess
 
+from devices.chosen import DEVICE
 from lib import mediated
-from lib.vfio import sysfs
+from lib.vfio import is_virtual, sysfs
 
-VARIANT = "edu_vfio_pci"
+VARIANT = DEVICE.VARIANT
 DRIVER = mediated.DRIVER if os.environ.get("RVFIO_FLAVOUR") == "mdev" else VARIANT
 PCI = "/sys/bus/pci"
-EDU = ("0x1234", "0x11e8")
+
+if not DRIVER:
+    raise SystemExit(f"RVFIO_FLAVOUR=mdev: {VARIANT} has no mediated driver beside it")
 
 
-def find_devices(ids=EDU):
+def find_devices(ids=DEVICE.IDS):
     """Returns the addresses of all devices with these numbers of vendor and device, in order."""
-    return sorted(
-        device.name
-        for device in pathlib.Path(PCI, "devices").iterdir()
-        if ((device / "vendor").read_text().strip(), (device / "device").read_text().strip()) == ids
-    )
+
+    def of(device):
+        return tuple((device / name).read_text().strip() for name in ("vendor", "device"))
+
+    devices = pathlib.Path(PCI, "devices").iterdir()
+    return sorted(device.name for device in devices if of(device) == ids)
 
 
 def run(*command):
@@ -72,7 +76,7 @@ def _has_taken(name, driver):
     refused.
     """
     assert driver_of(name) == driver
-    if not mediated.is_virtual(name):
+    if not is_virtual(name):
         try:
             _write(f"{PCI}/drivers/{driver}/bind", name)
         except OSError as error:
@@ -82,7 +86,7 @@ def _has_taken(name, driver):
 
 def bind(name, driver=DRIVER):
     """Gives a device that has no driver to one; creates a virtual device that was removed."""
-    if mediated.is_virtual(name):
+    if is_virtual(name):
         mediated.create_again(name)
     else:
         _write(f"{PCI}/devices/{name}/driver_override", driver)
@@ -92,7 +96,7 @@ def bind(name, driver=DRIVER):
 
 def unbind(name):
     """Unbinds a device, or removes a virtual one; waits as long as someone has it open."""
-    if mediated.is_virtual(name):
+    if is_virtual(name):
         mediated.remove(name)
     else:
         _write(f"{PCI}/devices/{name}/driver/unbind", name)

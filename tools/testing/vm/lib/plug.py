@@ -8,6 +8,8 @@ import pathlib
 import threading
 import time
 
+from lib.patience import wait_until
+
 PCI = pathlib.Path("/sys/bus/pci")
 PORT, BDF, NAME, BUS = "0000:00:12.0", "0000:01:00.0", "edu2", "rp0"
 
@@ -17,13 +19,6 @@ EXPRESS, SLOT_CONTROL, POWER_OFF = 0x10, 0x18, 0x400
 
 def is_there(bdf=BDF):
     return (PCI / "devices" / bdf).exists()
-
-
-def wait_until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition does not come true in time"
-        time.sleep(0.02)
 
 
 class InAWhile(threading.Thread):

@@ -13,7 +13,6 @@ import os
 import struct
 from dataclasses import dataclass, field
 
-from lib import mediated
 from lib.iommufd import IommuFd
 
 THROUGH_IOMMUFD = os.environ.get("RVFIO_IOMMU") == "iommufd"
@@ -74,9 +73,14 @@ class Region:
     capabilities: list = field(default_factory=list)
 
 
+def is_virtual(name):
+    """Returns whether a device is a mediated one, whose name is its UUID."""
+    return "/" not in name and name.count("-") == 4
+
+
 def sysfs(name):
     """Returns the directory of a device: a PCI address, or the UUID of a mediated device."""
-    bus = "mdev" if mediated.is_virtual(name) else "pci"
+    bus = "mdev" if is_virtual(name) else "pci"
     return f"/sys/bus/{bus}/devices/{name}"
 
 
@@ -236,7 +240,7 @@ class Device:
 
     def hardware_command(self):
         """Returns PCI_COMMAND of the hardware; a virtual device has the guest's only."""
-        if mediated.is_virtual(self.bdf):
+        if is_virtual(self.bdf):
             return self.command()
         with open(f"/sys/bus/pci/devices/{self.bdf}/config", "rb") as config:
             return struct.unpack_from("H", config.read(64), PCI_COMMAND)[0]

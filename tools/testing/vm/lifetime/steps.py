@@ -7,6 +7,7 @@ Every function is a generator that yields after each step what the step was.
 import errno
 import time
 
+from lib.clients import IMAGE_PRECOPY
 from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
@@ -99,7 +100,7 @@ def _read(file):
 def _save_v2(guest, image):
     with guest.v2.set(v2.PRE_COPY) as file:
         yield "PRE_COPY"
-        for _ in range(2):
+        for _ in range(0, min(IMAGE_PRECOPY, 2 * PIECE), PIECE):
             image += _read(file)
             yield "bytes in PRE_COPY"
         image += file.drain()

@@ -16,7 +16,7 @@ from lib.clients import IMAGE, Client
 from lib.protocols import v2
 from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
-pytestmark = [pytest.mark.physical, pytest.mark.aer]
+pytestmark = [pytest.mark.edu, pytest.mark.physical, pytest.mark.aer]
 
 STATES = (v2.RUNNING, v2.PRE_COPY, v2.PRE_COPY_P2P, v2.STOP_COPY, v2.STOP, v2.RESUMING)
 # QEMU's names of a fatal error, and of one that is not fatal.
@@ -88,7 +88,7 @@ def test_a_reset_by_the_user_comes_first(bdf, inject, rng):
 def test_an_error_that_is_not_fatal_changes_nothing(bdf, inject, rng):
     with Client(bdf) as guest:
         content = guest.furnish(rng)
-        before, command = guest.edu.state(), guest.device.hardware_command()
+        before, command = guest.state(), guest.device.hardware_command()
         with guest.v2.set(v2.PRE_COPY) as file:
             image = file.read(64)
             inject(NONFATAL)
@@ -99,7 +99,7 @@ def test_an_error_that_is_not_fatal_changes_nothing(bdf, inject, rng):
             guest.v2.set(v2.RUNNING)
         assert len(image) == IMAGE and content in image
         assert guest.device.hardware_command() == command
-        assert guest.edu.state() == before
+        assert guest.state() == before
         assert guest.buffer() == content
 
 
@@ -141,13 +141,13 @@ def test_the_parent_of_virtual_devices(bdf, inject, rng):
         with Client(mediated.create(bdf, 2)) as one, Client(mediated.create(bdf, 2)) as other:
             for number in range(ROUNDS):
                 mine, theirs = one.furnish(rng), other.furnish(rng)
-                states = one.edu.state(), other.edu.state()
+                states = one.state(), other.state()
                 thread = plug.InAWhile(0.1 * number / ROUNDS, inject, FATAL)
                 one.memory.bytes[:BUFFER_SIZE] = bytes(BUFFER_SIZE)
                 image = other.v2.save()
                 other.v2.load(image)
                 thread.join()
-                assert (one.edu.state(), other.edu.state()) == states
+                assert (one.state(), other.state()) == states
                 one.edu.start(BUFFER, one.IOVA, BUFFER_SIZE, edu.TO_MEMORY)
                 one.edu.wait_transfer()
                 assert one.memory.bytes[:BUFFER_SIZE] == mine

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from lib.clients import PROTOCOLS, Client
-from lib.image import Image
+from devices.edu_image import Image
 from lib.patience import SLOWNESS
 from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
@@ -64,6 +64,7 @@ def load_at_once(guest, protocol, image):
     yield "loaded"
 
 
+@pytest.mark.edu
 @pytest.mark.physical
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_killed_while_the_device_takes_much(bdfs, rng, image, protocol):

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from devices import edu
 from lib import mediated, modules
 from lib.clients import IMAGE, Client
 from lib.patience import SLOWNESS
 from lib.protocols import v2
+from lib.vfio import is_virtual
 from lifetime import accounts
 
 MIGRATIONS = int(os.environ.get("RVFIO_MIGRATIONS", "1000"))
@@ -34,18 +34,18 @@ NOISE = 1536
 def migrate(source, target, number, rng):
     """Migrates once and checks the registers; the protocols take turns."""
     if number % FILLED == 0:
-        source.fill(rng.randbytes(64), at=number % 4000)
+        source.furnish(rng)
     elif number % FILLED == 1:
         source.device.reset()
-    source.edu.write32(edu.LIVENESS, number)
-    source.edu.write64(edu.DMA_COUNT, number)
+    source.touch(number)
+    expected = source.state()
     protocol = ("v2", "region_2018", "region_v1")[number % 3]
     image = source.save(protocol, precopy=number % 2 == 0)
     assert len(image) == IMAGE
     source.device.reset()
     target.load(protocol, image)
-    assert target.edu.read32(edu.LIVENESS) == ~number & 0xFFFFFFFF
-    assert target.edu.read64(edu.DMA_COUNT) == number
+    assert target.touched() == number
+    assert target.state() == expected
 
 
 def growth(before, after, least):
@@ -145,9 +145,10 @@ def test_unloading_and_loading(bdfs, rng, count):
         with Client(bdfs[0]) as guest:
             status, output = modules.run("modprobe", "-r", modules.DRIVER)
             assert status != 0 and "in use" in output
-            assert guest.edu.factorial(5) == 120
+            guest.touch(5)
+            assert guest.touched() == 5
 
-    parents = {name: mediated.home(name)[0] for name in bdfs if mediated.is_virtual(name)}
+    parents = {name: mediated.home(name)[0] for name in bdfs if is_virtual(name)}
     for number in range(10):
         once(number)
     kinds, objects, files = accounts.kernel_memory(), accounts.objects(), accounts.open_files()

@@ -17,7 +17,7 @@ import pytest
 from lib import mediated, modules
 from lib.vfio import COMMAND_MASTER, PCI_COMMAND, Device
 
-pytestmark = pytest.mark.physical
+pytestmark = [pytest.mark.edu, pytest.mark.physical]
 
 VARIANT, MDEV = "misuse_vfio_pci", "misuse_mdev"
 
@@ -42,9 +42,9 @@ def attempts(log, driver, when):
 
 
 @pytest.fixture
-def bdf(edu_devices):
+def bdf(functions):
     """A device without a driver; it has none after the test, and the wrong drivers are unloaded."""
-    bdf = edu_devices[0]
+    bdf = functions[0]
     if modules.driver_of(bdf):
         modules.unbind(bdf)
     # No driver takes the device when it is loaded.

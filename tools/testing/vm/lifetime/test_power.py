@@ -11,7 +11,6 @@ import struct
 
 import pytest
 
-from devices import edu
 from lib import modules, plug
 from lib.clients import Client
 from lib.errnos import refused
@@ -27,7 +26,7 @@ from lib.vfio import (
 )
 from lifetime.victim import Victim
 
-pytestmark = pytest.mark.physical
+pytestmark = [pytest.mark.edu, pytest.mark.physical]
 
 FAKE = "fake_pm"
 STATES = (v2.RUNNING, v2.PRE_COPY, v2.STOP_COPY, v2.STOP, v2.RESUMING)
@@ -75,7 +74,7 @@ def sleep(guest):
     set_power(guest, D3HOT)
     assert power_state() == "D3hot"
     with refused(errno.EIO):
-        guest.edu.read32(edu.LIVENESS)
+        guest.touched()
 
 
 def is_fresh(guest):
@@ -155,7 +154,7 @@ def test_a_device_that_sleeps_cannot_be_saved(bdf, rng):
     """It can be saved when its guest has woken it; nothing is lost."""
     with Client(bdf) as guest:
         content = guest.furnish(rng)
-        before = guest.edu.state()
+        before = guest.state()
         sleep(guest)
         with guest.v2.set(v2.PRE_COPY) as file:
             with refused(errno.EIO):
@@ -164,5 +163,5 @@ def test_a_device_that_sleeps_cannot_be_saved(bdf, rng):
             set_power(guest, D0)
             guest.v2.set(v2.RUNNING)
         guest.device.enable(COMMAND_MEMORY | COMMAND_MASTER)
-        assert guest.edu.state() == before
-        assert guest.buffer() == content
+        assert guest.state() == before
+        assert guest.hidden() == content

@@ -16,6 +16,8 @@ from lib.protocols import region_v1 as v1
 from lib.protocols import v2
 from lifetime.victim import Victim
 
+pytestmark = pytest.mark.edu
+
 # The operand takes the device part of a second.
 OPERAND = 0x20000000
 

@@ -5,8 +5,6 @@ import os
 import select
 import signal
 
-from devices import edu
-from devices.edu import BUFFER
 from lib import vfio
 from lib.clients import Client
 
@@ -17,10 +15,8 @@ def occupy(guest, rng):
     guest.furnish(rng)
     event = vfio.EventFd()
     guest.device.set_irq(vfio.MSI, event.fd)
-    guest.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
-    guest.edu.write32(edu.FACTORIAL, 3000)
-    # The transfer is still under way during the first steps.
-    guest.edu.start(BUFFER, guest.IOVA, 64, edu.TO_MEMORY | edu.DMA_INTERRUPT)
+    # The device is still at work during the first steps.
+    guest.occupy()
     return event
 
 

@@ -3,14 +3,18 @@
 
 import pytest
 
+from devices import chosen
 from lib import mediated, modules
 from lib.clients import Client
 
+# The tests are about edu_mdev.
+collect_ignore_glob = [] if chosen.NAME == "edu" else ["*"]
+
 
 @pytest.fixture
-def parent(edu_devices):
+def parent(functions):
     """The first physical device, without virtual ones."""
-    bdf = edu_devices[0]
+    bdf = functions[0]
     modules.rebind(bdf, mediated.DRIVER)
     mediated.clear(bdf)
     yield bdf
@@ -51,8 +55,8 @@ def guests(names):
 
 
 @pytest.fixture
-def passed_through(edu_devices):
+def passed_through(functions):
     """The second physical device, passed through as a whole, open."""
-    modules.rebind(edu_devices[1], modules.VARIANT)
-    with Client(edu_devices[1]) as guest:
+    modules.rebind(functions[1], modules.VARIANT)
+    with Client(functions[1]) as guest:
         yield guest

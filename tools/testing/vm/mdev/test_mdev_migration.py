@@ -32,9 +32,9 @@ def pair(parent):
 def test_between_two_on_one_physical_device(pair, rng, save, load):
     source, target = pair
     content = source.furnish(rng)
-    expected = source.edu.state()
+    expected = source.state()
     target.load(load, source.save(save))
-    assert target.edu.state() == expected
+    assert target.state() == expected
     assert target.buffer() == content
     target.works(rng)
 
@@ -46,11 +46,11 @@ def test_with_a_physical_device(guest, passed_through, rng, protocol, direction)
     if direction == "back":
         source, target = target, source
     content = source.furnish(rng)
-    expected = source.edu.state()
+    expected = source.state()
     image = source.save(protocol)
     assert len(image) == IMAGE
     target.load(protocol, image)
-    assert target.edu.state() == expected
+    assert target.state() == expected
     assert target.buffer() == content
     target.works(rng)
 
@@ -101,7 +101,7 @@ def test_two_migrate_while_eight_work(guests, rng):
     source, target = guests[:2]
     for _ in range(4):
         content = source.furnish(rng)
-        expected = source.edu.state()
+        expected = source.state()
         image = b""
         with source.v2.set(v2.PRE_COPY) as file:
             image += file.drain()
@@ -111,7 +111,7 @@ def test_two_migrate_while_eight_work(guests, rng):
             image += file.drain()
         source.v2.set(v2.STOP)
         target.load("v2", image)
-        assert target.edu.state() == expected
+        assert target.state() == expected
         assert target.buffer() == content
         source.device.reset()
         source, target = target, source

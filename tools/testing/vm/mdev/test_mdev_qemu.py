@@ -33,16 +33,16 @@ def start(version, parent):  # pylint: disable=unused-argument
 def furnish(machine, rng):
     """Gives a guest's device a state; returns it."""
     content = rng.randbytes(BUFFER_SIZE)
-    machine.edu.fill(content)
-    machine.edu.write32(edu.LIVENESS, rng.getrandbits(32))
-    machine.edu.factorial(9)
-    return machine.edu.state(), content
+    machine.driver.fill(content)
+    machine.driver.write32(edu.LIVENESS, rng.getrandbits(32))
+    machine.driver.factorial(9)
+    return machine.driver.state(), content
 
 
 def arrived(machine, state, content):
-    assert machine.edu.state() == state
-    assert machine.edu.buffer() == content
-    assert machine.edu.factorial(5) == 120
+    assert machine.driver.state() == state
+    assert machine.driver.buffer() == content
+    assert machine.driver.factorial(5) == 120
 
 
 def test_two_guests_migrate_while_eight_devices_work(start, names, rng):
@@ -55,7 +55,7 @@ def test_two_guests_migrate_while_eight_devices_work(start, names, rng):
                 while not stop.is_set():
                     content = bytes([number + 1]) * 64
                     guest.fill(content)
-                    assert guest.edu.factorial(6) == 720
+                    assert guest.driver.factorial(6) == 720
                     assert guest.buffer()[:64] == content
                     rounds[number] += 1
         except Exception as error:  # pylint: disable=broad-exception-caught
@@ -85,10 +85,10 @@ def test_two_guests_migrate_while_eight_devices_work(start, names, rng):
 
 
 @pytest.mark.parametrize("way", ["to virtual", "to physical"])
-def test_with_a_physical_device(start, name, edu_devices, rng, way):
+def test_with_a_physical_device(start, name, functions, rng, way):
     """A guest moves between a virtual device and one that is passed through as a whole."""
-    modules.rebind(edu_devices[1], modules.VARIANT)
-    places = [edu_devices[1], name]
+    modules.rebind(functions[1], modules.VARIANT)
+    places = [functions[1], name]
     if way == "to physical":
         places.reverse()
     source = start(places[0])
@@ -103,10 +103,10 @@ def test_two_devices_of_one_guest(start, names, rng):
     """A guest uses two virtual devices of one physical device."""
     machine = start(names[0], names[1])
     machine.enable()
-    contents = [rng.randbytes(BUFFER_SIZE) for _ in machine.edus]
-    for one, content in zip(machine.edus, contents):
+    contents = [rng.randbytes(BUFFER_SIZE) for _ in machine.drivers]
+    for one, content in zip(machine.drivers, contents):
         one.fill(content)
-    assert [one.buffer() for one in machine.edus] == contents
+    assert [one.buffer() for one in machine.drivers] == contents
 
 
 def test_a_device_is_removed_from_a_running_guest(start, parent, names, rng):
@@ -118,8 +118,8 @@ def test_a_device_is_removed_from_a_running_guest(start, parent, names, rng):
     machine = start(names[0], names[1])
     machine.enable()
     content = rng.randbytes(BUFFER_SIZE)
-    machine.edus[1].fill(content)
-    assert machine.edu.factorial(5) == 120
+    machine.drivers[1].fill(content)
+    assert machine.driver.factorial(5) == 120
     thread = threading.Thread(target=mediated.remove, args=(names[0],))
     thread.start()
     thread.join(2)
@@ -132,5 +132,5 @@ def test_a_device_is_removed_from_a_running_guest(start, parent, names, rng):
     machine.wait(given_up, "the end of the removal")
     assert sorted(mediated.children(parent)) == sorted(names[1:])
     assert machine.status() == "running"
-    assert machine.edus[1].buffer() == content
-    assert machine.edus[1].factorial(6) == 720
+    assert machine.drivers[1].buffer() == content
+    assert machine.drivers[1].factorial(6) == 720

@@ -8,6 +8,7 @@ import pytest
 from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
 from lib.errnos import error_of, refused
+from lib.patience import wait_until
 from lib.vfio import BAR0_REGION, COMMAND_MASTER
 
 OFFSETS = (*range(0, 0x28, 4), 0x60, 0x64, *range(0x78, 0xA8, 4), 0x1000, BUFFER, BUFFER + 8)
@@ -52,7 +53,7 @@ def test_factorials(guest, passed_through, rng):
 def test_a_factorial_that_would_take_for_ever(guest):
     """The result is known, so nobody waits for the seconds that computing takes."""
     guest.edu.write32(edu.FACTORIAL, 0xFFFFFFFF)
-    guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 2)
+    wait_until(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 2)
     assert guest.edu.read32(edu.FACTORIAL) == 0
 
 
@@ -70,7 +71,7 @@ def test_random_transfers(guest, passed_through, rng):
         out = rng.getrandbits(1)
         for one in pair:
             (one.edu.to_memory if out else one.edu.to_device)(iova, count, at, command=command)
-        assert guest.edu.state() == passed_through.edu.state()
+        assert guest.state() == passed_through.state()
     assert guest.memory.bytes[: len(content)] == passed_through.memory.bytes[: len(content)]
     assert guest.buffer() == passed_through.buffer()
 
@@ -123,9 +124,9 @@ def test_without_bus_mastering_nothing_is_moved(guest, rng):
 
 def test_what_is_ignored_while_a_transfer_runs(guest):
     guest.edu.start(BUFFER, guest.IOVA, 64, edu.TO_MEMORY)
-    state = guest.edu.state()
+    state = guest.state()
     for register in (edu.DMA_SOURCE, edu.DMA_DESTINATION, edu.DMA_COUNT, edu.DMA_COMMAND):
         guest.edu.write64(register, 0x1234567)
-    assert guest.edu.state() == state
+    assert guest.state() == state
     guest.edu.wait_transfer()
     assert struct.unpack("<Q", guest.device.read(BAR0_REGION, edu.DMA_COUNT, 8)) == (64,)

@@ -16,7 +16,7 @@ ROUNDS = 12
 
 
 @pytest.fixture
-def pair(edu_devices):
+def pair(functions):
     """Two virtual devices, open, on a physical one that its bus can reset."""
     parent = resets.find_resettable()
     before = modules.driver_of(parent)

@@ -63,7 +63,7 @@ def fact(n):
 def test_nothing_of_another_is_seen(guests, rng):
     """One device is used; registers, buffers and interrupts of the other seven do not change."""
     busy, *others = guests
-    states = [guest.edu.state() for guest in others]
+    states = [guest.state() for guest in others]
     with EventFd() as event:
         for guest in others:
             guest.device.set_irq(MSI, event.fd)
@@ -72,7 +72,7 @@ def test_nothing_of_another_is_seen(guests, rng):
         busy.edu.factorial(9)
         busy.edu.to_memory(busy.IOVA, command=edu.DMA_INTERRUPT)
         assert event.take() == 0
-        assert [guest.edu.state() for guest in others] == states
+        assert [guest.state() for guest in others] == states
         for guest in others:
             assert guest.buffer() == bytes(BUFFER_SIZE)
 

@@ -85,9 +85,9 @@ def test_vfio_migrate_moves_one_to_another(vfio_migrate, pair):
     assert "memory equal" in text
 
 
-def test_vfio_migrate_moves_one_to_a_physical_device(vfio_migrate, pair, edu_devices):
-    modules.rebind(edu_devices[1], modules.VARIANT)
-    for places in ((pair[0], edu_devices[1]), (edu_devices[1], pair[0])):
+def test_vfio_migrate_moves_one_to_a_physical_device(vfio_migrate, pair, functions):
+    modules.rebind(functions[1], modules.VARIANT)
+    for places in ((pair[0], functions[1]), (functions[1], pair[0])):
         text = run(vfio_migrate, "run", "--from", places[0], "--to", places[1])
         assert "memory equal" in text
 

@@ -62,8 +62,8 @@ def test_a_uuid_that_is_taken(parent):
     assert available(parent, 4) == 3
 
 
-def test_parents_are_independent(parent, edu_devices):
-    modules.rebind(edu_devices[1], mediated.DRIVER)
-    mediated.clear(edu_devices[1])
+def test_parents_are_independent(parent, functions):
+    modules.rebind(functions[1], mediated.DRIVER)
+    mediated.clear(functions[1])
     create(parent, 1)
-    assert available(edu_devices[1], 8) == 8
+    assert available(functions[1], 8) == 8

@@ -5,7 +5,6 @@ import errno
 
 import pytest
 
-from devices import edu
 from lib.clients import PROTOCOLS
 from lib.errnos import refused
 from lib.protocols import region_2018
@@ -78,21 +77,21 @@ def state_of(guest, protocol):
 
 @pytest.mark.parametrize("owner,way", OWNED)
 def test_the_others_are_busy(guest, blank, rng, owner, way):
-    guest.edu.write32(edu.LIVENESS, 5)
+    guest.touch(5)
     file = own(guest, owner, way, blank)
-    registers = guest.edu.state()
+    registers = guest.state()
     others = [protocol for protocol in PROTOCOLS if protocol != owner]
     for other in others:
         is_busy(guest, other)
     assert state_of(guest, owner) == way[-1]
-    assert guest.edu.state() == registers
+    assert guest.state() == registers
     # The owner can continue.
     if file and way[-1] in v2.SAVING:
         guest.v2.set(v2.STOP_COPY)
         image = file.drain()
         guest.v2.set(v2.RUNNING)
         guest.v2.load(image)
-        assert guest.edu.read32(edu.LIVENESS) == 5 ^ 0xFFFFFFFF
+        assert guest.touched() == 5
     if file:
         file.close()
     guest.device.reset()

@@ -9,9 +9,9 @@ import contextlib
 
 import pytest
 
-from devices import edu
-from devices.edu import BUFFER, BUFFER_SIZE
+from devices.chosen import DEVICE
 from lib.modules import shown
+from lib.patience import wait_until
 from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
@@ -29,21 +29,21 @@ SOMEWHERE, PAGES = 16 * MIB, 64
 HIDDEN = 16 * MIB + 128 * PAGE
 
 
-class Raw:
+class Raw(DEVICE.Workload):
     """An open device with memory at an IOVA that nothing was done with so far."""
 
     def __init__(self, bdf, iova=SOMEWHERE):
         self.device = Device(bdf)
+        super().__init__(self.device)
         self.v2 = v2.MigrationV2(self.device)
-        self.edu = edu.Edu(self.device)
-        self.iova = iova
+        self.IOVA = iova
         self.files = []
         self.memory = Memory(PAGES * PAGE)
         if iova is not None:
             self.device.map(self.memory, iova)
 
     def map(self, iova):
-        self.iova = iova
+        self.IOVA = iova
         self.device.map(self.memory, iova)
 
     def go(self, state):
@@ -61,16 +61,12 @@ class Raw:
     def query(self):
         """Returns the numbers of the pages that the container reports."""
         bitmap = bytearray(PAGES // 8)
-        self.device.dirty_bitmap(self.iova, bitmap)
-        return {(at - self.iova) // PAGE for at in region_2018.pages_of(bitmap, self.iova, PAGES)}
+        self.device.dirty_bitmap(self.IOVA, bitmap)
+        return {(at - self.IOVA) // PAGE for at in region_2018.pages_of(bitmap, self.IOVA, PAGES)}
 
     def write(self, page):
         """Makes the device write a whole page."""
-        self.edu.to_memory(self.iova + page * PAGE, BUFFER_SIZE)
-
-    def start_write(self, page):
-        """Makes the device begin to write a page."""
-        self.edu.start(BUFFER, self.iova + page * PAGE, BUFFER_SIZE, edu.TO_MEMORY)
+        self.write_memory(page * PAGE)
 
     def close(self):
         for file in self.files:
@@ -113,7 +109,7 @@ def _size(raw):
 
 
 def _liveness(raw):
-    raw.edu.write32(edu.LIVENESS, 1)
+    raw.touch(1)
 
 
 # What a client does first, and whether the device runs afterwards.
@@ -127,7 +123,7 @@ ORDERS = {
     "state": (lambda raw: raw.v2.state, True),
     "resuming": (_to(v2.RESUMING), False),
     "write": (_liveness, True),
-    "read": (lambda raw: raw.edu.read64(edu.DMA_COUNT), True),
+    "read": (lambda raw: raw.read_trapped(), True),
     "reset": (lambda raw: raw.device.reset(), True),
     "region_v1 stop, stop-copy": (
         _with(lambda raw: raw.v1_state(v1.STOP), lambda raw: raw.v1_state(v1.STOP_COPY)),
@@ -149,6 +145,7 @@ def check_exact(raw, runs):
     assert raw.query() == set()
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("order", ORDERS)
 def test_tracking_begins_after(raw, count, order):
     run, runs = ORDERS[order]
@@ -161,6 +158,7 @@ def test_tracking_begins_after(raw, count, order):
     check_exact(raw, runs)
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("order", ORDERS)
 def test_tracking_begins_before(raw, count, order):
     """The first query may come before anything else."""
@@ -176,11 +174,12 @@ def test_tracking_begins_before(raw, count, order):
     check_exact(raw, runs)
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("state", [v2.STOP, v2.STOP_COPY, v2.PRE_COPY])
 def test_a_transfer_that_the_stop_waits_for(raw, state):
     raw.device.dirty_pages(True)
     raw.query()
-    raw.start_write(9)
+    raw.start_to_memory(9)
     raw.go(state)
     raw.edu.wait_transfer()
     # The page that was pinned at the first access counts as well.
@@ -188,6 +187,7 @@ def test_a_transfer_that_the_stop_waits_for(raw, state):
     assert raw.query() == set()
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("iova", [0, MIB, GIB, 4 * GIB, 4 * GIB - PAGES * PAGE, 1 << 37, 1 << 38],
                          ids=hex)
 def test_places(opened, iova):
@@ -205,6 +205,7 @@ def about(log):
 
 
 # A container of virtual devices alone needs no pinned page.
+@pytest.mark.writes_memory
 @pytest.mark.physical
 def test_memory_that_is_not_found(opened, bdfs, log):
     """The kernel logs it once; the first page that the device writes is pinned instead."""
@@ -237,6 +238,7 @@ AGAIN = ("stop, size, stop-copy", "pre-copy", "size", "write", "read", "reset",
          "region_v1 stop-copy", "region_2018 setup")
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("order", AGAIN)
 def test_memory_that_is_mapped_later(opened, bdfs, order):
     run, _ = ORDERS[order]
@@ -246,7 +248,7 @@ def test_memory_that_is_mapped_later(opened, bdfs, order):
     raw.map(4 * GIB - PAGES * PAGE)
     if order in ("write", "read"):
         # Accesses try every 100 ms.
-        raw.edu.wait(lambda: run(raw) or shown(bdfs[0]) == "written")
+        wait_until(lambda: run(raw) or shown(bdfs[0]) == "written")
     run(raw)
     raw.device.dirty_pages(True)
     raw.query()

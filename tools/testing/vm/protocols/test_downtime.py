@@ -12,7 +12,7 @@ from lib.clients import IMAGE_PRECOPY, PROTOCOLS
 from lib.protocols import v2
 from lib.trace_events import trace
 
-pytestmark = pytest.mark.physical
+pytestmark = [pytest.mark.edu, pytest.mark.physical]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

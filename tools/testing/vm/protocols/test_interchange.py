@@ -14,19 +14,19 @@ from lib.protocols import v2
 def test_every_protocol_loads_what_every_other_saved(pair, rng, save, load):
     source, target = pair
     content = source.furnish(rng)
-    expected = source.edu.state()
+    expected = source.state()
     image = source.save(save)
     target.load(load, image)
-    assert target.edu.state() == expected
-    assert target.buffer() == content
+    assert target.state() == expected
+    assert target.hidden() == content
     # The way back is by the same two, without pre-copy.
     content = target.furnish(rng)
-    expected = target.edu.state()
+    expected = target.state()
     image = target.save(load, precopy=False)
     source.run(save)
     source.load(save, image)
-    assert source.edu.state() == expected
-    assert source.buffer() == content
+    assert source.state() == expected
+    assert source.hidden() == content
 
 
 def test_the_image_is_the_same_for_every_protocol(guest, rng):
@@ -44,7 +44,7 @@ def test_the_image_is_the_same_without_mmap(bdfs, rng):
     """QEMU does so if it cannot map the section: 8 bytes a call."""
     with Client(bdfs[0], use_mmap=False) as guest:
         guest.furnish(rng)
-        expected = guest.edu.state()
+        expected = guest.state()
         images = []
         for protocol in PROTOCOLS:
             images.append(guest.save(protocol))
@@ -53,9 +53,10 @@ def test_the_image_is_the_same_without_mmap(bdfs, rng):
         for protocol in PROTOCOLS:
             guest.device.reset()
             guest.load(protocol, images[0])
-            assert guest.edu.state() == expected
+            assert guest.state() == expected
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("load", PROTOCOLS)
 def test_a_buffer_that_goes_twice(pair, rng, load):
     """The buffer changes during pre-copy and is sent twice; the later content counts."""
@@ -65,10 +66,10 @@ def test_a_buffer_that_goes_twice(pair, rng, load):
         image = file.drain()
         content = source.furnish(rng)
         image += file.drain()
-        expected = source.edu.state()
+        expected = source.state()
         source.v2.set(v2.STOP_COPY)
         image += file.drain()
     assert len(Image.parse(image).sections) == 3
     target.load(load, image)
-    assert target.edu.state() == expected
-    assert target.buffer() == content
+    assert target.state() == expected
+    assert target.hidden() == content

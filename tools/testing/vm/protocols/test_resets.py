@@ -13,7 +13,7 @@ from lib.clients import Client
 from lib.protocols import v2
 from lib.resets import find_resettable, reset_by_others
 
-pytestmark = pytest.mark.physical
+pytestmark = [pytest.mark.edu, pytest.mark.physical]
 
 # The number of resets, each at a random time in the 100 ms of a buffer's transfer.
 ROUNDS = 10

@@ -14,6 +14,7 @@ from devices.edu import BUFFER, BUFFER_SIZE
 from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import refused
 from lib.libc import Pages, call, libc
+from lib.patience import wait_until
 from lib.protocols import region_2018, v2
 from lib.protocols.region_2018 import PAGE
 from lib.vfio import (
@@ -43,28 +44,30 @@ def place(guest, index, offset):
     return guest.device.regions[index].offset + offset
 
 
+@pytest.mark.edu
 def test_registers(guest, rng):
     """A write that cannot be read does nothing; of a longer one, the readable part counts."""
     guest.furnish(rng)
-    fd, before = guest.device.fd, guest.edu.state()
+    fd, before = guest.device.fd, guest.state()
     with Pages(4096) as pages:
         for register, size in (*((r, 4) for r in edu.STATE_32), *((r, 8) for r in edu.STATE_64)):
             for address in bad_addresses(pages, size):
                 for function in (libc.pwrite, libc.pread):
                     with refused(errno.EFAULT):
                         call(function, fd, address, size, place(guest, BAR0_REGION, register))
-        assert guest.edu.state() == before
+        assert guest.state() == before
 
         values = struct.pack("<QQ", rng.getrandbits(64), rng.getrandbits(64))
         where = place(guest, BAR0_REGION, edu.DMA_SOURCE)
         ctypes.memmove(pages.before_bad(12), values, 12)
         assert call(libc.pwrite, fd, pages.before_bad(12), 16, where) == 8
         before[edu.DMA_SOURCE] = int.from_bytes(values[:8], "little")
-        assert guest.edu.state() == before
+        assert guest.state() == before
         assert call(libc.pread, fd, pages.before_bad(12), 16, where) == 8
         assert ctypes.string_at(pages.before_bad(12), 8) == values[:8]
 
 
+@pytest.mark.edu
 def test_a_command_that_cannot_be_read_starts_nothing(guest, rng):
     content = guest.furnish(rng)
     guest.memory.bytes[:BUFFER_SIZE] = bytes(BUFFER_SIZE)
@@ -95,6 +98,7 @@ def test_configuration_space(guest):
     assert guest.device.read(CONFIG_REGION, 0, 256) == before
 
 
+@pytest.mark.edu
 def test_ioctls(guest):
     """The argument cannot be read, can be read only in part, or cannot be written."""
     fd = guest.device.fd
@@ -133,10 +137,11 @@ def test_ioctls(guest):
         # None of the calls set up an interrupt; this one works.
         guest.device.set_irq(INTX, event.fd)
         guest.edu.write32(edu.INTERRUPT_RAISE, 1)
-        guest.edu.wait(event.take)
+        wait_until(event.take)
         guest.device.clear_irq(INTX)
 
 
+@pytest.mark.edu
 @pytest.mark.physical
 @pytest.mark.container
 @pytest.mark.parametrize("end", ["memory", "reset"])
@@ -157,7 +162,7 @@ def test_memory_of_a_transfer_that_cannot_be_marked(guest, rng, end):
             return True
         return False
 
-    guest.edu.wait(cannot_be_marked)
+    wait_until(cannot_be_marked)
     with refused(errno.EFAULT):
         guest.edu.read64(edu.DMA_COMMAND)
     with refused(errno.EFAULT):
@@ -180,6 +185,7 @@ def test_memory_of_a_transfer_that_cannot_be_marked(guest, rng, end):
     guest.works(rng)
 
 
+@pytest.mark.writes_memory
 def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
     """A failed read has no effect: it stages nothing, and loses neither bytes nor pages."""
     guest.furnish(rng)
@@ -187,7 +193,7 @@ def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
     guest.run("region_2018")
     fd, start = guest.device.fd, guest.region.info.offset
     guest.region.state = region_2018.SETUP
-    guest.edu.to_memory(guest.IOVA + PAGE)
+    guest.write_memory(PAGE)
     guest.region.set(region_2018.START_ADDR, 0)
     guest.region.set(region_2018.TOTAL, 1 << 20)
     with Pages(4096, PROT_READ) as pages:
@@ -228,7 +234,7 @@ def test_fields_of_region_2018_that_cannot_be_written_back(guest, rng):
 def test_fields_of_region_2018_that_cannot_be_read(guest, rng):
     """A load goes on as if the calls had not been made."""
     guest.furnish(rng)
-    expected = guest.edu.state()
+    expected = guest.state()
     image = guest.save("region_2018")
     guest.device.reset()
     fd, region = guest.device.fd, guest.region
@@ -252,7 +258,7 @@ def test_fields_of_region_2018_that_cannot_be_read(guest, rng):
         region.state = region_2018.RESUME_COMPLETED
         region.state = region_2018.RUNNING
         guest.device.enable(6)
-    assert guest.edu.state() == expected
+    assert guest.state() == expected
 
 
 class Stubborn:
@@ -344,12 +350,13 @@ def load_v2(guest, stubborn, image):
         guest.v2.set(v2.RUNNING)
 
 
+@pytest.mark.precopy
 @pytest.mark.parametrize("protocol", ["region_2018", "region_v1", "v2"])
 def test_memory_that_comes_and_goes(bdfs, rng, protocol):
     """Another thread keeps unmapping the memory of each call; no byte is lost or doubled."""
     with Client(bdfs[0], use_mmap=False) as guest, Flicker() as flicker:
         guest.furnish(rng)
-        registers = guest.edu.state()
+        registers = guest.state()
         expected = guest.save(protocol)
         guest.run(protocol)
         stubborn = Stubborn(flicker)
@@ -367,7 +374,7 @@ def test_memory_that_comes_and_goes(bdfs, rng, protocol):
             else:
                 guest.load(protocol, image)
             guest.device.enable(6)
-            assert guest.edu.state() == registers
+            assert guest.state() == registers
             seen = min(stubborn.faults, stubborn.wholes)
             if seen > 10 and (stubborn.parts or protocol == "region_v1"):
                 break
@@ -376,6 +383,7 @@ def test_memory_that_comes_and_goes(bdfs, rng, protocol):
         assert stubborn.parts > 0 or protocol == "region_v1", vars(stubborn)
 
 
+@pytest.mark.writes_memory
 def test_a_query_into_memory_that_comes_and_goes(guest):
     """Each written page is reported once, however often the read fails."""
     with Flicker() as flicker:
@@ -383,7 +391,7 @@ def test_a_query_into_memory_that_comes_and_goes(guest):
         fd, region = guest.device.fd, guest.region
         region.state = region_2018.SETUP
         for page in range(8):
-            guest.edu.to_memory(guest.IOVA + page * PAGE, 64)
+            guest.write_memory(page * PAGE, 64)
             region.set(region_2018.START_ADDR, guest.IOVA)
             region.set(region_2018.TOTAL, 64)
             copied = stubborn.read(fd, 8, region.info.offset + region_2018.COPIED[0])

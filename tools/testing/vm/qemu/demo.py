@@ -53,7 +53,7 @@ def start(machines, what, bdf, version, **options):
 def use(source, rng):
     """Makes the guest use its device; returns what must be there after the migration."""
     content, pattern = rng.randbytes(BUFFER_SIZE), rng.randbytes(PATTERN_SIZE)
-    edu = source.edu
+    edu = source.driver
     source.enable()
     source.qtest.write(PATTERN, pattern)
     edu.fill(content)
@@ -72,7 +72,7 @@ def use(source, rng):
 
 def compare(target, state, content, pattern):
     """Returns whether something differs, or does not work."""
-    edu, differences = target.edu, Differences()
+    edu, differences = target.driver, Differences()
     print("target:")
     differences.note("registers equal", edu.state() == state)
     pending = edu.read32(INTERRUPT_STATUS) == INTERRUPT and target.interrupts()[0]

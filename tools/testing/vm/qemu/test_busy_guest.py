@@ -10,6 +10,8 @@ from lib.qemu import versions
 from lib.qemu.machine import migrate
 from lib.qemu.steps import at_switchover
 
+pytestmark = pytest.mark.edu
+
 PAGE = 0x300000
 
 PROGRAM = pathlib.Path(__file__).with_name("busy.S")
@@ -22,7 +24,7 @@ BAR, ROUNDS, ERRORS, ACTIVE = range(CONTROL, CONTROL + 16, 4)
 @pytest.mark.parametrize("command", [0, TO_MEMORY], ids=["to_device", "to_memory"])
 def test_a_transfer_runs_when_the_guest_stops(source, target, rng, command):
     old, new = rng.randbytes(BUFFER_SIZE), rng.randbytes(BUFFER_SIZE)
-    edu = source.edu
+    edu = source.driver
     edu.fill(new if command else old)
     source.qtest.write(PAGE, old if command else new)
     with at_switchover(source, target, edu):
@@ -30,9 +32,9 @@ def test_a_transfer_runs_when_the_guest_stops(source, target, rng, command):
             edu.start(BUFFER, PAGE, BUFFER_SIZE, command)
         else:
             edu.start(PAGE, BUFFER, BUFFER_SIZE, command)
-    assert not target.edu.read64(DMA_COMMAND) & RUN
+    assert not target.driver.read64(DMA_COMMAND) & RUN
     assert target.qtest.read(PAGE, BUFFER_SIZE) == new
-    assert target.edu.buffer() == new
+    assert target.driver.buffer() == new
 
 
 class BusyGuest:
@@ -43,7 +45,7 @@ class BusyGuest:
 
     def go(self):
         self.machine.enable()
-        self.machine.qtest.write32(BAR, self.machine.edu.function.bar)
+        self.machine.qtest.write32(BAR, self.machine.driver.function.bar)
 
     def read(self, field):
         return self.machine.qtest.read32(field)
@@ -74,6 +76,6 @@ def test_a_busy_guest_converges(start):
         source = target
     guest.stop()
     assert guest.read(ERRORS) == 0
-    assert source.edu.buffer() == (~(guest.read(ROUNDS) - 1) & 0xFFFFFFFF).to_bytes(
+    assert source.driver.buffer() == (~(guest.read(ROUNDS) - 1) & 0xFFFFFFFF).to_bytes(
         4, "little"
     ) * (BUFFER_SIZE // 4)

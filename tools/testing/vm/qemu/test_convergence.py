@@ -6,7 +6,6 @@ A container without a single pinned page reports all of a guest's memory as dirt
 
 import pytest
 
-from devices.edu import BUFFER_SIZE
 from lib.qemu.machine import BALLAST, MIB, migrate
 
 # Bytes of guest memory that are not zero, and bytes a second: all of it can be sent in a second.
@@ -14,12 +13,13 @@ FILLED = 32 * MIB
 BANDWIDTH = 32 * MIB
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("dma", [False, True], ids=["no DMA ever", "DMA before"])
 def test_still_memory_is_sent_once(start, dma):
     source, target = start(0, memory=128 * MIB), start(1, incoming=True, memory=128 * MIB)
     if dma:
         source.enable()
-        source.edu.to_memory(BALLAST, BUFFER_SIZE)
+        source.driver.write_memory(BALLAST)
     source.qtest.memset(BALLAST, FILLED, 0x5A)
     # The downtime limit, in ms, is far too short to send everything again.
     source.parameters(max_bandwidth=BANDWIDTH, downtime_limit=100)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.edu
+
 DEMO = pathlib.Path(__file__).with_name("demo.py")
 
 # Runs the demonstration with a guest that loses a byte of what its device wrote.

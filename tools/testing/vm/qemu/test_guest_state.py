@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """After a migration the guest finds everything as it was."""
 
+import pytest
+
 from devices.edu import (
     BUFFER,
     BUFFER_SIZE,
@@ -25,13 +27,15 @@ from lib.qemu.steps import (
 )
 from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 
+pytestmark = pytest.mark.edu
+
 # A page of guest memory for the device to write.
 PAGE = 0x300000
 
 
 def test_registers_buffer_and_memory(source, target, rng):
     content = rng.randbytes(BUFFER_SIZE)
-    edu = source.edu
+    edu = source.driver
     edu.fill(content)
     edu.to_memory(PAGE, 4000, at=96)
     edu.write32(LIVENESS, 0x12345678)
@@ -40,7 +44,7 @@ def test_registers_buffer_and_memory(source, target, rng):
     state = edu.state()
 
     migrate(source, target)
-    edu = target.edu
+    edu = target.driver
     assert edu.state() == state
     assert target.qtest.read(PAGE, 4000) == content[96:]
     assert edu.buffer() == content
@@ -49,81 +53,82 @@ def test_registers_buffer_and_memory(source, target, rng):
 
 
 def test_a_fresh_device(source, target):
-    state = source.edu.state()
+    state = source.driver.state()
     migrate(source, target)
-    assert target.edu.state() == state
-    assert target.edu.buffer() == bytes(BUFFER_SIZE)
+    assert target.driver.state() == state
+    assert target.driver.buffer() == bytes(BUFFER_SIZE)
 
 
 def test_a_device_that_the_guest_has_not_set_up(start):
     """The device's memory decoding and bus mastering are off before and after."""
     source, target = start(0), start(1, incoming=True)
     migrate(source, target)
-    assert not target.edu.function.command() & (COMMAND_MEMORY | COMMAND_MASTER)
+    assert not target.driver.function.command() & (COMMAND_MEMORY | COMMAND_MASTER)
     target.enable()
-    assert target.edu.factorial(4) == 24
-    assert target.edu.buffer() == bytes(BUFFER_SIZE)
+    assert target.driver.factorial(4) == 24
+    assert target.driver.buffer() == bytes(BUFFER_SIZE)
 
 
 def test_memory_written_during_precopy(source, target, rng):
     content = rng.randbytes(BUFFER_SIZE)
     old = rng.randbytes(BUFFER_SIZE)
-    source.edu.fill(content)
+    source.driver.fill(content)
     source.qtest.write(PAGE, old)
     begin_held(source, target)
-    source.edu.to_memory(PAGE)
-    source.edu.fill(old)
+    source.driver.to_memory(PAGE)
+    source.driver.fill(old)
     assert source.migration()["status"] == "active"
     end_held(source, target)
     assert target.qtest.read(PAGE, BUFFER_SIZE) == content
-    assert target.edu.buffer() == old
+    assert target.driver.buffer() == old
 
 
 def check_nothing_is_pending(machine):
-    assert machine.edu.read32(INTERRUPT_STATUS) == 0
+    assert machine.driver.read32(INTERRUPT_STATUS) == 0
     assert machine.qtest.read32(MSI_PAGE) == 0
     assert machine.interrupts() == (False, 0)
 
 
 def test_intx(start, source, target):
     """Nothing is pending at first, and the migrated device raises INTx, which migrates as well."""
-    source.edu.write32(STATUS, FACTORIAL_INTERRUPT)
+    source.driver.write32(STATUS, FACTORIAL_INTERRUPT)
     migrate(source, target)
     source.close()
     check_nothing_is_pending(target)
-    target.edu.factorial(7)
+    target.driver.factorial(7)
     target.wait(lambda: target.interrupts()[0], "INTx")
-    target.edu.write32(INTERRUPT_RAISE, 0x40)
-    pending = target.edu.read32(INTERRUPT_STATUS)
+    target.driver.write32(INTERRUPT_RAISE, 0x40)
+    pending = target.driver.read32(INTERRUPT_STATUS)
     assert pending & 0x40
 
     another = start(0, incoming=True)
     migrate(target, another)
     # The line is already asserted, as on the source. An access makes QEMU deassert it and check the
     # device, which must still assert it.
+    driver = another.driver
     another.wait(
-        lambda: another.edu.read32(INTERRUPT_STATUS) == pending and another.interrupts()[1], "INTx"
+        lambda: driver.read32(INTERRUPT_STATUS) == pending and another.interrupts()[1], "INTx"
     )
-    another.edu.write32(INTERRUPT_ACKNOWLEDGE, pending)
+    another.driver.write32(INTERRUPT_ACKNOWLEDGE, pending)
     another.wait(lambda: not another.interrupts()[0], "the end of INTx")
 
 
 def test_msi(start, source, target):
     """Nothing is pending at first, and the migrated device sends an MSI; another is pending then."""
-    source.edu.function.enable_msi(MSI_PAGE, MSI_DATA)
-    source.edu.write32(STATUS, FACTORIAL_INTERRUPT)
+    source.driver.function.enable_msi(MSI_PAGE, MSI_DATA)
+    source.driver.write32(STATUS, FACTORIAL_INTERRUPT)
     migrate(source, target)
     source.close()
     check_nothing_is_pending(target)
-    target.edu.factorial(7)
+    target.driver.factorial(7)
     wait_msi(target)
-    target.edu.write32(INTERRUPT_ACKNOWLEDGE, target.edu.read32(INTERRUPT_STATUS))
+    target.driver.write32(INTERRUPT_ACKNOWLEDGE, target.driver.read32(INTERRUPT_STATUS))
     target.qtest.write32(MSI_PAGE, 0)
-    raise_msi(target, target.edu)
+    raise_msi(target, target.driver)
 
     another = start(0, incoming=True)
     migrate(target, another)
-    check_msi(another, another.edu)
+    check_msi(another, another.driver)
     assert another.interrupts() == (False, 0)
 
 
@@ -134,24 +139,24 @@ def test_there_and_back_twice(start, rng):
         target = start(turn % 2, incoming=True)
         content = rng.randbytes(BUFFER_SIZE)
         operand = turn + 2
-        source.edu.fill(content)
-        result = source.edu.factorial(operand)
-        state = source.edu.state()
+        source.driver.fill(content)
+        result = source.driver.factorial(operand)
+        state = source.driver.state()
         migrate(source, target)
-        assert target.edu.state() == state
+        assert target.driver.state() == state
         source.close()
         source = target
-        assert source.edu.buffer() == content
-        assert source.edu.factorial(operand) == result
+        assert source.driver.buffer() == content
+        assert source.driver.factorial(operand) == result
 
 
 def test_a_file_and_restore_later(start, tmp_path, rng):
     content = rng.randbytes(BUFFER_SIZE)
     first = start(0)
     first.enable()
-    first.edu.fill(content)
-    first.edu.to_memory(PAGE)
-    state = first.edu.state()
+    first.driver.fill(content)
+    first.driver.to_memory(PAGE)
+    state = first.driver.state()
     image = tmp_path / "image"
     first.migrate_to_file(image)
     first.wait_end()
@@ -160,16 +165,16 @@ def test_a_file_and_restore_later(start, tmp_path, rng):
     # Another guest uses the device meanwhile.
     other = start(0)
     other.enable()
-    other.edu.fill(rng.randbytes(BUFFER_SIZE))
+    other.driver.fill(rng.randbytes(BUFFER_SIZE))
     other.close()
 
     for device in (0, 1):
         again = start(device, incoming=True)
         again.migrate_from_file(image)
         again.wait_status()
-        assert again.edu.state() == state
+        assert again.driver.state() == state
         assert again.qtest.read(PAGE, BUFFER_SIZE) == content
-        assert again.edu.buffer() == content
+        assert again.driver.buffer() == content
         again.close()
 
 
@@ -177,11 +182,11 @@ def test_two_devices_in_one_guest(start, tmp_path, rng):
     contents = [rng.randbytes(BUFFER_SIZE) for _ in range(2)]
     first = start(0, 1)
     first.enable()
-    for number, edu in enumerate(first.edus):
+    for number, edu in enumerate(first.drivers):
         edu.fill(contents[number])
         edu.to_memory(PAGE + number * BUFFER_SIZE)
         edu.factorial(4 + number)
-    states = [edu.state() for edu in first.edus]
+    states = [edu.state() for edu in first.drivers]
     image = tmp_path / "image"
     first.migrate_to_file(image)
     first.wait_end()
@@ -191,9 +196,9 @@ def test_two_devices_in_one_guest(start, tmp_path, rng):
     second = start(1, 0, incoming=True)
     second.migrate_from_file(image)
     second.wait_status()
-    assert [edu.state() for edu in second.edus] == states
+    assert [edu.state() for edu in second.drivers] == states
     assert second.qtest.read(PAGE, 2 * BUFFER_SIZE) == b"".join(contents)
-    assert [edu.buffer() for edu in second.edus] == contents
+    assert [edu.buffer() for edu in second.drivers] == contents
 
 
 def test_two_devices_move_live(start, rng):
@@ -201,8 +206,8 @@ def test_two_devices_move_live(start, rng):
     contents = [rng.randbytes(BUFFER_SIZE) for _ in range(2)]
     source = start(0, 1)
     source.enable()
-    first, second = source.edus
-    for edu, content in zip(source.edus, contents):
+    first, second = source.drivers
+    for edu, content in zip(source.drivers, contents):
         edu.fill(content)
     first.factorial(6)
     raise_msi(source, first)
@@ -212,8 +217,8 @@ def test_two_devices_move_live(start, rng):
     with at_switchover(source, target, second):
         second.start(BUFFER, PAGE, BUFFER_SIZE, TO_MEMORY)
 
-    check_msi(target, target.edus[0])
-    assert target.edus[0].state() == state
+    check_msi(target, target.drivers[0])
+    assert target.drivers[0].state() == state
     assert target.qtest.read(PAGE, BUFFER_SIZE) == contents[1]
-    assert [edu.buffer() for edu in target.edus] == contents
-    assert [edu.factorial(5) for edu in target.edus] == [120, 120]
+    assert [edu.buffer() for edu in target.drivers] == contents
+    assert [edu.factorial(5) for edu in target.drivers] == [120, 120]

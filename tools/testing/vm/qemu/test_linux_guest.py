@@ -10,6 +10,8 @@ from lib.qemu import versions
 from qemu import linux_guest
 from qemu.linux_machine import LinuxGuest
 
+pytestmark = pytest.mark.edu
+
 # The number of migrations: there and back.
 MIGRATIONS = 2
 

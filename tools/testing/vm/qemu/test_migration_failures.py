@@ -3,19 +3,15 @@
 
 import pytest
 
-from devices.edu import BUFFER_SIZE
-from lib.damage import DAMAGES
 from lib.qemu.machine import migrate
-from lib.qemu.steps import begin_held, check_runs, moves, refuses
+from lib.qemu.steps import DAMAGES, begin_held, check_runs, moves, refuses
 from qemu.qmp import ExecuteError
 
 
 @pytest.fixture
 def content(source, rng):
-    """What the source's device has in its buffer."""
-    content = rng.randbytes(BUFFER_SIZE)
-    source.edu.fill(content)
-    return content
+    """What the source's device has in it."""
+    return source.driver.furnish(rng)
 
 
 def test_the_target_refuses(start, source, content):
@@ -59,13 +55,13 @@ def test_source_killed(start, source, target, content):
     for device in (0, 1):
         fresh = start(device)
         fresh.enable()
-        check_runs(fresh, bytes(BUFFER_SIZE))
+        check_runs(fresh, fresh.driver.NOTHING)
 
 
 def test_no_unplug_while_migrating(source, target, content):
     begin_held(source, target)
     with pytest.raises(ExecuteError, match="migrat"):
-        source.cmd("device_del", id="edu0")
+        source.cmd("device_del", id="device0")
     source.release()
     source.wait_end()
     check_runs(target, content)

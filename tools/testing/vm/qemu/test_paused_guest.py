@@ -7,12 +7,12 @@ as the container reports dirty pages: for ever, if each query reports all memory
 
 import pytest
 
-from devices.edu import BUFFER_SIZE
-from lib.mediated import is_virtual
+from devices.chosen import DEVICE
 from lib.modules import shown
 from lib.qemu.machine import BALLAST, ENDED, FIRST_SLOT, MIB
-from lib.qemu.pci import SLOTS, GuestEdu, enable_port
+from lib.qemu.pci import SLOTS, enable_port
 from lib.qemu.vtd import OPTION, GuestIommu
+from lib.vfio import is_virtual
 
 MEMORY = 256 * MIB
 # Bytes of the memory that are not zero.
@@ -57,13 +57,14 @@ def check_save(machine, path):
     assert FILLED <= path.stat().st_size < FILLED + BESIDES
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("has_dma", [False, True], ids=["no DMA ever", "DMA before"])
 def test_paused_first(filled, image, rng, has_dma):
     source = filled()
     source.enable()
     if has_dma:
-        source.edu.fill(rng.randbytes(BUFFER_SIZE))
-        source.edu.to_memory(PAGE)
+        source.driver.furnish(rng)
+        source.driver.write_memory(PAGE)
     source.cmd("stop")
     check_save(source, image)
 
@@ -82,7 +83,7 @@ def test_paused_before_anything(filled, start, image):
     target.wait_status()
     assert target.qtest.read(BALLAST + FILLED - 4096, 4096) == b"\x5a" * 4096
     target.enable()
-    assert target.edu.factorial(5) == 120
+    target.driver.works()
 
 
 def test_never_started(filled, image):
@@ -130,9 +131,10 @@ def test_a_device_for_a_guest_with_an_iommu(with_iommu, all_bdfs, image):
     source = with_iommu()
     enable_port(source.qtest, PORT)
     source.plug(all_bdfs[0], "bus=below", "addr=0.0")
-    edu = GuestEdu(source.qtest, SLOTS)
-    edu.function.enable()
-    assert edu.factorial(5) == 120
+    driver = DEVICE.GuestDriver(source.qtest, SLOTS)
+    driver.function.enable()
+    driver.touch(5)
+    assert driver.touched() == 5
     assert shown(all_bdfs[0]) == ("written" if is_virtual(all_bdfs[0]) else "everything")
     source.iommu.add(SLOTS)
     source.iommu.map(IOVA, BALLAST, FILLED)

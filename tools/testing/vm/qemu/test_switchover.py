@@ -8,6 +8,8 @@ from lib.qemu import versions
 from lib.qemu.machine import migrate
 from lib.trace_events import trace
 
+pytestmark = pytest.mark.edu
+
 
 @pytest.fixture
 def version():
@@ -18,13 +20,13 @@ def version():
 def test_the_buffer_is_loaded_before_the_guest_stops(source, target, bdfs, rng):
     """With switchover-ack QEMU waits until the target has loaded what is slow."""
     content = rng.randbytes(BUFFER_SIZE)
-    source.edu.fill(content)
+    source.driver.fill(content)
     for machine in (source, target):
         machine.capability("switchover-ack", True)
     with trace() as events:
         migrate(source, target)
         found = events()
-    assert target.edu.buffer() == content
+    assert target.driver.buffer() == content
 
     stopped = found.first(bdfs[0], "state", "to=STOP_COPY")
     loaded = sum(

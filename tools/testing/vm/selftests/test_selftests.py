@@ -41,10 +41,10 @@ def _huge_pages():
 
 
 @pytest.fixture
-def devices(edu_devices):
+def devices(functions):
     """The devices that their buses can reset, which stock vfio-pci needs for its test."""
-    yield edu_devices[2:4]
-    for bdf in edu_devices[2:4]:
+    yield functions[2:4]
+    for bdf in functions[2:4]:
         modules.rebind(bdf)
 
 

@@ -5,12 +5,12 @@ import contextlib
 import os
 import time
 
-from lib.mediated import is_virtual
+from devices.chosen import DEVICE
 from lib.qemu.host import HERE, PATIENCE
-from lib.qemu.pci import GuestEdu, route_interrupts
+from lib.qemu.pci import route_interrupts
 from lib.qemu.qtest import Qtest
 from lib.qemu.versions import QEMU_11
-from lib.vfio import sysfs
+from lib.vfio import is_virtual, sysfs
 from qemu.qmp.legacy import QEMUMonitorProtocol
 
 MIB = 1 << 20
@@ -78,7 +78,9 @@ class Machine:
         except Exception as error:
             self.kill()
             raise AssertionError(f"QEMU did not start:\n{self.output()}") from error
-        self.edus = [GuestEdu(self.qtest, FIRST_SLOT + number) for number in range(len(bdfs))]
+        slots = range(FIRST_SLOT, FIRST_SLOT + len(bdfs))
+        #: The guest's driver of each device.
+        self.drivers = [DEVICE.GuestDriver(self.qtest, slot) for slot in slots]
 
     def _accept(self, listener):
         """Returns the connection that QEMU makes."""
@@ -100,7 +102,7 @@ class Machine:
         path = sysfs(place) if is_virtual(place) else place
         name = "sysfsdev" if path.startswith("/") else "host"
         return ",".join(
-            ("vfio-pci", f"{name}={path}", f"id=edu{number}")
+            ("vfio-pci", f"{name}={path}", f"id=device{number}")
             + (f"addr={FIRST_SLOT + number:x}.0", self.version.migration, *self.properties)
         )
 
@@ -111,15 +113,15 @@ class Machine:
         assert "Error" not in answer, answer
 
     @property
-    def edu(self):
-        """The first device."""
-        return self.edus[0]
+    def driver(self):
+        """The guest's driver of the first device."""
+        return self.drivers[0]
 
     def enable(self):
         """Sets up interrupts and devices as firmware does."""
         route_interrupts(self.qtest, INTERRUPT_LINE)
-        for edu in self.edus:
-            edu.function.enable()
+        for driver in self.drivers:
+            driver.function.enable()
 
     def interrupts(self):
         """Returns the level of the first device's INTx and how often it was raised."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""PCI as a guest of QEMU's pc sees it: configuration space and the edu behind a BAR."""
+"""PCI as a guest of QEMU's pc sees it: configuration space, and registers behind a BAR."""
 
-from devices.edu import BUFFER_SIZE, Edu
 from lib.vfio import BAR0_REGION, COMMAND_MASTER, COMMAND_MEMORY
 
 CONFIG_ADDRESS, CONFIG_DATA = 0xCF8, 0xCFC
@@ -72,7 +71,7 @@ class Function:
         self.command(COMMAND_INTX_DISABLE)
         self.config_write(at, head | MSI_ENABLE)
 
-    # The interface that edu.Edu needs of a device.
+    # The interface that a device's registers need: that of lib.vfio.Device.
 
     def read(self, region, offset, size):
         assert region == BAR0_REGION
@@ -98,29 +97,3 @@ def enable_port(qtest, slot):
 def route_interrupts(qtest, line):
     """Routes all four INTx of the bus to one line, by PIIX3's PIRQ routing registers."""
     Function(qtest, 1).config_write(0x60, line * 0x01010101)
-
-
-class GuestEdu(Edu):
-    """The edu and the guest's memory.
-
-    `fill` and `buffer` use the page at SCRATCH.
-    """
-
-    SCRATCH = 0x1F00000
-
-    def __init__(self, qtest, slot):
-        super().__init__(Function(qtest, slot))
-        self.function = self.device
-        self.memory = qtest
-        self.scratch = self.SCRATCH + slot * BUFFER_SIZE
-
-    def fill(self, content):
-        """Writes the device's internal buffer."""
-        self.memory.write(self.scratch, content)
-        self.to_device(self.scratch, len(content))
-
-    def buffer(self):
-        """Returns the internal buffer; changes the DMA registers."""
-        self.memory.write(self.scratch, bytes(BUFFER_SIZE))
-        self.to_memory(self.scratch)
-        return self.memory.read(self.scratch, BUFFER_SIZE)

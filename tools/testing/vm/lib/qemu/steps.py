@@ -3,14 +3,15 @@
 
 import contextlib
 
-from devices.edu import DMA_COMMAND, INTERRUPT_RAISE, INTERRUPT_STATUS, RUN
-from lib.damage import DAMAGES
+from devices.chosen import DEVICE
+from lib import damage
 from lib.proxy import Proxy
 from lib.qemu.machine import migrate
 
 # The page of guest memory for MSI, and the data that the device writes there.
 MSI_PAGE, MSI_DATA = 0x400000, 0x4A17
-CAUSE = 0x40
+
+DAMAGES = damage.DAMAGES | DEVICE.DAMAGES
 
 
 def wait_msi(machine):
@@ -18,18 +19,18 @@ def wait_msi(machine):
     machine.wait(lambda: machine.qtest.read32(MSI_PAGE) == MSI_DATA, "the MSI")
 
 
-def raise_msi(machine, edu):
+def raise_msi(machine, driver):
     """Makes the device raise an interrupt, which the guest takes but does not acknowledge."""
-    edu.function.enable_msi(MSI_PAGE, MSI_DATA)
-    edu.write32(INTERRUPT_RAISE, CAUSE)
+    driver.function.enable_msi(MSI_PAGE, MSI_DATA)
+    driver.raise_interrupt()
     wait_msi(machine)
     machine.qtest.write32(MSI_PAGE, 0)
 
 
-def check_msi(machine, edu):
+def check_msi(machine, driver):
     """Asserts that the interrupt of `raise_msi` is still raised and is delivered again."""
     wait_msi(machine)
-    assert edu.read32(INTERRUPT_STATUS) == CAUSE
+    assert driver.has_interrupt()
 
 
 def begin_held(source, target):
@@ -47,31 +48,30 @@ def end_held(source, target, status="running"):
 
 
 @contextlib.contextmanager
-def at_switchover(source, target, edu):
-    """Stops the guest in pre-copy, after the block in which `edu` starts to work, and moves it.
+def at_switchover(source, target, driver):
+    """Stops the guest in pre-copy, after the block that sets the device to work, and moves it.
 
     QEMU's own switch-over stops a guest the same way, but at a time that a test does not know.
     """
     begin_held(source, target)
     yield
     source.cmd("stop")
-    assert not edu.read64(DMA_COMMAND) & RUN
+    assert not driver.is_busy()
     end_held(source, target, "paused")
     target.cmd("cont")
 
 
 def moves(source, target, content):
-    """Asserts that the guest moves, and that its device has the buffer's content then."""
+    """Asserts that the guest moves, and that its device has the content of `furnish` then."""
     source.release()
     migrate(source, target)
     check_runs(target, content)
 
 
 def check_runs(machine, content):
-    """Asserts that the guest runs, and that its device computes and has the buffer's content."""
+    """Asserts that the guest runs, and that its device works and has the content of `furnish`."""
     machine.wait_status()
-    assert machine.edu.factorial(6) == 720
-    assert machine.edu.buffer() == content
+    machine.driver.works(content)
 
 
 def refuses(source, target, damage):

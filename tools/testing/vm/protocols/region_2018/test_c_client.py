@@ -5,7 +5,11 @@ import os
 import pathlib
 import subprocess
 
+import pytest
+
 from lib.clone import TARGET
+
+pytestmark = pytest.mark.edu
 
 
 def run(*arguments):

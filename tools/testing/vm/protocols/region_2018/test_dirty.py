@@ -28,11 +28,7 @@ def everything(guest):
     return guest.region.dirty(guest.IOVA, guest.memory.size // PAGE)
 
 
-def move(guest, at, count):
-    guest.edu.start(BUFFER, guest.IOVA + at, count, edu.TO_MEMORY)
-    guest.edu.wait_transfer()
-
-
+@pytest.mark.writes_memory
 def test_random_transfers(tracked, rng):
     """No page is missing, no other is reported, none is reported twice."""
     for written in tracked.random_writes(rng):
@@ -40,11 +36,12 @@ def test_random_transfers(tracked, rng):
         assert everything(tracked) == set()
 
 
+@pytest.mark.edu
 def test_every_phase_of_the_save_counts(tracked):
     region = tracked.region
     for number, state in enumerate((region_2018.SETUP, region_2018.PRECOPY)):
         region.state = state
-        move(tracked, number * PAGE, 1)
+        tracked.write_memory(number * PAGE, 1)
     # A transfer that lands while the stop waits for it.
     tracked.start_to_memory(9, 1)
     region.state = region_2018.STOPNCOPY
@@ -56,11 +53,12 @@ def test_every_phase_of_the_save_counts(tracked):
     assert everything(tracked) == set()
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize(
     "state", [region_2018.PRECOPY, region_2018.STOPNCOPY, region_2018.SAVE_COMPLETED]
 )
 def test_queries_in_later_states(tracked, state):
-    move(tracked, 0x4000, 1)
+    tracked.write_memory(0x4000, 1)
     region = tracked.region
     region.state = region_2018.PRECOPY
     if state != region_2018.PRECOPY:
@@ -71,6 +69,7 @@ def test_queries_in_later_states(tracked, state):
     assert everything(tracked) == {tracked.IOVA + 0x4000}
 
 
+@pytest.mark.edu
 def test_a_transfer_under_way_is_reported_after_it_has_landed(tracked):
     page = tracked.IOVA + 7 * PAGE
     tracked.start_to_memory(7, 1)
@@ -84,6 +83,7 @@ def test_a_transfer_under_way_is_reported_after_it_has_landed(tracked):
     assert everything(tracked) == set()
 
 
+@pytest.mark.edu
 def test_a_transfer_under_way_when_tracking_begins(guest):
     guest.fill(b"\1" * 16)
     guest.memory.bytes[:] = bytes(guest.memory.size)
@@ -94,39 +94,42 @@ def test_a_transfer_under_way_when_tracking_begins(guest):
     assert everything(guest) == guest.changed() == {guest.IOVA + 3 * PAGE}
 
 
+@pytest.mark.writes_memory
 def test_what_was_written_before_is_not_reported(guest):
-    guest.start_to_memory(3)
-    guest.edu.wait_transfer()
+    guest.write_memory(3 * PAGE, 64)
     guest.region.state = region_2018.SETUP
     assert everything(guest) == set()
     # A new save begins with nothing dirty.
-    guest.start_to_memory(4)
-    guest.edu.wait_transfer()
+    guest.write_memory(4 * PAGE, 64)
     guest.region.state = region_2018.CANCELLED
     guest.region.state = region_2018.SETUP
     assert everything(guest) == set()
 
 
+@pytest.mark.writes_memory
 def test_setup_again_forgets_nothing(tracked):
-    move(tracked, 0x5000, 1)
+    tracked.write_memory(0x5000, 1)
     tracked.region.state = region_2018.SETUP
     assert everything(tracked) == {tracked.IOVA + 0x5000}
 
 
+@pytest.mark.edu
 def test_transfers_into_the_buffer_are_not_reported(tracked):
     tracked.edu.to_device(tracked.IOVA + 0x2000)
     assert everything(tracked) == set()
 
 
+@pytest.mark.writes_memory
 def test_the_drivers_own_transfers_are_not_reported(tracked):
     tracked.region.state = region_2018.PRECOPY
     tracked.region.drain()
     assert tracked.region.dirty(0, 1 << 16) == set()
 
 
+@pytest.mark.writes_memory
 def test_a_page_is_reported_once_and_by_ranges(tracked):
     for page in (1, 2, 8, 63, 64, 65, 129):
-        move(tracked, page * PAGE, 1)
+        tracked.write_memory(page * PAGE, 1)
     base = tracked.IOVA
     dirty = tracked.region.dirty
     assert dirty(base + PAGE, 1) == {base + PAGE}
@@ -140,9 +143,10 @@ def test_a_page_is_reported_once_and_by_ranges(tracked):
     assert dirty(0, 1 << 40) == set()
 
 
+@pytest.mark.writes_memory
 def test_bitmap_and_copied(tracked):
     region, base = tracked.region, tracked.IOVA
-    move(tracked, 3 * PAGE - 1, 2)
+    tracked.write_memory(3 * PAGE - 1, 2)
     region.set(region_2018.START_ADDR, base)
     region.set(region_2018.TOTAL, 13)
     region.area[:8] = b"\xff" * 8
@@ -172,12 +176,13 @@ def with_size(region):
     return int.from_bytes(data[:8], "little")
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("read_offset", [whole, halves, with_size])
 @pytest.mark.parametrize("state", [region_2018.SETUP, region_2018.PRECOPY, region_2018.STOPNCOPY])
 def test_the_offset_is_read_between_copied_and_bitmap(tracked, state, read_offset):
     """Later clients of the design read in this order."""
     region = tracked.region
-    move(tracked, 3 * PAGE - 1, 2)
+    tracked.write_memory(3 * PAGE - 1, 2)
     region.state = state
     region.set(region_2018.START_ADDR, tracked.IOVA)
     region.set(region_2018.TOTAL, 13)
@@ -193,20 +198,22 @@ def test_the_offset_is_read_between_copied_and_bitmap(tracked, state, read_offse
     assert Image.parse(image).build() == image
 
 
+@pytest.mark.writes_memory
 def test_copied_is_read_in_halves(tracked):
     region = tracked.region
-    move(tracked, 0, 1)
+    tracked.write_memory(0, 1)
     region.set(region_2018.START_ADDR, tracked.IOVA)
     region.set(region_2018.TOTAL, 5)
     assert region.raw_read(region_2018.COPIED[0], 4) == b"\5\0\0\0"
     assert region.raw_read(region_2018.COPIED[0] + 4, 4) == bytes(4)
 
 
+@pytest.mark.writes_memory
 def test_nothing_runs_before_copied_is_read(tracked, rng):
     region = tracked.region
     content = rng.randbytes(64)
     region.area[:64] = content
-    move(tracked, 0, 1)
+    tracked.write_memory(0, 1)
     region.set(region_2018.START_ADDR, tracked.IOVA)
     region.set(region_2018.TOTAL, 16)
     region.get(region_2018.START_ADDR)
@@ -219,9 +226,10 @@ def test_nothing_runs_before_copied_is_read(tracked, rng):
     assert everything(tracked) == {tracked.IOVA}
 
 
+@pytest.mark.writes_memory
 def test_wrong_queries_change_nothing(tracked):
     region, base = tracked.region, tracked.IOVA
-    move(tracked, 0, 1)
+    tracked.write_memory(0, 1)
     region.set(region_2018.START_ADDR, base)
     for start in (1, 2048, 4095, base + 1, (1 << 64) - 1):
         with refused():
@@ -236,6 +244,7 @@ def test_wrong_queries_change_nothing(tracked):
     assert region.area[:1] == b"\1"
 
 
+@pytest.mark.writes_memory
 def test_the_end_of_the_address_space(tracked):
     region = tracked.region
     region.set(region_2018.START_ADDR, (1 << 64) - PAGE)
@@ -263,6 +272,7 @@ def test_no_query_without_tracking(guest, blank, state):
     assert (guest.region.get(region_2018.TOTAL), guest.region.get(region_2018.COPIED)) == (0, 0)
 
 
+@pytest.mark.writes_memory
 def test_tracking_ends_with_the_save(tracked):
     for end in (region_2018.RUNNING, region_2018.CANCELLED, region_2018.FAILED):
         tracked.region.state = end
@@ -275,6 +285,7 @@ def test_tracking_ends_with_the_save(tracked):
         tracked.region.set(region_2018.TOTAL, 1)
 
 
+@pytest.mark.edu
 def test_a_command_that_did_not_reach_the_device_is_not_reported(tracked):
     """The command is refused for its values, or since memory decoding is off."""
     with refused():
@@ -309,6 +320,7 @@ def small_section(bdfs):
     modules.reload(bdfs)
 
 
+@pytest.mark.edu
 def test_ranges_larger_than_the_section(small_section, rng):
     with Guest(small_section[0]) as guest:
         region = guest.region
@@ -332,16 +344,16 @@ def test_ranges_larger_than_the_section(small_section, rng):
         region.set(region_2018.TOTAL, 1 << 16)
         assert region.get(region_2018.COPIED) == 4096 * 8
         assert not any(region.area[:])
-        guest.edu.to_memory(guest.IOVA, 16)
+        guest.write_memory(0, 16)
         assert region.dirty(0, 1 << 16) == {guest.IOVA, window + guest.IOVA}
         assert region.dirty(0, 1 << 16) == set()
         # The image, too, is larger than the section.
         region.state = region_2018.CANCELLED
         guest.fill(rng.randbytes(BUFFER_SIZE))
-        expected = guest.edu.state()
+        expected = guest.state()
         image = region.save()
         assert len(image) > region.data_size
         region.state = region_2018.RUNNING
         guest.device.reset()
         region.load(image)
-        assert guest.edu.state() == expected
+        assert guest.state() == expected

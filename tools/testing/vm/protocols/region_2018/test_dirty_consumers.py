@@ -20,7 +20,7 @@ def tracked(guest):
     """A device in SETUP, whose writes show in its memory, with the container recording."""
     guest.mark_writes()
     # The container counts single pages once the device has written one.
-    guest.edu.to_memory(guest.IOVA, 1)
+    guest.write_memory(0, 1)
     guest.changed()
     guest.region.state = region_2018.SETUP
     guest.device.dirty_pages(True)
@@ -41,6 +41,7 @@ def everywhere(guest):
             container(guest, guest.IOVA, guest.memory.size))
 
 
+@pytest.mark.writes_memory
 @pytest.mark.container
 def test_region_and_container_tell_what_was_written(tracked, rng):
     for written in tracked.random_writes(rng):
@@ -62,6 +63,7 @@ def look_meanwhile(tracked, page):
 
 
 # A virtual device writes when its transfer ends, and the container counts it then.
+@pytest.mark.edu
 @pytest.mark.container
 @pytest.mark.physical
 def test_a_transfer_under_way_is_told_again_to_both(tracked):
@@ -92,6 +94,7 @@ def test_a_guest_that_does_no_dma(guest):
     assert guest.region.dirty(0, 256) == set()
 
 
+@pytest.mark.edu
 def test_two_threads_unmap_while_pages_are_pinned(guest):
     """Each transfer pins memory twice that a thread may unmap; nobody waits for anybody.
 

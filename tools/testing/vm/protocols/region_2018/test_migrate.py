@@ -10,16 +10,8 @@ from devices.edu import BUFFER_SIZE
 from lib import vfio
 from lib.errnos import refused
 from lib.guest import Guest
+from lib.patience import wait_until
 from lib.protocols import region_2018
-
-
-def contents(guest):
-    """Returns the internal buffer and leaves the registers as they were."""
-    before = guest.edu.state()
-    content = guest.buffer()
-    for register in (edu.DMA_SOURCE, edu.DMA_DESTINATION, edu.DMA_COUNT):
-        guest.edu.write64(register, before[register])
-    return content
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -30,19 +22,20 @@ def test_every_register_and_the_buffer_arrive(bdfs, rng, direction, number):
         # The target was in another state before.
         target.randomise(rng)
         source.randomise(rng)
-        expected = source.edu.state()
+        expected = source.state()
         target.region.load(source.region.save(precopy=number % 2))
         assert source.region.state == region_2018.SAVE_COMPLETED
-        assert target.edu.state() == expected
-        loaded = contents(target)
+        assert target.state() == expected
+        loaded = target.hidden()
         # The source goes on and has lost nothing.
         ends = (region_2018.RUNNING, region_2018.FAILED, region_2018.CANCELLED)
         source.region.state = ends[number % 3]
-        assert source.edu.state() == expected
-        assert contents(source) == loaded
-        assert any(loaded)
+        assert source.state() == expected
+        assert source.hidden() == loaded
+        assert loaded != Guest.NOTHING or not loaded
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("operand", [0, 1, 12, 13, 33, 34, 35, 1000, 0x2000000])
 def test_factorials(pair, operand):
     source, target = pair
@@ -57,26 +50,28 @@ def test_factorials(pair, operand):
     assert target.edu.factorial(4) == 24
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("status", [0, edu.FACTORIAL_INTERRUPT])
 def test_liveness_status_and_interrupt_of_a_computation(pair, status):
     source, target = pair
     target.edu.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT ^ status)
     source.edu.write32(edu.STATUS, status)
-    source.edu.write32(edu.LIVENESS, 0x12345678)
+    source.touch(0x12345678)
     source.edu.factorial(10)
-    expected = source.edu.state()
+    expected = source.state()
     assert expected[edu.LIVENESS] == 0xEDCBA987
     target.region.load(source.region.save())
-    assert target.edu.state() == expected
+    assert target.state() == expected
     # The device works with this state: bit 7 enables the interrupt.
     target.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, 0xFFFFFFFF)
     target.edu.factorial(3)
     if status:
-        target.edu.wait(lambda: target.edu.read32(edu.INTERRUPT_STATUS) == 1)
+        wait_until(lambda: target.edu.read32(edu.INTERRUPT_STATUS) == 1)
     else:
         assert target.edu.read32(edu.INTERRUPT_STATUS) == 0
 
 
+@pytest.mark.edu
 def test_command_reads_back_and_can_be_given_again(pair, rng):
     source, target = pair
     content = rng.randbytes(BUFFER_SIZE)
@@ -93,6 +88,7 @@ def test_command_reads_back_and_can_be_given_again(pair, rng):
         source.region.state = region_2018.RUNNING
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("index", [vfio.INTX, vfio.MSI])
 def test_pending_interrupts_are_raised_again_at_running(pair, index):
     source, target = pair
@@ -106,7 +102,7 @@ def test_pending_interrupts_are_raised_again_at_running(pair, index):
             target.region.state = region_2018.RESUME_COMPLETED
             assert event.take() == 0
             target.region.state = region_2018.RUNNING
-            target.edu.wait(event.take)
+            wait_until(event.take)
             assert target.edu.read32(edu.INTERRUPT_STATUS) == pending
             target.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, pending)
             assert event.take() == 0
@@ -116,6 +112,7 @@ def test_pending_interrupts_are_raised_again_at_running(pair, index):
         source.edu.write32(edu.INTERRUPT_ACKNOWLEDGE, pending)
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("index", [vfio.INTX, vfio.MSI])
 def test_nothing_is_raised_where_nothing_is_pending(pair, index):
     source, target = pair
@@ -135,6 +132,7 @@ def test_nothing_is_raised_where_nothing_is_pending(pair, index):
         target.device.clear_irq(index)
 
 
+@pytest.mark.edu
 def test_interrupts_that_wait_for_running_are_saved_again(bdfs, pair):
     """A device that was loaded and never ran can be saved like any other."""
     source, target = pair
@@ -150,39 +148,38 @@ def test_interrupts_that_wait_for_running_are_saved_again(bdfs, pair):
 
 def test_back_and_forth(pair, rng):
     here, there = pair
+    fresh = here.state()
     here.randomise(rng)
-    expected = here.edu.state()
+    expected = here.state()
     for _ in range(5):
         there.region.load(here.region.save(precopy=rng.getrandbits(1)))
-        assert there.edu.state() == expected
+        assert there.state() == expected
         here.region.state = region_2018.RUNNING
         here.device.reset()
-        assert here.edu.state() == edu.FRESH
+        assert here.state() == fresh
         here, there = there, here
-    content = contents(here)
-    assert any(content)
+    content = here.hidden()
+    assert content != Guest.NOTHING or not content
 
 
 def test_the_guest_works_during_precopy(pair, rng):
     source, target = pair
     region = source.region
     region.state = region_2018.SETUP
-    source.edu.write32(edu.LIVENESS, 1)
+    source.touch(1)
     region.state = region_2018.PRECOPY
     image = region.drain()
-    source.edu.write32(edu.LIVENESS, 2)
-    assert source.edu.factorial(5) == 120
-    content = rng.randbytes(BUFFER_SIZE)
-    source.fill(content)
+    source.touch(2)
+    content = source.furnish(rng)
     image += region.drain()
-    source.edu.write32(edu.LIVENESS, 3)
+    source.touch(3)
     region.state = region_2018.STOPNCOPY
     image += region.drain()
     region.state = region_2018.SAVE_COMPLETED
-    expected = source.edu.state()
+    expected = source.state()
     target.region.load(image)
-    assert target.edu.state() == expected
-    assert contents(target) == content
+    assert target.state() == expected
+    assert target.hidden() == content
 
 
 @pytest.mark.parametrize("end", [region_2018.CANCELLED, region_2018.FAILED, region_2018.RUNNING])
@@ -191,10 +188,9 @@ def test_the_guest_works_during_precopy(pair, rng):
     [region_2018.SETUP, region_2018.PRECOPY, region_2018.STOPNCOPY, region_2018.SAVE_COMPLETED],
 )
 def test_a_source_that_gives_up_loses_nothing(guest, rng, state, end):
-    guest.randomise(rng)
-    guest.edu.write32(edu.INTERRUPT_RAISE, 0x800)
+    guest.furnish(rng)
     region = guest.region
-    expected = guest.edu.state()
+    expected = guest.state()
     if state in (region_2018.SETUP, region_2018.PRECOPY):
         region.state = region_2018.SETUP
     if state != region_2018.SETUP:
@@ -208,8 +204,8 @@ def test_a_source_that_gives_up_loses_nothing(guest, rng, state, end):
         region.state = region_2018.SAVE_COMPLETED
     region.state = end
     assert region.state == region_2018.RUNNING
-    assert guest.edu.state() == expected
-    assert guest.edu.factorial(5) == 120
+    assert guest.state() == expected
+    guest.works(rng)
 
 
 @pytest.mark.parametrize(
@@ -232,8 +228,7 @@ def test_a_target_that_gives_up_is_fresh(pair, rng, length, end):
     if length is None:
         target.region.state = region_2018.RESUME_COMPLETED
     target.region.state = end
-    assert target.edu.state() == edu.FRESH
-    assert contents(target) == bytes(BUFFER_SIZE)
+    target.is_fresh()
 
 
 def test_two_devices_migrate_at_once(bdfs, rng):
@@ -245,14 +240,14 @@ def test_two_devices_migrate_at_once(bdfs, rng):
 
         def cycle(guest, threshold):
             try:
-                expected, region = guest.edu.state(), guest.region
+                expected, region = guest.state(), guest.region
                 for _ in range(4):
                     region.set(region_2018.THRESHOLD, threshold)
                     image = region.save()
                     region.state = region_2018.RUNNING
-                    guest.edu.write32(edu.LIVENESS, 0)
+                    guest.touch(0)
                     region.load(image)
-                    assert guest.edu.state() == expected
+                    assert guest.state() == expected
             except BaseException as error:  # The test reports it, not the thread.
                 failed.append(error)
 
@@ -270,7 +265,7 @@ def test_save_and_load_at_once(pair, rng):
     """A client passes the image from one device to the other buffer by buffer."""
     source, target = pair
     source.randomise(rng)
-    expected = source.edu.state()
+    expected = source.state()
     target.region.state = region_2018.RESUME
     source.region.state = region_2018.SETUP
     for state in (region_2018.PRECOPY, region_2018.STOPNCOPY):
@@ -281,6 +276,6 @@ def test_save_and_load_at_once(pair, rng):
     source.region.state = region_2018.SAVE_COMPLETED
     target.region.state = region_2018.RESUME_COMPLETED
     with refused(16):  # EBUSY: the source is stopped for good.
-        source.edu.write32(edu.LIVENESS, 1)
+        source.touch(1)
     target.region.state = region_2018.RUNNING
-    assert target.edu.state() == expected
+    assert target.state() == expected

@@ -13,6 +13,8 @@ from devices import edu
 from devices.edu import BUFFER, BUFFER_SIZE
 from lib.protocols import region_2018
 
+pytestmark = pytest.mark.edu
+
 PAGE = region_2018.PAGE
 
 
@@ -110,7 +112,7 @@ def test_every_byte_arrives(pair, number):
     source, target = pair
     Migration(source, target, random.Random(seed)).run()
     assert target.memory.bytes[:] == source.memory.bytes[:]
-    state = target.edu.state()
+    state = target.state()
     source.region.state = region_2018.RUNNING
-    assert state == source.edu.state()
+    assert state == source.state()
     assert target.buffer() == source.buffer()

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from devices import edu
-from devices.edu import BUFFER
 from lib.protocols import region_2018
 from lib.protocols.region_2018 import PAGE
 
@@ -93,9 +91,7 @@ class Session:
 
     def write(self, span):
         """Makes the device write the two pages in the middle of a span."""
-        iova = self.guest.IOVA + (span * SPAN + 4) * PAGE - 8
-        self.guest.edu.start(BUFFER, iova, 16, edu.TO_MEMORY)
-        self.guest.edu.wait_transfer()
+        self.guest.write_memory((span * SPAN + 4) * PAGE - 8, 16)
         self.due[span] += span not in self.written
         self.written.add(span)
 
@@ -219,6 +215,7 @@ class Session:
         return self.image
 
 
+@pytest.mark.writes_memory
 @pytest.mark.parametrize("state", [region_2018.PRECOPY, region_2018.STOPNCOPY])
 def test_all_orders(pair, rng, state, count):
     source, target = pair
@@ -251,7 +248,7 @@ def test_all_orders(pair, rng, state, count):
         assert image == expected
         region.state = region_2018.RUNNING
         sessions, taken, pages = sessions + 1, taken + len(history), pages + 2 * session.told.total()
-    registers = source.edu.state()
+    registers = source.state()
     target.region.load(image)
-    assert target.edu.state() == registers
+    assert target.state() == registers
     count(f"{taken} accesses in all orders of {LENGTH}, {sessions} saves, {pages} dirty pages")

@@ -4,13 +4,14 @@
 import pytest
 
 from devices import edu
+from devices.chosen import DEVICE
 from devices.edu import BUFFER_SIZE
+from devices.edu_image import BUFFER, REGISTERS
+from lib.clients import IMAGE
 from lib.guest import Guest
-from lib.image import BUFFER, REGISTERS, Image
+from lib.image import Image
 from lib.protocols import region_2018
 
-# Header, buffer section, registers section, end section.
-LENGTH = 64 + (28 + 4096) + (28 + 56) + (28 + 16)
 
 
 def peek(region):
@@ -23,9 +24,10 @@ def test_the_image_is_what_the_format_says(guest, rng):
     guest.randomise(rng)
     data = guest.region.save()
     image = Image.parse(data)
-    assert [section.kind for section in image.sections] == [BUFFER, REGISTERS]
+    found = [(section.kind, len(section.payload)) for section in image.sections]
+    assert found == [(kind, size) for kind, size, _ in DEVICE.SECTIONS]
     assert image.build() == data
-    assert len(data) == LENGTH
+    assert len(data) == IMAGE
 
 
 def test_a_staged_buffer_stays_until_it_is_consumed(guest, rng):
@@ -73,6 +75,7 @@ def consume_by_state(region):
     region.state = region.state
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("consume", [consume_by_pending, consume_by_threshold, consume_by_query,
                                      consume_by_state])
 @pytest.mark.parametrize("state", [region_2018.PRECOPY, region_2018.STOPNCOPY])
@@ -121,6 +124,7 @@ def test_the_image_is_the_same_for_every_threshold(bdfs, rng, use_mmap, precopy)
             region.state = region_2018.RUNNING
 
 
+@pytest.mark.precopy
 @pytest.mark.parametrize("threshold", [3, 100, 4096])
 def test_no_buffer_is_larger_than_the_threshold(guest, threshold):
     region = guest.region
@@ -132,9 +136,10 @@ def test_no_buffer_is_larger_than_the_threshold(guest, threshold):
     # Only the last buffer may be smaller.
     assert set(sizes[:-1]) == {threshold}
     assert 0 < sizes[-1] <= threshold
-    assert sum(sizes) == LENGTH
+    assert sum(sizes) == IMAGE
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("precopy", [True, False])
 def test_pending_is_exactly_what_is_still_delivered(guest, rng, precopy):
     region = guest.region
@@ -143,7 +148,7 @@ def test_pending_is_exactly_what_is_still_delivered(guest, rng, precopy):
 
     def check(running):
         counts = region.pending()
-        assert sum(counts) == LENGTH - delivered
+        assert sum(counts) == IMAGE - delivered
         assert counts[1] == 0
         if running:
             # Registers and end are sent after the stop only.
@@ -166,7 +171,7 @@ def test_pending_is_exactly_what_is_still_delivered(guest, rng, precopy):
                 break
     region.state = region_2018.STOPNCOPY
     check(False)
-    while delivered < LENGTH:
+    while delivered < IMAGE:
         region.set(region_2018.THRESHOLD, rng.randint(1, 700))
         delivered += len(peek(region))
         check(False)
@@ -175,6 +180,7 @@ def test_pending_is_exactly_what_is_still_delivered(guest, rng, precopy):
     assert region.pending() == (0, 0, 0)
 
 
+@pytest.mark.edu
 def test_size_zero_means_nothing_now_or_nothing_more(guest, rng):
     region = guest.region
     region.state = region_2018.SETUP
@@ -198,6 +204,7 @@ def test_size_zero_means_nothing_now_or_nothing_more(guest, rng):
     assert [section.payload for section in sections[:2]] == [bytes(BUFFER_SIZE), content]
 
 
+@pytest.mark.edu
 @pytest.mark.physical
 def test_nothing_now_while_a_transfer_runs(guest):
     region = guest.region
@@ -212,6 +219,7 @@ def test_nothing_now_while_a_transfer_runs(guest):
     assert len(region.get_buffer()) == 28 + 4096
 
 
+@pytest.mark.edu
 def test_a_transfer_out_of_the_buffer_does_not_make_it_go_again(guest):
     region = guest.region
     region.state = region_2018.SETUP

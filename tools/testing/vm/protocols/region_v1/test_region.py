@@ -7,7 +7,6 @@ import mmap
 
 import pytest
 
-from devices import edu
 from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import error_of, refused
 from lib.image import Image
@@ -106,18 +105,19 @@ def test_the_data_section_takes_every_width(guest, rng):
 def test_every_pair_of_states(guest, blank, before):
     for after in range(9):
         guest.device.reset()
-        guest.edu.write32(edu.LIVENESS, 0x1234)
+        new = guest.state()
+        guest.touch(0x1234)
         to(guest, before, blank)
-        registers = guest.edu.state()
+        registers = guest.state()
         found = error_of(guest.v1.set, v1.DEVICE_STATE, after)
         if after not in STATES or (before, after) in BLOCKED:
             assert (after, found, guest.v1.state) == (after, errno.EINVAL, before)
-            assert guest.edu.state() == registers
+            assert guest.state() == registers
             continue
         assert (after, found, guest.v1.state) == (after, 0, after)
         fresh = after == v1.RESUMING != before
-        assert guest.edu.state() == (edu.FRESH if fresh else registers)
-        write = error_of(guest.edu.write32, edu.LIVENESS, 1)
+        assert guest.state() == (new if fresh else registers)
+        write = error_of(guest.touch, 1)
         assert write == (0 if after in (v1.RUNNING, v1.PRE_COPY) else errno.EBUSY)
 
 
@@ -177,7 +177,7 @@ def test_a_migration_as_qemu_does_it(bdfs, rng, use_mmap):
     with Client(bdfs[0], use_mmap) as source, Client(bdfs[1], use_mmap) as target:
         for one, other in ((source, target), (target, source)):
             content = one.furnish(rng)
-            expected = one.edu.state()
+            expected = one.state()
             image = b""
             for mask, value in ((~0, v1.PRE_COPY), (~v1.RUNNING, 0), (~v1.RUNNING, v1.STOP_COPY)):
                 one.v1.state = one.v1.state & mask | value
@@ -188,24 +188,25 @@ def test_a_migration_as_qemu_does_it(bdfs, rng, use_mmap):
             for at in range(0, IMAGE, 1000):
                 other.v1.set_buffer(image[at : at + 1000])
             other.v1.state = v1.RUNNING
-            assert other.edu.state() == expected
-            assert other.buffer() == content
+            assert other.state() == expected
+            assert other.hidden() == content
             # A source does this if the migration fails in the end.
             one.v1.state = one.v1.state & ~6 | v1.RUNNING
-            assert one.edu.state() == expected
+            assert one.state() == expected
 
 
 @pytest.mark.parametrize("state", [v1.PRE_COPY, v1.STOP_COPY, v1.STOP])
 def test_a_cancelled_save_loses_nothing(guest, rng, state):
     content = guest.furnish(rng)
-    expected = guest.edu.state()
+    expected = guest.state()
     guest.v1.state = state
     guest.v1.get_buffer()
     guest.v1.state = guest.v1.state & ~6 | v1.RUNNING
-    assert guest.edu.state() == expected
-    assert guest.buffer() == content
+    assert guest.state() == expected
+    assert guest.hidden() == content
 
 
+@pytest.mark.precopy
 def test_a_damaged_image_is_refused_by_the_write_of_its_size(guest, blank):
     for at in (0, 30, 70, 2000, IMAGE_PRECOPY - 2, IMAGE - 2):
         bad = bytearray(blank)

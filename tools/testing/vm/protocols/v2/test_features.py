@@ -131,6 +131,7 @@ def test_precopy_info_goes_down_with_every_read(guest, precopy):
         assert file.precopy_info() == (0, 0, 0)
 
 
+@pytest.mark.edu
 def test_dirty_bytes_are_what_changed_since(guest, rng):
     with guest.v2.set(v2.PRE_COPY) as file:
         file.drain()
@@ -144,6 +145,7 @@ def test_dirty_bytes_are_what_changed_since(guest, rng):
             assert file.precopy_info() == (0, 0, 0)
 
 
+@pytest.mark.edu
 def test_initial_bytes_that_were_0_stay_0(guest, rng):
     with guest.v2.set(v2.PRE_COPY) as file:
         while left := file.precopy_info()[1]:
@@ -153,6 +155,7 @@ def test_initial_bytes_that_were_0_stay_0(guest, rng):
         assert file.precopy_info() == (0, 0, 28 + 4096)
 
 
+@pytest.mark.edu
 def test_initial_bytes_reach_0_while_the_guest_keeps_the_device_dirty(guest, rng):
     with guest.v2.set(v2.PRE_COPY) as file:
         sent = 0
@@ -164,6 +167,7 @@ def test_initial_bytes_reach_0_while_the_guest_keeps_the_device_dirty(guest, rng
             assert initial + dirty >= 28 + 4096
 
 
+@pytest.mark.edu
 def test_what_waits_for_a_transfer_is_dirty_when_it_can_go(guest):
     guest.memory.bytes[:4096] = b"\x77" * 4096
     guest.edu.start(guest.IOVA, edu.BUFFER, 4096, 0)

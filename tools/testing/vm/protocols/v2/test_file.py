@@ -18,7 +18,7 @@ from devices import edu
 from lib import modules
 from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import refused
-from lib.image import BUFFER, Image
+from devices.edu_image import BUFFER, Image
 from lib.kernel_log import KernelLog
 from lib.libc import Pages, call, libc
 from lib.protocols import v2
@@ -66,14 +66,14 @@ def test_a_file_has_no_position(guest, state):
 @pytest.mark.parametrize("size", [1, 27, 4096, 4097, 1 << 20])
 def test_the_stream_is_the_same_in_pieces_of_every_size(guest, rng, precopy, size):
     guest.furnish(rng)
-    expected = guest.edu.state()
+    expected = guest.state()
     image = guest.v2.save()
     guest.v2.set(v2.RUNNING)
     assert guest.v2.save(precopy, size) == image
     guest.v2.set(v2.RUNNING)
     guest.device.reset()
     guest.v2.load(image, size=size)
-    assert guest.edu.state() == expected
+    assert guest.state() == expected
 
 
 def test_a_read_takes_what_there_is(guest):
@@ -111,6 +111,7 @@ def test_calls_of_no_bytes(guest):
         guest.device.reset()
 
 
+@pytest.mark.edu
 def test_nothing_now_and_the_end(guest, rng):
     with guest.v2.set(v2.PRE_COPY) as file:
         image = file.drain()
@@ -174,6 +175,7 @@ def test_the_end_of_a_session_is_for_good(guest, blank, state, end, part):
             guest.device.reset()
 
 
+@pytest.mark.precopy
 def test_the_saving_states_share_a_file(guest, blank):
     image = b""
     with guest.v2.set(v2.PRE_COPY) as file:
@@ -229,6 +231,7 @@ def test_a_process_that_got_the_file_reads_it(guest, blank):
     assert image == blank
 
 
+@pytest.mark.precopy
 def test_a_bad_address_loses_no_bytes_of_a_save(guest, rng):
     guest.furnish(rng)
     expected = guest.v2.save()
@@ -253,7 +256,7 @@ def test_a_bad_address_loses_no_bytes_of_a_save(guest, rng):
 
 def test_a_bad_address_loses_no_bytes_of_a_load(guest, rng):
     guest.furnish(rng)
-    expected = guest.edu.state()
+    expected = guest.state()
     image = guest.v2.save()
     guest.v2.set(v2.RUNNING)
     with Pages(8192) as pages:
@@ -273,7 +276,7 @@ def test_a_bad_address_loses_no_bytes_of_a_load(guest, rng):
                     call(libc.write, file.fd, pages.bad, 100)
                 file.write(image[taken:])
                 guest.v2.set(v2.RUNNING)
-            assert guest.edu.state() == expected
+            assert guest.state() == expected
 
 
 def damaged(image):
@@ -295,6 +298,7 @@ def damaged(image):
     yield "zeros", bytes(IMAGE)
 
 
+@pytest.mark.precopy
 @pytest.mark.parametrize("size", [1 << 20, 50])
 def test_a_damaged_stream_is_refused_by_the_write(guest, log, rng, size):
     guest.furnish(rng)
@@ -320,6 +324,7 @@ def test_a_damaged_stream_is_refused_by_the_write(guest, log, rng, size):
     guest.v2.load(image)
 
 
+@pytest.mark.precopy
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 4000, IMAGE_PRECOPY, IMAGE - 1])
 def test_an_incomplete_stream_fails_the_way_out_of_resuming(guest, blank, length):
     with guest.v2.set(v2.RESUMING) as file:
@@ -335,19 +340,22 @@ def test_an_incomplete_stream_fails_the_way_out_of_resuming(guest, blank, length
 
 def test_a_load_is_applied_before_the_way_out(guest, rng):
     """With a later error, QEMU would start the guest with a blank device."""
+    fresh = guest.touched()
     guest.furnish(rng)
-    expected = guest.edu.state()
+    guest.touch(0x55)
+    assert fresh != 0x55
     image = guest.v2.save()
     guest.v2.set(v2.RUNNING)
     guest.device.reset()
     with guest.v2.set(v2.RESUMING) as file:
         file.write(image[:-1])
-        assert guest.edu.read32(edu.LIVENESS) == 0
+        assert guest.touched() == fresh
         file.write(image[-1:])
-        assert guest.edu.read32(edu.LIVENESS) == expected[edu.LIVENESS]
+        assert guest.touched() == 0x55
         guest.v2.set(v2.RUNNING)
 
 
+@pytest.mark.edu
 @pytest.mark.physical
 def test_a_signal_ends_a_long_write(guest, blank):
     """The write returns how much was taken; the image is whole once the rest has followed."""
@@ -405,6 +413,7 @@ def drained(guest):
         yield file
 
 
+@pytest.mark.edu
 def test_poll_wakes_up_for_a_transfer_into_the_buffer(guest, drained, rng):
     for _ in range(3):
         waiter = Waiter(drained)
@@ -415,10 +424,11 @@ def test_poll_wakes_up_for_a_transfer_into_the_buffer(guest, drained, rng):
         assert drained.poll() == 0
 
 
+@pytest.mark.edu
 def test_poll_wakes_up_for_nothing_else(guest, drained):
     waiter = Waiter(drained, seconds=2)
-    guest.edu.to_memory(guest.IOVA, 64)
-    guest.edu.write32(edu.LIVENESS, 1)
+    guest.write_memory(0, 64)
+    guest.touch(1)
     guest.edu.factorial(5)
     waiter.thread.join(30)
     assert waiter.events == 0
@@ -475,6 +485,7 @@ def test_poll_of_a_load(guest, blank):
         file.is_dead()
 
 
+@pytest.mark.edu
 def test_select_and_epoll(guest, drained, rng):
     assert select.select([drained.fd], [], [], 0) == ([], [], [])
     with select.epoll() as epoll:
@@ -487,6 +498,7 @@ def test_select_and_epoll(guest, drained, rng):
         assert epoll.poll(0)[0][1] & select.EPOLLERR
 
 
+@pytest.mark.edu
 def test_while_a_transfer_runs_there_is_nothing(guest, drained, rng):
     """The buffer cannot be read then; the estimate, poll and read agree about that."""
     for _ in range(3):
@@ -510,6 +522,7 @@ def test_while_a_transfer_runs_there_is_nothing(guest, drained, rng):
         assert drained.precopy_info() == (0, 0, 0) and drained.poll() == 0
 
 
+@pytest.mark.edu
 @pytest.mark.parametrize("late", [False, True])
 def test_poll_wakes_up_when_a_transfer_ends(guest, drained, rng, late):
     """Poll wakes up although nobody accesses the device."""
@@ -524,6 +537,7 @@ def test_poll_wakes_up_when_a_transfer_ends(guest, drained, rng, late):
     assert guest.memory.bytes[:4096] in drained.read()
 
 
+@pytest.mark.edu
 def test_a_poller_that_keeps_looking_does_not_delay_another(guest, drained):
     with select.epoll() as epoll:
         epoll.register(drained.fd, select.EPOLLIN | select.EPOLLET)
@@ -538,6 +552,7 @@ def test_a_poller_that_keeps_looking_does_not_delay_another(guest, drained):
             drained.drain()
 
 
+@pytest.mark.edu
 def test_a_file_is_closed_while_a_transfer_runs(guest):
     """Nothing is left of a thread that waits for the transfer's end."""
     for _ in range(20):

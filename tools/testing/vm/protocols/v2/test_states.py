@@ -11,6 +11,7 @@ from devices import edu
 from lib import modules
 from lib.clients import IMAGE, IMAGE_PRECOPY, Client
 from lib.errnos import error_of, refused
+from lib.patience import wait_until
 from lib.protocols import v2
 from lib.vfio import FEATURE_SET
 
@@ -25,15 +26,16 @@ def test_every_pair(guest, blank, before, whole):
     """`whole` says whether the image that is loaded is complete."""
     for after in v2.STATES:
         guest.device.reset()
-        guest.edu.write32(edu.LIVENESS, 0x1234)
+        fresh = guest.state()
+        guest.touch(0x1234)
         old = guest.v2.reach(before, blank if whole else blank[:-1])
-        registers = guest.edu.state()
+        registers = guest.state()
         stuck = before == v2.RESUMING and after != before and not whole
         if stuck or v2.path(before, after) is None:
             with refused(errno.EINVAL):
                 guest.v2.set(after)
             assert guest.v2.state == before
-            assert guest.edu.state() == registers
+            assert guest.state() == registers
             if before in v2.SAVING:
                 assert old.read(1)
             elif before == v2.RESUMING and not whole:
@@ -52,9 +54,9 @@ def test_every_pair(guest, blank, before, whole):
                 new.write(blank[:1])
             if new:
                 new.close()
-            expected = edu.FRESH if after == v2.RESUMING != before else registers
-            assert guest.edu.state() == expected
-            write = error_of(guest.edu.write32, edu.LIVENESS, 1)
+            expected = fresh if after == v2.RESUMING != before else registers
+            assert guest.state() == expected
+            write = error_of(guest.touch, 1)
             assert write == (0 if after in WRITABLE else errno.EBUSY)
         if old:
             old.close()
@@ -104,6 +106,7 @@ def test_reset_from_every_state(guest, blank, rng, state, part):
     guest.works(rng)
 
 
+@pytest.mark.precopy
 def test_a_reset_is_as_good_as_an_abort_of_a_load(guest, blank, rng):
     guest.furnish(rng)
     for damage in (lambda file: None, lambda file: file.write(blank[:2000])):
@@ -116,6 +119,7 @@ def test_a_reset_is_as_good_as_an_abort_of_a_load(guest, blank, rng):
         guest.is_fresh()
 
 
+@pytest.mark.edu
 @pytest.mark.physical
 def test_a_stop_that_times_out_begins_no_session(bdfs):
     """The device computes for longer than a stop waits: it goes on running, without a file."""
@@ -136,7 +140,7 @@ def test_a_stop_that_times_out_begins_no_session(bdfs):
                 assert guest.edu.read32(edu.STATUS) & edu.COMPUTING
                 guest.v2.set(v2.RUNNING)
                 file.is_dead()
-            guest.edu.wait(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
+            wait_until(lambda: not guest.edu.read32(edu.STATUS) & edu.COMPUTING, 60)
             assert len(guest.v2.save()) == IMAGE
     finally:
         modules.reload(bdfs)
@@ -158,7 +162,7 @@ def test_stopping_an_idle_device_waits_for_nothing(guest, rng):
 def test_a_whole_round_trip_of_states(guest, rng):
     """A source goes through all states before it is migrated."""
     guest.furnish(rng)
-    expected = guest.edu.state()
+    expected = guest.state()
     image = b""
     file = None
     for state in (v2.STOP, v2.RUNNING_P2P, v2.RUNNING, v2.PRE_COPY, v2.PRE_COPY_P2P, v2.PRE_COPY,
@@ -170,4 +174,4 @@ def test_a_whole_round_trip_of_states(guest, rng):
     guest.v2.set(v2.RUNNING)
     guest.device.reset()
     guest.v2.load(image)
-    assert guest.edu.state() == expected
+    assert guest.state() == expected

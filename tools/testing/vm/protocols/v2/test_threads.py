@@ -15,8 +15,6 @@ import time
 
 import pytest
 
-from devices import edu
-from devices.edu import BUFFER
 from lib.clients import IMAGE, Client
 from lib.libc import call, libc
 from lib.protocols import region_2018
@@ -162,16 +160,13 @@ class Player:
         assert self.guest.v1.state in v1.STATES
 
     def transfer(self, rng):
-        pair = [BUFFER, self.guest.IOVA]
-        to_memory = rng.getrandbits(1)
-        self.guest.edu.start(*(pair if to_memory else pair[::-1]), rng.randint(1, 4096),
-                             edu.TO_MEMORY * to_memory)
+        self.guest.start_any(rng)
         time.sleep(rng.random() / 10)
 
     def register(self, rng):
-        self.guest.edu.state()
-        self.guest.edu.write32(edu.LIVENESS, rng.getrandbits(32))
-        assert self.guest.edu.read32(edu.IDENTIFICATION) == 0x010000ED
+        self.guest.state()
+        self.guest.touch(rng.getrandbits(32))
+        self.guest.is_there()
 
     def bad(self, rng):
         with self._file() as file:
@@ -207,6 +202,7 @@ def test_everything_at_once(guest, blank, rng):
     guest.works(rng)
 
 
+@pytest.mark.precopy
 def test_readers_of_one_stream_share_it(guest, rng):
     """Each byte goes to exactly one of them."""
     content = guest.furnish(rng)
@@ -322,11 +318,11 @@ def test_two_devices_at_once(pair, rng):
         try:
             for _ in range(4):
                 guest.furnish(own)
-                expected = guest.edu.state()
+                expected = guest.state()
                 image = guest.v2.save(size=own.choice((7, 100, 9999)))
                 guest.v2.set(v2.RUNNING)
                 guest.v2.load(image, size=own.choice((7, 100, 9999)))
-                assert guest.edu.state() == expected
+                assert guest.state() == expected
             ends.append(None)
         except BaseException as error:
             ends.append(error)
