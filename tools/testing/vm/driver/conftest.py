@@ -3,6 +3,7 @@
 
 import pytest
 
+from devices import edu
 from lib import modules
 from lib.vfio import Device
 
@@ -47,4 +48,4 @@ def nvme(trapping):
 @pytest.fixture
 def ranged_edu(trapping):
     """An edu; the first and the third page are trapped."""
-    return trapping(modules.EDU)
+    return trapping(edu.IDS)

@@ -84,9 +84,9 @@ class Found:
 
 
 @pytest.fixture
-def bdf(edu_devices):
+def bdf(functions):
     """A device that the driver has; the driver is gone afterwards."""
-    bdf = edu_devices[0]
+    bdf = functions[0]
     modules.rebind(bdf, FOUND)
     yield bdf
     modules.unbind(bdf)
@@ -114,9 +114,10 @@ def test_queries_of_the_region(found):
 
     client.state = region_2018.SETUP
     found.start(3)
-    assert ask() == set()
+    # It takes 100 ms, so on a busy machine the first query may come after it.
+    first = ask()
     found.edu.wait_transfer()
-    assert ask() == {3}
+    assert sorted((first, ask()), key=len) == [set(), {3}]
     assert ask() == set()
     client.state = region_2018.PRECOPY
     # The next command forgets none.
