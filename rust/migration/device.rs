@@ -13,7 +13,8 @@ use crate::{
         Section,
         SectionHead, //
     },
-    iova::IovaRange, //
+    iova::IovaRange,
+    state::States, //
 };
 
 /// How much of the device's state is left to save, without the image's own framing.
@@ -46,6 +47,15 @@ pub enum Phase {
     Running,
     /// Stop-and-copy: the device is quiesced.
     Stopped,
+}
+
+/// What the driver knows of the guest memory that the device writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DirtyTracking {
+    /// Nothing: all memory counts as dirty, whatever [`Device::write`] marks.
+    None,
+    /// Each page, before the device writes it.
+    Exact,
 }
 
 /// Width of a register access in bytes.
@@ -92,6 +102,15 @@ pub trait Device {
     /// of any page before the first pre-copy; from then on the device tracks until it is closed. A
     /// device that marks all that it writes, before it writes it, has false here.
     const FINDS_WRITTEN: bool = false;
+
+    /// The optional states of the device; all by default.
+    ///
+    /// A device without pre-copy is not asked to save while it runs: [`Device::save_begin`] finds
+    /// it stopped.
+    const STATES: States = States::ALL;
+
+    /// What the driver knows of the guest memory that the device writes; each page by default.
+    const DIRTY_TRACKING: DirtyTracking = DirtyTracking::Exact;
 
     /// Returns what an image of this device carries in its header.
     ///

@@ -52,6 +52,11 @@ impl DirtyLog {
         self.table = Some(DirtyTable::new());
     }
 
+    /// Switches tracking on, with every page dirty.
+    pub(crate) fn start_with_everything(&mut self) {
+        self.table = Some(DirtyTable::everything());
+    }
+
     /// Switches tracking off and frees its memory.
     pub fn stop(&mut self) {
         self.table = None;

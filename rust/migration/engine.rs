@@ -242,6 +242,7 @@ impl<D: Device> Engine<D> {
     /// Returns the session that moving to `target` would begin, if it would begin one.
     pub fn session_of(&self, target: State) -> Option<u64> {
         let begins = match target {
+            _ if !D::STATES.has(target) => false,
             State::PreCopy | State::PreCopyP2p | State::StopCopy => self.mode.saving().is_none(),
             State::Resuming => self.state() != State::Resuming,
             _ => false,

@@ -2,8 +2,8 @@
 
 //! The states of a migratable device and the arcs between them.
 //!
-//! States and arcs are those of `enum vfio_device_mig_state` in `include/uapi/linux/vfio.h`, with
-//! the optional features `STOP_COPY`, `P2P` and `PRE_COPY` all present.
+//! States and arcs are those of `enum vfio_device_mig_state` in `include/uapi/linux/vfio.h`. Which
+//! of the optional states a device has, [`States`] tells.
 
 use core::fmt;
 
@@ -85,7 +85,59 @@ impl fmt::Display for State {
     }
 }
 
-/// Returns the state after the first arc on the way from `from` to `to`.
+/// The optional states that a device has.
+///
+/// Every device has the others: `VFIO_MIGRATION_STOP_COPY`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct States {
+    /// [`State::RunningP2p`], and with `pre_copy` [`State::PreCopyP2p`]: `VFIO_MIGRATION_P2P`.
+    pub p2p: bool,
+    /// [`State::PreCopy`]: `VFIO_MIGRATION_PRE_COPY`.
+    pub pre_copy: bool,
+}
+
+impl States {
+    /// All states.
+    pub const ALL: Self = Self {
+        p2p: true,
+        pre_copy: true,
+    };
+
+    /// No optional state.
+    pub const LEAST: Self = Self {
+        p2p: false,
+        pre_copy: false,
+    };
+
+    /// Returns whether a device has `state`.
+    pub const fn has(self, state: State) -> bool {
+        match state {
+            State::RunningP2p => self.p2p,
+            State::PreCopy => self.pre_copy,
+            State::PreCopyP2p => self.p2p && self.pre_copy,
+            State::Error | State::Stop | State::Running | State::StopCopy | State::Resuming => true,
+        }
+    }
+
+    /// Returns the state after the first arc on the way from `from` to `to`.
+    ///
+    /// Returns what `vfio_mig_get_next_state()` returns for a device with these states: the arc
+    /// skips those that the device lacks. `EINVAL` if the device lacks `from` or `to`, and as
+    /// [`next`].
+    pub fn next(self, from: State, to: State) -> Result<State> {
+        if !self.has(from) || !self.has(to) {
+            return Err(EINVAL);
+        }
+        let mut at = next(from, to)?;
+        while !self.has(at) {
+            at = next(at, to)?;
+        }
+        Ok(at)
+    }
+}
+
+/// Returns the state after the first arc on the way from `from` to `to`, for a device with all
+/// states.
 ///
 /// Returns what `vfio_mig_get_next_state()` returns. If `from` and `to` are the same, there is no
 /// arc and the function returns that state. `EINVAL` if either is [`State::Error`], and for the

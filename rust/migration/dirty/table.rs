@@ -64,6 +64,14 @@ impl DirtyTable {
         }
     }
 
+    /// Returns a table in which every page counts as dirty; allocates nothing.
+    pub(super) fn everything() -> Self {
+        Self {
+            blanket: Blanket::whole(),
+            ..Self::new()
+        }
+    }
+
     /// Returns whether there are pages that count as dirty without being told apart.
     pub fn is_uncertain(&self) -> bool {
         !self.blanket.is_empty()
@@ -105,10 +113,7 @@ impl DirtyTable {
         let mut rest = Some(range);
         while let Some(gap) = rest.and_then(|rest| self.blanket.gap(rest)) {
             if self.try_mark(gap).is_err() {
-                *self = Self {
-                    blanket: Blanket::whole(),
-                    ..Self::new()
-                };
+                *self = Self::everything();
                 return;
             }
             rest = range.after(gap.last());

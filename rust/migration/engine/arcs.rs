@@ -19,24 +19,23 @@ use crate::{
         Reader,
         Writer, //
     },
-    state::{
-        next,
-        State, //
-    }, //
+    state::State, //
 };
 
 impl<D: Device> Engine<D> {
     /// Moves the device to state `target`, for `protocol`.
     ///
-    /// Takes one arc after the other, as [`next`] says. If an arc fails, its error is returned and
+    /// Takes one arc after the other, as [`States::next`] says. If an arc fails, its error is returned and
     /// the device stays in the state before that arc: the one before the call, or one on the way.
     /// Only a lost device gets into [`State::Error`]. `EBUSY` if another protocol owns the device.
     /// `EINVAL` if no arcs lead to `target`, or if they lead out of [`State::Resuming`] and the
     /// image is not complete or was refused.
+    ///
+    /// [`States::next`]: crate::state::States::next
     pub fn set_state(&mut self, host: &D::Host, protocol: Protocol, target: State) -> Result {
         self.admit(protocol)?;
         let before = (self.state(), self.owner);
-        next(before.0, target)?;
+        D::STATES.next(before.0, target)?;
 
         let result = self.walk(host, target);
         self.owner = match (self.state(), &result) {
@@ -55,7 +54,7 @@ impl<D: Device> Engine<D> {
     /// Takes arcs until the device is in state `target`.
     fn walk(&mut self, host: &D::Host, target: State) -> Result {
         while self.state() != target {
-            let to = next(self.state(), target)?;
+            let to = D::STATES.next(self.state(), target)?;
             let result = self.arc(host, to);
             self.check(result)?;
         }
@@ -68,7 +67,11 @@ impl<D: Device> Engine<D> {
             (State::Running, State::RunningP2p) => {
                 self.stop(host, |engine| engine.enter(Mode::RunningP2p))?;
             }
-            (State::RunningP2p, State::Running) => {
+            (State::Running, State::Stop) => {
+                self.quiesce(host)?;
+                self.enter(Mode::Stop);
+            }
+            (State::RunningP2p | State::Stop, State::Running) => {
                 self.resume(host)?;
                 self.enter(Mode::Running);
             }
@@ -89,7 +92,7 @@ impl<D: Device> Engine<D> {
                 self.resume(host)?;
                 self.keep_saving(Mode::PreCopy);
             }
-            (State::PreCopyP2p, State::StopCopy) => {
+            (State::PreCopy | State::PreCopyP2p, State::StopCopy) => {
                 self.quiesce(host)?;
                 self.check_told()?;
                 self.keep_saving(Mode::StopCopy);

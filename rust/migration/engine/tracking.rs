@@ -13,7 +13,10 @@ use crate::{
         Container,
         Wait, //
     },
-    device::Device,
+    device::{
+        Device,
+        DirtyTracking, //
+    },
     dirty::{
         table::DirtyTable,
         DirtyLog, //
@@ -56,13 +59,18 @@ impl InFlight {
 impl<D: Device> Engine<D> {
     /// Starts tracking: only what the device may be writing at this moment is dirty.
     ///
-    /// A second start forgets what was dirty. `EBUSY` while tracking is on for another protocol. If
+    /// If the driver knows nothing of that ([`DirtyTracking::None`]), every page is dirty, and stays
+    /// so however often it is reported. A second start forgets what was dirty. `EBUSY` while tracking is on for another protocol. If
     /// the device cannot tell what is under way, its error is returned and tracking is off.
     pub fn dirty_start(&mut self, host: &D::Host, protocol: Protocol) -> Result {
         if self.tracker.is_some_and(|tracker| tracker != protocol) {
             return Err(EBUSY);
         }
         self.tracker = Some(protocol);
+        if D::DIRTY_TRACKING == DirtyTracking::None {
+            self.log.start_with_everything();
+            return Ok(());
+        }
         self.log.start();
         let marked = InFlight::mark(&mut self.device, host, &mut self.log);
         let begun = self.check(marked).and_then(|_| self.track(host));
@@ -235,7 +243,8 @@ impl<D: Device> Engine<D> {
     /// `window` is a part of `range`, for a client that asks for more pages than it has room for.
     /// Returns whether a page of `range` was dirty; if none was, `report` is not called. A page
     /// that the device may still be writing is reported and stays dirty, so that the next query
-    /// reports it after the transfer has landed. `EINVAL` while tracking is off. On an error, of
+    /// reports it after the transfer has landed; with [`DirtyTracking::None`] that is every page.
+    /// `EINVAL` while tracking is off. On an error, of
     /// the device or of `report`, nothing is forgotten: `report` does all that can fail in handing
     /// the pages over.
     pub fn dirty_look(
@@ -278,9 +287,16 @@ impl<D: Device> Engine<D> {
         report: impl FnOnce(&DirtyTable) -> Result,
     ) -> Result<bool> {
         self.log.table()?;
-        self.find_written(host)?;
-        let marked = InFlight::mark(&mut self.device, host, &mut self.log);
-        let in_flight = self.check(marked)?;
+        let in_flight = match D::DIRTY_TRACKING {
+            DirtyTracking::None => None,
+            DirtyTracking::Exact => {
+                self.find_written(host)?;
+                let marked = InFlight::mark(&mut self.device, host, &mut self.log);
+                // If there are too many transfers in flight to tell apart, all that is reported
+                // stays dirty.
+                Some(self.check(marked)?).filter(|in_flight| !in_flight.more)
+            }
+        };
 
         let table = self.log.table()?;
         let any = table.any_in(range);
@@ -291,9 +307,7 @@ impl<D: Device> Engine<D> {
         }
         self.counters.dirty_queries = self.counters.dirty_queries.wrapping_add(1);
         self.counters.pages_reported = self.counters.pages_reported.wrapping_add(reported);
-        // If there are too many transfers in flight to tell apart, all that was reported stays
-        // dirty.
-        if let Some(told) = told.filter(|_| any && !in_flight.more) {
+        if let (true, Some(told), Some(in_flight)) = (any, told, in_flight) {
             self.log
                 .clear(told, in_flight.ranges.iter().flatten().copied())?;
         }

@@ -144,7 +144,10 @@ impl Region2018 {
         let owner = self.is_owner(engine);
         Ok(match (engine.state(), self.state) {
             (State::Error, _) => return Err(EIO),
-            (State::Running, DeviceState::Setup) if owner => DeviceState::Setup,
+            // A device without pre-copy goes on running in PRECOPY.
+            (State::Running, claimed @ (DeviceState::Setup | DeviceState::Precopy)) if owner => {
+                claimed
+            }
             (State::Running, _) => DeviceState::Running,
             (State::PreCopy, _) if !owner => DeviceState::Running,
             (_, _) if !owner => DeviceState::None,

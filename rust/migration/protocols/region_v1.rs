@@ -18,6 +18,9 @@
 //! stays the same until the client reads pending_bytes or writes the state. If a transition fails,
 //! the write fails and the client reads the last valid state. It never reads the error state (6),
 //! at which QEMU would abort, as it would if the state could not be read.
+//!
+//! A client that saves begins with pre-copy. A device without pre-copy is claimed then, goes on
+//! running, and has nothing pending until it is stopped.
 
 use kernel::prelude::*;
 
@@ -31,7 +34,10 @@ use crate::{
         Progress,
         Side, //
     },
-    state::State, //
+    state::{
+        next,
+        State, //
+    }, //
 };
 
 /// Bytes of the header.
@@ -93,10 +99,12 @@ fn decode(value: u32) -> Result<State> {
     }
 }
 
-/// Returns the value of device_state for a state of the engine; `None` if the device is lost.
-fn encode(state: State) -> Option<u32> {
-    match state {
+/// Returns the value of device_state for the engine's state; `None` if the device is lost.
+fn encode<D: Device>(engine: &Engine<D>) -> Option<u32> {
+    match engine.state() {
         State::Stop | State::RunningP2p => Some(0),
+        // A claim of this protocol stands for pre-copy.
+        State::Running if engine.owner() == Some(PROTOCOL) => Some(RUNNING | SAVING),
         State::Running => Some(RUNNING),
         State::StopCopy | State::PreCopyP2p => Some(SAVING),
         State::PreCopy => Some(RUNNING | SAVING),
@@ -177,7 +185,10 @@ impl RegionV1 {
             Field::DeviceState => {
                 let value = u32::from_le_bytes(bytes.try_into().map_err(|_| EINVAL)?);
                 let target = decode(value)?;
-                side.engine.set_state(side.host, PROTOCOL, target)?;
+                match target {
+                    State::PreCopy if !D::STATES.pre_copy => Self::claim(&mut side)?,
+                    _ => side.engine.set_state(side.host, PROTOCOL, target)?,
+                }
                 self.buffer = None;
                 Ok(Progress::Done)
             }
@@ -195,9 +206,20 @@ impl RegionV1 {
         }
     }
 
+    /// Begins pre-copy of a device that has none: it runs, and other protocols keep off.
+    ///
+    /// `EINVAL` if no arcs would lead to [`State::PreCopy`]; otherwise as [`Engine::set_state`].
+    fn claim<D: Device>(side: &mut Side<'_, D>) -> Result {
+        let engine = &mut *side.engine;
+        engine.admit(PROTOCOL)?;
+        next(engine.state(), State::PreCopy)?;
+        engine.set_state(side.host, PROTOCOL, State::Running)?;
+        engine.claim(PROTOCOL)
+    }
+
     /// Notes the state, and forgets the staged buffer if the engine is in another session.
     fn follow<D: Device>(&mut self, engine: &Engine<D>) {
-        if let Some(device_state) = encode(engine.state()) {
+        if let Some(device_state) = encode(engine) {
             self.device_state = device_state;
         }
         if self.session != engine.session() {

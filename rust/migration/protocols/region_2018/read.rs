@@ -9,13 +9,15 @@ use super::{
         Access,
         Field, //
     },
+    state::DeviceState,
     Half,
     Region2018, //
 };
 use crate::{
     device::Device,
     engine::Pending,
-    protocols::window::Side, //
+    protocols::window::Side,
+    state::State, //
 };
 
 /// What one access needs to read fields.
@@ -108,8 +110,15 @@ impl Region2018 {
         if !self.is_owner(reading.side.engine) {
             return Pending::default();
         }
-        *reading
-            .pending
-            .get_or_insert_with(|| reading.side.engine.pending(reading.side.host))
+        let (engine, host) = (&*reading.side.engine, reading.side.host);
+        let in_precopy = matches!(self.view(engine), Ok(DeviceState::Precopy));
+        *reading.pending.get_or_insert_with(|| match engine.state() {
+            // The image of a device without pre-copy has not begun.
+            State::Running if in_precopy => Pending {
+                postcopy_only: engine.size(host),
+                ..Pending::default()
+            },
+            _ => engine.pending(host),
+        })
     }
 }

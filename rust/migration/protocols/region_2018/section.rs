@@ -24,7 +24,6 @@ use core::mem;
 use kernel::prelude::*;
 
 use super::{
-    state::DeviceState,
     Query,
     Region2018, //
 };
@@ -66,10 +65,7 @@ impl Section {
 impl Region2018 {
     /// Returns `data.size`; stages the next buffer if the section holds nothing while saving.
     pub(super) fn data_size<D: Device>(&mut self, side: &mut Side<'_, D>) -> Result<u64> {
-        let saving = matches!(
-            self.view(side.engine),
-            Ok(DeviceState::Precopy | DeviceState::Stopncopy)
-        );
+        let saving = self.is_owner(side.engine) && side.engine.state().is_saving();
         match self.section {
             Section::Nothing if saving => self.section = self.stage(side)?,
             // The device is lost, and the image with it.

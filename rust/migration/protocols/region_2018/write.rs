@@ -192,6 +192,8 @@ impl Region2018 {
         let mut go = |state| engine.set_state(host, Self::PROTOCOL, state);
         match action {
             Action::Stop => go(State::Stop)?,
+            // A save has begun, and the device has nothing to hand out while it runs.
+            Action::Precopy if !D::STATES.pre_copy => {}
             Action::Precopy => go(State::PreCopy)?,
             Action::StopAndCopy => go(State::StopCopy)?,
             Action::CompleteSave | Action::CompleteResume => go(State::Stop)?,
