@@ -10,6 +10,7 @@
 //! each device, so calls never run at the same time.
 
 mod arcs;
+mod resets;
 mod status;
 mod tracking;
 mod transfer;
@@ -31,6 +32,11 @@ use crate::{
     state::State, //
 };
 
+pub use resets::{
+    Cause,
+    HardwareReset,
+    ResetHardware, //
+};
 pub use status::{
     Counters,
     Status, //
@@ -151,6 +157,8 @@ impl Mode {
 pub struct Engine<D: Device> {
     /// The device.
     device: D,
+    /// What resets its hardware before the device is reset.
+    reset_hardware: ResetHardware<D>,
     /// The state of the device, and what exists only in that state.
     mode: Mode,
     /// Memory for the next image, while none is under way.
@@ -183,8 +191,16 @@ pub struct Engine<D: Device> {
 impl<D: Device> Engine<D> {
     /// Returns the engine of a device that runs and that no one migrates.
     pub fn new(device: D) -> Self {
+        Self::with_reset(device, |_, _| HardwareReset::NONE)
+    }
+
+    /// As [`Self::new`], for a device whose hardware `reset_hardware` resets.
+    ///
+    /// Each call of [`Device::reset`] comes right after one of `reset_hardware`.
+    pub fn with_reset(device: D, reset_hardware: ResetHardware<D>) -> Self {
         Self {
             device,
+            reset_hardware,
             mode: Mode::Running,
             buffer: None,
             quiesced: false,
@@ -279,80 +295,12 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Makes the device ready for a user who opens it; see [`Device::open`] and [`Engine::reset`].
-    ///
-    /// `ENOMEM` if there is no memory for an image; errors of the device.
-    pub fn open(&mut self, host: &D::Host) -> Result {
-        self.reserve()?;
-        let opened = self.device.open(host).and_then(|()| self.reset(host));
-        if opened.is_err() {
-            self.buffer = None;
-        }
-        opened
-    }
-
-    /// Makes the device like a fresh one, running, whatever state it is in.
-    ///
-    /// The image under way is dropped, tracking ends, no protocol owns the device. If the device's
-    /// own reset fails, its error is returned and the state does not change, or becomes
-    /// [`State::Error`] if the device is lost.
-    pub fn reset(&mut self, host: &D::Host) -> Result {
-        let result = self.reset_device(host);
-        let reset = self.check(result);
-        if reset.is_ok() {
-            self.start_afresh(Mode::Running);
-        }
-        self.track_again(host);
-        reset
-    }
-
-    /// Catches up after others have reset the device: makes it a fresh one and ends the session.
-    ///
-    /// If the device's own reset fails, its error is returned and the device is in
-    /// [`State::Error`]: nothing is known of it until a reset succeeds.
-    pub fn reset_by_others(&mut self, host: &D::Host) -> Result {
-        self.reset(host)
-            .inspect_err(|_| self.start_afresh(Mode::Error))
-    }
-
-    /// Leaves nothing of the user who closes the device to the next one.
-    ///
-    /// Does as [`Self::reset_by_others`] and frees the memory; the next open resets the device
-    /// again.
-    pub fn close(&mut self, host: &D::Host) -> Result {
-        // Nobody asks any more.
-        self.log.stop();
-        self.log.tell_end();
-        self.tracks = false;
-        let result = self.reset_by_others(host);
-        self.buffer = None;
-        result
-    }
-
-    /// Forgets the migration under way.
-    fn start_afresh(&mut self, mode: Mode) {
-        self.enter(mode);
-        self.quiesced = false;
-        self.owner = None;
-        self.log.stop();
-        self.tracker = None;
-        self.epoch = self.epoch.wrapping_add(1);
-    }
-
     /// Enters another mode, and keeps the memory of the image that this drops.
     fn enter(&mut self, mode: Mode) {
         let left = core::mem::replace(&mut self.mode, mode);
         if let Some(buffer) = left.into_buffer() {
             self.buffer = Some(buffer);
         }
-    }
-
-    /// Takes memory for an image unless it is there already; `ENOMEM` if there is not enough.
-    fn reserve(&mut self) -> Result {
-        if self.buffer.is_none() {
-            self.buffer = Some(Buffer::new()?);
-        }
-        Ok(())
     }
 
     /// Reads a trapped register for the guest, in any state: the device decides what the guest

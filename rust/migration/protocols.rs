@@ -15,7 +15,10 @@ use kernel::prelude::*;
 
 use crate::{
     device::Device,
-    engine::Engine, //
+    engine::{
+        Engine,
+        ResetHardware, //
+    }, //
 };
 use region_2018::Region2018;
 use region_v1::RegionV1;
@@ -64,7 +67,16 @@ pub struct Migratable<D: Device> {
 impl<D: Device> Migratable<D> {
     /// Returns a device that runs and that no one migrates.
     pub fn new(device: D) -> Self {
-        let engine = Engine::new(device);
+        Self::of(Engine::new(device))
+    }
+
+    /// As [`Self::new`], for a device whose hardware `reset_hardware` resets.
+    pub fn with_reset(device: D, reset_hardware: ResetHardware<D>) -> Self {
+        Self::of(Engine::with_reset(device, reset_hardware))
+    }
+
+    /// Returns the front ends of a new engine.
+    fn of(engine: Engine<D>) -> Self {
         Self {
             region_2018: Region2018::new(engine.epoch()),
             region_v1: RegionV1::new(),

@@ -7,6 +7,7 @@ use core::mem;
 use kernel::prelude::*;
 
 use super::{
+    Cause,
     Engine,
     Loading,
     Mode,
@@ -25,11 +26,11 @@ use crate::{
 impl<D: Device> Engine<D> {
     /// Moves the device to state `target`, for `protocol`.
     ///
-    /// Takes one arc after the other, as [`States::next`] says. If an arc fails, its error is returned and
-    /// the device stays in the state before that arc: the one before the call, or one on the way.
-    /// Only a lost device gets into [`State::Error`]. `EBUSY` if another protocol owns the device.
-    /// `EINVAL` if no arcs lead to `target`, or if they lead out of [`State::Resuming`] and the
-    /// image is not complete or was refused.
+    /// Takes one arc after the other, as [`States::next`] says. If an arc fails, its error is
+    /// returned and the device stays in the state before that arc: the one before the call, or one
+    /// on the way. Only a lost device gets into [`State::Error`], and one whose hardware was reset
+    /// in vain. `EBUSY` if another protocol owns the device. `EINVAL` if no arcs lead to `target`,
+    /// or if they lead out of [`State::Resuming`] and the image is not complete or was refused.
     ///
     /// [`States::next`]: crate::state::States::next
     pub fn set_state(&mut self, host: &D::Host, protocol: Protocol, target: State) -> Result {
@@ -161,7 +162,7 @@ impl<D: Device> Engine<D> {
     /// A reset leaves the device running. If it then cannot be quiesced, it stays reset: it has
     /// nothing to do and gets no command, and whatever needs it quiesced tries again.
     pub(super) fn reset_quiesced(&mut self, host: &D::Host) -> Result {
-        let reset = self.reset_device(host);
+        let reset = self.reset_device(host, Cause::Load);
         self.track_again(host);
         reset?;
         self.quiesced = false;

@@ -59,9 +59,10 @@ impl InFlight {
 impl<D: Device> Engine<D> {
     /// Starts tracking: only what the device may be writing at this moment is dirty.
     ///
-    /// If the driver knows nothing of that ([`DirtyTracking::None`]), every page is dirty, and stays
-    /// so however often it is reported. A second start forgets what was dirty. `EBUSY` while tracking is on for another protocol. If
-    /// the device cannot tell what is under way, its error is returned and tracking is off.
+    /// If the driver knows nothing of that ([`DirtyTracking::None`]), every page is dirty, and
+    /// stays so however often it is reported. A second start forgets what was dirty. `EBUSY` while
+    /// tracking is on for another protocol. If the device cannot tell what is under way, its error
+    /// is returned and tracking is off.
     pub fn dirty_start(&mut self, host: &D::Host, protocol: Protocol) -> Result {
         if self.tracker.is_some_and(|tracker| tracker != protocol) {
             return Err(EBUSY);
@@ -186,24 +187,10 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Resets the device, which makes it forget what it has written; that is found before.
-    ///
-    /// [`Self::track_again`] has to follow.
-    pub(super) fn reset_device(&mut self, host: &D::Host) -> Result {
-        let stopped = self.settle_before_reset(host);
-        let result = self.device.reset(host);
-        self.tracks = false;
-        if result.is_err() && stopped && !self.device.lost() {
-            // It goes on as before, if it can.
-            let _ = self.device.resume(host);
-        }
-        result
-    }
-
     /// Finds what the device has written, and tells the container of it, before a reset.
     ///
     /// Returns whether the device was stopped for that.
-    fn settle_before_reset(&mut self, host: &D::Host) -> bool {
+    pub(super) fn settle_before_reset(&mut self, host: &D::Host) -> bool {
         if !self.tracks {
             return false;
         }
@@ -244,9 +231,8 @@ impl<D: Device> Engine<D> {
     /// Returns whether a page of `range` was dirty; if none was, `report` is not called. A page
     /// that the device may still be writing is reported and stays dirty, so that the next query
     /// reports it after the transfer has landed; with [`DirtyTracking::None`] that is every page.
-    /// `EINVAL` while tracking is off. On an error, of
-    /// the device or of `report`, nothing is forgotten: `report` does all that can fail in handing
-    /// the pages over.
+    /// `EINVAL` while tracking is off. On an error, of the device or of `report`, nothing is
+    /// forgotten: `report` does all that can fail in handing the pages over.
     pub fn dirty_look(
         &mut self,
         host: &D::Host,

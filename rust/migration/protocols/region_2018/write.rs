@@ -217,7 +217,7 @@ impl Region2018 {
                 }
             }
             Action::Discard => {
-                engine.reset(host)?;
+                engine.discard(host)?;
                 self.follow(engine);
             }
         }
