@@ -118,7 +118,7 @@ impl<F: Flavour> Inner<F> {
         try_pin_init!(Self {
             section <- DataSection::new(section_size),
             state <- Mutex::new(
-                Migratable::new(device),
+                Migratable::with_reset(device, F::reset_hardware),
                 lock_name!("rvfio_state"),
                 static_lock_class!()
             ),

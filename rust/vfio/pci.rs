@@ -15,6 +15,7 @@ mod power;
 mod private_dma;
 mod registers;
 mod registration;
+mod resets;
 mod scope;
 mod scratch;
 mod traps;
@@ -28,6 +29,7 @@ pub use self::{
     private_dma::PassError,
     registers::Registers,
     registration::Registration,
+    resets::Reset,
     scratch::ScratchPage, //
 };
 pub use migration::trapped::Trapped;

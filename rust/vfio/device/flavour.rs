@@ -3,7 +3,13 @@
 //! What the flavours of VFIO devices differ in.
 
 use kernel::prelude::*;
-use migration::device::Device;
+use migration::{
+    device::Device,
+    engine::{
+        Cause,
+        HardwareReset, //
+    }, //
+};
 
 use super::{
     Call,
@@ -53,6 +59,13 @@ pub(crate) trait Flavour: Sized + 'static {
     ///
     /// As for [`Self::init`], which has just succeeded.
     unsafe fn new_device(vdev: *mut bindings::vfio_device) -> Result<Self::Device>;
+
+    /// Resets the hardware, if that is needed for the cause. The driver's device is reset next.
+    ///
+    /// Called with the state lock held. By default the driver's own reset is enough.
+    fn reset_hardware(_host: &Self::Host, _cause: Cause) -> HardwareReset {
+        HardwareReset::NONE
+    }
 
     /// Opens a device for a user: enables and scrubs it.
     fn open(device: &VfioDevice<Self>) -> Result;

@@ -44,7 +44,8 @@ pub(crate) unsafe trait Host: Container + Logs + Send + Sync {
     /// lock that comes after the state lock.
     fn power_on(&self) {}
 
-    /// Has the user's container count only pages that the device wrote, if it does not yet.
+    /// Has the user's container count only pages that the device wrote, if it does not yet and the
+    /// driver knows them.
     ///
     /// The caller holds the state lock of an open device, and no `memory_lock`.
     #[inline]

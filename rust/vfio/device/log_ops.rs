@@ -20,9 +20,15 @@ use kernel::{
     error::from_result,
     prelude::*, //
 };
-use migration::iova::{
-    IovaRange,
-    PAGE_SIZE, //
+use migration::{
+    device::{
+        Device,
+        DirtyTracking, //
+    },
+    iova::{
+        IovaRange,
+        PAGE_SIZE, //
+    }, //
 };
 
 use super::{
@@ -32,12 +38,16 @@ use super::{
 use crate::bindings;
 
 impl<F: Flavour> VfioDevice<F> {
-    /// Offers DMA logging.
+    /// Offers DMA logging, unless the driver does not know what the device writes: the client then
+    /// has no source but the container.
     ///
     /// # Safety
     ///
     /// `vdev` must be valid and not registered yet.
     pub(super) unsafe fn offer_log(vdev: *mut bindings::vfio_device) {
+        if <F::Device as Device>::DIRTY_TRACKING == DirtyTracking::None {
+            return;
+        }
         // SAFETY: The caller vouches for the device.
         unsafe { (*vdev).log_ops = &LogOps::<F>::OPS };
     }

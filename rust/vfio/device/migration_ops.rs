@@ -12,7 +12,10 @@ use kernel::{
     error::from_result,
     prelude::*, //
 };
-use migration::state::State;
+use migration::{
+    device::Device,
+    state::State, //
+};
 
 use super::{
     data_file_ops::{
@@ -25,17 +28,23 @@ use super::{
 use crate::bindings;
 
 impl<F: Flavour> VfioDevice<F> {
-    /// Offers the protocol.
+    /// Offers the protocol, with the states that the device has.
     ///
     /// # Safety
     ///
     /// `vdev` must be valid and not registered yet.
     pub(super) unsafe fn offer_v2(vdev: *mut bindings::vfio_device) {
+        let states = <F::Device as Device>::STATES;
+        let mut flags = bindings::VFIO_MIGRATION_STOP_COPY;
+        if states.p2p {
+            flags |= bindings::VFIO_MIGRATION_P2P;
+        }
+        if states.pre_copy {
+            flags |= bindings::VFIO_MIGRATION_PRE_COPY;
+        }
         // SAFETY: The caller vouches for the device.
         unsafe {
-            (*vdev).migration_flags = bindings::VFIO_MIGRATION_STOP_COPY
-                | bindings::VFIO_MIGRATION_P2P
-                | bindings::VFIO_MIGRATION_PRE_COPY;
+            (*vdev).migration_flags = flags;
             (*vdev).mig_ops = &MigrationOps::<F>::OPS;
         }
     }

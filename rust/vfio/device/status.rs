@@ -97,7 +97,7 @@ impl<F: Flavour> Show for View<F> {
         let scope = match scope {
             DirtyScope::Unknown => "unknown",
             DirtyScope::Written => "written",
-            DirtyScope::Everything => "everything",
+            DirtyScope::Everything | DirtyScope::Unrecorded => "everything",
             DirtyScope::NotAsked => "not asked",
         };
         writeln!(to, "container_dirty: {}", scope)?;

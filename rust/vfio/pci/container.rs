@@ -26,6 +26,7 @@ use migration::{
         Container,
         Wait, //
     },
+    device::DirtyTracking,
     iova::{
         IovaRange,
         PageRange,
@@ -78,8 +79,17 @@ impl CoreDevice {
     ///
     /// To be called when the device has done what [`CoreDevice::mark_writing`] announced: in
     /// between, the client may have asked the container and copied the pages. Errors are the same.
+    ///
+    /// Of a device with [`DirtyTracking::None`] the container is told nothing: one pinned page
+    /// would have it count no page that was not marked.
+    ///
+    /// [`DirtyTracking::None`]: migration::device::DirtyTracking::None
     pub fn mark_written(&self, range: IovaRange) -> Result {
-        self.mark_pages(pages_to_mark(range)?, Wait::Yes)
+        let pages = pages_to_mark(range)?;
+        if self.scope().get() == DirtyScope::Unrecorded {
+            return self.check_open();
+        }
+        self.mark_pages(pages, Wait::Yes)
     }
 
     /// Tells the user's container that the device has written `pages`, a few at a time.
@@ -111,6 +121,26 @@ impl CoreDevice {
         Ok(())
     }
 
+    /// Notes what the container takes for dirty of a device that is being opened.
+    ///
+    /// The container is known by then: a device gets its iommufd, or its group's container, before
+    /// it is opened.
+    pub(super) fn begin_scope(&self, tracking: DirtyTracking) {
+        self.scope().clear();
+        if tracking == DirtyTracking::None {
+            self.scope().set(match self.is_of_iommufd() {
+                true => DirtyScope::NotAsked,
+                false => DirtyScope::Unrecorded,
+            });
+        }
+    }
+
+    /// Returns whether an iommufd has the device, and no container.
+    fn is_of_iommufd(&self) -> bool {
+        // SAFETY: The device is valid, and does not change its owner while it is open.
+        unsafe { bindings::rvfio_is_of_iommufd(self.vdev()) }
+    }
+
     /// Has the container count only pages that the device wrote, although it wrote none so far.
     ///
     /// That takes one page that is mapped, and the container does not tell which pages are. So this
@@ -138,13 +168,20 @@ impl CoreDevice {
         }
     }
 
-    /// Says in the kernel log, once for each user, that no page was found.
+    /// Says in the kernel log, once for each user, why the container takes all memory for dirty.
     pub(super) fn tell_of_container(&self) {
-        if self.scope().is_to_tell() {
-            dev_warn_ratelimited!(
+        if !self.scope().is_to_tell() {
+            return;
+        }
+        match self.scope().get() {
+            DirtyScope::Unrecorded => dev_warn_ratelimited!(
+                self,
+                "the driver does not record what the device writes, all memory counts as dirty\n"
+            ),
+            _ => dev_warn_ratelimited!(
                 self,
                 "no mapped page was found to pin, the container takes all memory for dirty\n"
-            );
+            ),
         }
     }
 

@@ -35,6 +35,7 @@ use super::{
     memory::Access as MemoryAccess,
     passes::Passes,
     pins::Pins,
+    resets::Resets,
     scope::Scope, //
 };
 use crate::{
@@ -81,6 +82,8 @@ pub struct CoreDevice {
     scope: Scope,
     /// Pins that last for a moment.
     pins: Pins,
+    /// Resets of the function on behalf of its user.
+    resets: Resets,
     /// Whether the device reaches its user's memory. Locked by whoever exchanges its domain: a pass
     /// of the driver, under the state lock, or an iommufd. An iommufd may take long to pin memory,
     /// and only passes wait for it.
@@ -175,6 +178,11 @@ impl CoreDevice {
     /// Returns what pins the device's pages.
     pub(super) fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// Returns what is known of resets of the function.
+    pub(super) fn resets(&self) -> &Resets {
+        &self.resets
     }
 
     /// Returns the PCI function's C structure.

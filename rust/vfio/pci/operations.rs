@@ -13,7 +13,10 @@ use migration::{
     trapped::Trapped, //
 };
 
-use super::CoreDevice;
+use super::{
+    CoreDevice,
+    Reset, //
+};
 use crate::DriverModule;
 
 /// A vfio-pci variant driver of a device that can be migrated.
@@ -43,6 +46,9 @@ pub trait Operations: Sized + 'static {
     /// The MSI-X table is vfio-pci's whatever is trapped: it drops writes to it, and answers reads
     /// with ones.
     const TRAPPED: &'static [Trapped];
+
+    /// How the function is reset; by the driver alone by default.
+    const RESET: Reset = Reset::Own;
 
     /// Creates the state of a device that is being bound. Must not access the hardware.
     fn new(core: &CoreDevice) -> Result<Self::Device>;

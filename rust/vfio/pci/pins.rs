@@ -239,7 +239,7 @@ fn patience(round: u32) -> Option<Delta> {
 }
 
 /// Returns the address of the calling thread.
-fn current_thread() -> usize {
+pub(super) fn current_thread() -> usize {
     kernel::current!().as_ptr().addr()
 }
 

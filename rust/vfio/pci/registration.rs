@@ -296,8 +296,11 @@ impl<T: Operations> Registration<T> {
     unsafe extern "C" fn reset_done(pdev: *mut pci_dev) {
         // SAFETY: The caller vouches for the device.
         let device = unsafe { Self::device(pdev) };
-        // Noted first, so that whoever uses the function from then on knows.
-        device.was_reset();
+        // The driver's own resets need no catching up: its device is reset next. Others are noted
+        // first, so that whoever uses the function from then on knows.
+        if !device.host().resets().is_own() {
+            device.was_reset();
+        }
         device.host().passes().reset_done();
     }
 

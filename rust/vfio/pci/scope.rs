@@ -56,6 +56,7 @@ impl Scope {
             DirtyScope::Everything,
             DirtyScope::Written,
             DirtyScope::NotAsked,
+            DirtyScope::Unrecorded,
         ]
         .into_iter()
         // CAST: The enum is `repr(u32)`.
@@ -89,9 +90,11 @@ impl Scope {
         is_due(&self.told)
     }
 
-    /// Returns whether to log a message about the container: once for each user.
+    /// Returns whether to log a message about a container that takes all memory for dirty: once for
+    /// each user.
     pub(super) fn is_to_tell(&self) -> bool {
-        self.get() == DirtyScope::Everything && !self.is_told.xchg(true, Relaxed)
+        let takes_all = matches!(self.get(), DirtyScope::Everything | DirtyScope::Unrecorded);
+        takes_all && !self.is_told.xchg(true, Relaxed)
     }
 }
 
@@ -164,5 +167,12 @@ mod tests {
         assert_eq!(scope.get(), DirtyScope::Unknown);
         scope.set(DirtyScope::Everything);
         assert!(scope.is_to_tell());
+
+        // A driver that does not know what its device writes.
+        scope.clear();
+        scope.set(DirtyScope::Unrecorded);
+        assert_eq!(scope.get(), DirtyScope::Unrecorded);
+        assert!(scope.is_settled());
+        assert!(scope.is_to_tell() && !scope.is_to_tell());
     }
 }

@@ -8,6 +8,13 @@ use kernel::{
     error::to_result,
     prelude::*, //
 };
+use migration::{
+    device::Device,
+    engine::{
+        Cause,
+        HardwareReset, //
+    }, //
+};
 
 use super::{
     CoreDevice,
@@ -60,6 +67,10 @@ impl<T: Operations> Flavour for Pci<T> {
     unsafe fn new_device(vdev: *mut bindings::vfio_device) -> Result<T::Device> {
         // SAFETY: `VfioDevice` begins with the host, which was just initialised.
         T::new(unsafe { CoreDevice::from_raw(vdev.cast()) })
+    }
+
+    fn reset_hardware(core: &CoreDevice, cause: Cause) -> HardwareReset {
+        core.reset_before_driver(T::RESET, cause)
     }
 
     fn open(device: &VariantDevice<T>) -> Result {
@@ -130,11 +141,12 @@ impl<T: Operations> VariantDevice<T> {
     fn set_up(&self) -> Result {
         let raw = self.host().as_raw();
         self.register_migration_regions()?;
-        self.host().scope().clear();
+        self.host()
+            .begin_scope(<T::Device as Device>::DIRTY_TRACKING);
         self.begin_use()?;
 
         // SAFETY: By the type invariant. Nobody else uses the device before it is open, so the
-        // field may be changed: the driver resets the device itself.
+        // field may be changed: the device can be reset, by the driver or the PCI core.
         unsafe {
             (*raw).set_reset_works(true);
             bindings::vfio_pci_core_finish_enable(raw);
