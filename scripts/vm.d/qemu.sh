@@ -61,7 +61,9 @@ machine_arguments() {
 		# Devices of which a driver for tests traps some pages.
 		-object memory-backend-ram,id=ivshmem,size=8M,share=on
 		-device ivshmem-plain,memdev=ivshmem,addr=18.0
-		-device nvme,serial=rvfio,addr=19.0
+		# Devices with a function-level reset; the first is for the tests of trapped pages too.
+		-device nvme,serial=rvfio0,addr=19.0
+		-device nvme,serial=rvfio1,addr=1a.0
 		-kernel "$RVFIO_IMAGE/vmlinuz" -initrd "$RVFIO_IMAGE/initramfs"
 		-append "console=ttyS0 ignore_loglevel panic=-1 intel_iommu=on iommu=pt oops=panic no_timer_check $kernel_arguments"
 		-serial "file:${kernel_log//,/,,}"
