@@ -135,12 +135,6 @@ impl CoreDevice {
         }
     }
 
-    /// Returns whether an iommufd has the device, and no container.
-    fn is_of_iommufd(&self) -> bool {
-        // SAFETY: The device is valid, and does not change its owner while it is open.
-        unsafe { bindings::rvfio_is_of_iommufd(self.vdev()) }
-    }
-
     /// Has the container count only pages that the device wrote, although it wrote none so far.
     ///
     /// That takes one page that is mapped, and the container does not tell which pages are. So this

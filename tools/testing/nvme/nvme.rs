@@ -113,17 +113,8 @@ pub(crate) struct Nvme {
 impl Nvme {
     /// Creates the state of a controller of which nothing is known.
     pub(crate) fn new(core: &CoreDevice) -> Self {
-        let (vendor, device, subsystem_vendor, subsystem_device) = core.ids();
         Self {
-            identity: Identity {
-                vendor,
-                device,
-                subsystem_vendor,
-                subsystem_device,
-                revision: core.revision(),
-                state_major: 0,
-                state_minor: 1,
-            },
+            identity: core.identity(0, 1),
             resets: 0,
             function_resets: 0,
             stopped: None,

@@ -5,22 +5,16 @@
 
 #![forbid(unsafe_code)]
 
-use kernel::{
-    prelude::*,
-    ThisModule, //
-};
+use kernel::prelude::*;
 use vfio::pci::{
     CoreDevice,
     DeviceId,
-    IdTable,
     Operations,
-    Registration,
-    Reset, //
+    Reset,
+    Trapped, //
 };
 
 mod nvme;
-
-vfio::pci_device_table!(ID_TABLE, [DeviceId::new(0x1b36, 0x0010)]);
 
 /// The driver.
 struct NvmeBoth;
@@ -29,38 +23,18 @@ struct NvmeBoth;
 impl Operations for NvmeBoth {
     type Device = nvme::Nvme;
 
-    const ID_TABLE: IdTable = IdTable::new(&ID_TABLE);
-    const TRAPPED_BARS: &'static [u8] = &[nvme::BAR];
+    const TRAPPED: &'static [Trapped] = &[Trapped::bar(nvme::BAR)];
     const RESET: Reset = Reset::Both;
-
-    fn data_section_size() -> usize {
-        64 * 1024
-    }
 
     fn new(core: &CoreDevice) -> Result<nvme::Nvme> {
         Ok(nvme::Nvme::new(core))
     }
 }
 
-/// The module.
-#[pin_data]
-struct NvmeBothModule {
-    #[pin]
-    _driver: Registration<NvmeBoth>,
-}
-
-impl kernel::InPlaceModule for NvmeBothModule {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            _driver <- Registration::new(module),
-        })
-    }
-}
-
-module! {
-    type: NvmeBothModule,
+vfio::module_pci_driver! {
+    type: NvmeBoth,
     name: "nvme_both_vfio_pci",
     authors: ["rvfio contributors"],
     description: "VFIO PCI variant driver of QEMU's NVMe controller, for tests",
-    license: "GPL",
+    devices: [DeviceId::new(0x1b36, 0x0010)],
 }

@@ -2,7 +2,6 @@
 """QEMU's NVMe controller, as the drivers of tools/testing/nvme show it to its user."""
 
 import contextlib
-import pathlib
 import struct
 import time
 
@@ -25,11 +24,7 @@ ENTRY, PAGE = 16, 4096
 
 def find():
     """Returns the addresses of all controllers, in order."""
-    return sorted(
-        device.name
-        for device in pathlib.Path(modules.PCI, "devices").iterdir()
-        if tuple((device / name).read_text().strip() for name in ("vendor", "device")) == NVME
-    )
+    return modules.find_devices(NVME)
 
 
 @contextlib.contextmanager
