@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What every test in the virtual machine builds on: devices, driver, kernel log, client."""
 
+import collections
 import faulthandler
 import os
 import pathlib
@@ -189,7 +190,19 @@ def count(request, counts):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Prints the lines that the tests have added."""
+    """Prints the tests of each folder, if there are several, and the lines that tests have added."""
+    passed, seconds = collections.Counter(), collections.Counter()
+    for kind, reports in terminalreporter.stats.items():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folder = report.nodeid.partition("/")[0]
+                passed[folder] += kind == "passed"
+                seconds[folder] += report.duration
+    if len(seconds) > 1:
+        for folder in seconds:
+            terminalreporter.write_line(
+                f"{folder}: {passed[folder]} passed in {seconds[folder]:.0f} s"
+            )
     for line in config.stash[COUNTS]:
         terminalreporter.write_line(line)
 

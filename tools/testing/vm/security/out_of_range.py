@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A hostile guest commands its edu to transfer beyond the internal buffer.
 
-    python3 -B -m security.out_of_range DRIVER
+    python3 -B -m security.out_of_range DRIVER...
 
 The edu of older QEMUs, such as 7.2, then ends its QEMU, which is the whole host here.
 scripts/demo-security runs this in a machine that may end.
@@ -45,16 +45,17 @@ def attack(device):
     print("the host goes on", flush=True)
 
 
-def main():
-    driver = sys.argv[1]
+def main(drivers):
+    """Attacks a device that is bound to one driver after the other."""
     bdf = modules.find_devices()[0]
     if not modules.is_loaded("vfio_iommu_type1"):
         modules.load("vfio_iommu_type1")
-    modules.rebind(bdf, driver)
-    name = mediated.create(bdf, 2) if driver == mediated.DRIVER else bdf
-    with Device(name) as device:
-        attack(device)
+    for driver in drivers:
+        modules.rebind(bdf, driver)
+        name = mediated.create(bdf, 2) if driver == mediated.DRIVER else bdf
+        with Device(name) as device:
+            attack(device)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
