@@ -30,8 +30,8 @@ pub trait Container {
     /// Tells the container that the device has written `pages`.
     ///
     /// Pages that are not mapped for the device are left out: it cannot write them. On an error the
-    /// container may know of some of the pages. `EBUSY` for [`Wait::No`] if the user undoes mappings
-    /// at this moment.
+    /// container may know of some of the pages. `EBUSY` for [`Wait::No`] if the user undoes
+    /// mappings at this moment.
     fn tell(&self, pages: PageRange, wait: Wait) -> Result {
         let _ = (pages, wait);
         Ok(())

@@ -100,7 +100,8 @@ pub trait Device {
     ///
     /// Without tracking the user's container then has to take all memory for dirty. It is not told
     /// of any page before the first pre-copy; from then on the device tracks until it is closed. A
-    /// device that marks all that it writes, before it writes it, has false here.
+    /// device that marks all that it writes, before it writes it, has false here; the methods for
+    /// tracking are then not called.
     const FINDS_WRITTEN: bool = false;
 
     /// The optional states of the device; all by default.

@@ -93,9 +93,9 @@ impl<D: Device> Engine<D> {
         }
     }
 
-    /// Has the device track, unless it does.
+    /// Has a device that finds what it writes track, unless it does.
     fn track(&mut self, host: &D::Host) -> Result {
-        if !self.tracks {
+        if D::FINDS_WRITTEN && !self.tracks {
             let begun = self.device.track_begin(host, &mut self.log);
             self.check(begun)?;
             self.tracks = true;

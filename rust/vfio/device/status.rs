@@ -10,6 +10,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 use migration::{
+    container::Container,
     dirty::snapshot::Snapshot,
     engine::Protocol, //
 };
@@ -91,8 +92,10 @@ impl<F: Flavour> Show for View<F> {
             None => writeln!(to, "dirty_pages: not tracked")?,
         }
         let scope = match host.is_open() {
-            true => host.dirty_scope(),
             false => DirtyScope::Unknown,
+            true if engine.may_tell() => host.dirty_scope(),
+            true if host.counts_pages() => DirtyScope::Everything,
+            true => DirtyScope::NotAsked,
         };
         let scope = match scope {
             DirtyScope::Unknown => "unknown",

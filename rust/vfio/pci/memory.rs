@@ -192,8 +192,8 @@ impl CoreDevice {
         })
     }
 
-    /// Checks that the user's memory can be read: `EOPNOTSUPP`, with a message in the kernel log, if
-    /// it cannot, `ENODEV` if no user has the device open.
+    /// Checks that the user's memory can be read: `EOPNOTSUPP`, with a message in the kernel log,
+    /// if it cannot, `ENODEV` if no user has the device open.
     ///
     /// To be called before a migration begins ([`Device::track_begin`] or [`Device::save_begin`])
     /// by a driver that needs it: an error there refuses the migration. It cannot if the device

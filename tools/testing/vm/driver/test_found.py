@@ -149,7 +149,7 @@ def test_the_container(found, bdf, protocol):
     for _ in range(2):
         assert found.container() == EVERY
     go(v2.RUNNING, v1.RUNNING)
-    assert scope(bdf) == "unknown"
+    assert scope(bdf) == "everything"
 
     go(v2.PRE_COPY, v1.PRE_COPY)
     found.container()
