@@ -8,10 +8,32 @@ from lib.vfio import COMMAND_MASTER, COMMAND_MEMORY
 from nic.guest import IOVA, NicGuest
 
 
-class ByV2:
+class ByContainer:
+    """What is common to protocols whose clients ask the container for dirty pages."""
+
+    # The container does not ask the driver, which tells it of pages now and then, and of all at
+    # the stop.
+    tells_at_once = False
+
+    def __init__(self, device):
+        self.device = device
+
+    def track(self):
+        """Begins to record dirty pages."""
+        self.device.dirty_pages(True)
+
+    def dirty(self, iova, pages):
+        """Returns the pages that were written, which are clean then."""
+        bitmap = bytearray(pages // 8)
+        self.device.dirty_bitmap(iova, bitmap)
+        return region_2018.pages_of(bitmap, iova, pages)
+
+
+class ByV2(ByContainer):
     """v2. A driver may lack pre-copy."""
 
     def __init__(self, device):
+        super().__init__(device)
         self.client = v2.MigrationV2(device)
         self.file = None
         self.has_precopy = bool(self.client.flags() & v2.HAS_PRE_COPY)
@@ -44,12 +66,19 @@ class ByV2:
 
 
 class ByRegion2018:
-    """The region of 2018."""
+    """The region of 2018, whose client asks the driver for dirty pages."""
 
     has_precopy = True
+    tells_at_once = True
 
     def __init__(self, device):
         self.client = region_2018.Region2018(device)
+
+    def track(self):
+        """Recording has begun with the migration."""
+
+    def dirty(self, iova, pages):
+        return self.client.dirty(iova, pages)
 
     def begin(self):
         self.client.state = region_2018.SETUP
@@ -74,12 +103,13 @@ class ByRegion2018:
         self.client.close()
 
 
-class ByRegionV1:
+class ByRegionV1(ByContainer):
     """The region of Linux 5.8."""
 
     has_precopy = True
 
     def __init__(self, device):
+        super().__init__(device)
         self.client = v1.RegionV1(device)
 
     def begin(self):
@@ -156,8 +186,5 @@ class Mobile(NicGuest):
         return image
 
     def dirty(self):
-        """Returns the pages that the container reports as written, which are clean then."""
-        pages = self.memory.memory.size // PAGE
-        bitmap = bytearray(pages // 8)
-        self.device.dirty_bitmap(IOVA, bitmap)
-        return region_2018.pages_of(bitmap, IOVA, pages)
+        """Returns the pages that are reported as written by the device, which are clean then."""
+        return self.by.dirty(IOVA, self.memory.memory.size // PAGE)
