@@ -61,7 +61,7 @@ machine_arguments() {
 		# Devices of which a driver for tests traps some pages.
 		-object memory-backend-ram,id=ivshmem,size=8M,share=on
 		-device ivshmem-plain,memdev=ivshmem,addr=18.0
-		# Devices with a function-level reset; the first is for the tests of trapped pages too.
+		# Devices with a function-level reset. The first has trapped pages in other tests.
 		-device nvme,serial=rvfio0,addr=19.0
 		-device nvme,serial=rvfio1,addr=1a.0
 		-kernel "$RVFIO_IMAGE/vmlinuz" -initrd "$RVFIO_IMAGE/initramfs"
