@@ -42,7 +42,7 @@ fn every_page_is_dirty_in_every_query() {
             }
         }
         engine.set_state(&host, protocol, State::Running).unwrap();
-        engine.dirty_stop(protocol);
+        engine.dirty_stop(&host, protocol);
         assert_eq!(engine.status().dirty_pages, None);
     }
 }
