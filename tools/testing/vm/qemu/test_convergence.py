@@ -9,14 +9,14 @@ import pytest
 from lib.qemu.machine import BALLAST, MIB, migrate
 
 # Bytes of guest memory that are not zero, and bytes a second: all of it can be sent in a second.
-FILLED = 32 * MIB
-BANDWIDTH = 32 * MIB
+FILLED = 16 * MIB
+BANDWIDTH = 16 * MIB
 
 
 @pytest.mark.writes_memory
 @pytest.mark.parametrize("dma", [False, True], ids=["no DMA ever", "DMA before"])
 def test_still_memory_is_sent_once(start, dma):
-    source, target = start(0, memory=128 * MIB), start(1, incoming=True, memory=128 * MIB)
+    source, target = start(0, memory=64 * MIB), start(1, incoming=True, memory=64 * MIB)
     if dma:
         source.enable()
         source.driver.write_memory(BALLAST)

@@ -14,6 +14,8 @@ def version():
     return versions.QEMU_7
 
 
+# The device has no part in it, so one flavour is enough.
+@pytest.mark.physical
 def test_a_guest_that_is_left_alone(start):
     """The interrupts of its clock, which qtest reports, must not fill a socket and block QEMU."""
     machine = start(0)

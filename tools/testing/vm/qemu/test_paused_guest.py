@@ -14,11 +14,13 @@ from lib.qemu.pci import SLOTS, enable_port
 from lib.qemu.vtd import OPTION, GuestIommu
 from lib.vfio import is_virtual
 
-MEMORY = 256 * MIB
+MEMORY = 128 * MIB
+# With as much, no address is free that a device of 28 bits reaches.
+ALL_ADDRESSES = 256 * MIB
 # Bytes of the memory that are not zero.
-FILLED = 32 * MIB
+FILLED = 16 * MIB
 # The limit of what else a save sends: 9 bytes for each zero page, the devices, repeated pages.
-BESIDES = 16 * MIB
+BESIDES = 8 * MIB
 PAGE = 0x300000
 
 
@@ -33,8 +35,8 @@ def image(tmp_path):
 def filled(start):
     """Starts a guest with the first device and with memory that has content."""
 
-    def start_one(**options):
-        machine = start(0, memory=MEMORY, **options)
+    def start_one(memory=MEMORY, **options):
+        machine = start(0, memory=memory, **options)
         machine.qtest.memset(BALLAST, FILLED, 0x5A)
         return machine
 
@@ -71,12 +73,12 @@ def test_paused_first(filled, image, rng, has_dma):
 
 def test_paused_before_anything(filled, start, image):
     """The guest has not even set up its device; later it is paused again."""
-    source = filled()
+    source = filled(memory=ALL_ADDRESSES)
     source.cmd("stop")
     check_save(source, image)
     source.close()
 
-    target = start(1, incoming=True, memory=MEMORY)
+    target = start(1, incoming=True, memory=ALL_ADDRESSES)
     target.migrate_from_file(image)
     target.wait_status("paused")
     target.cmd("cont")
