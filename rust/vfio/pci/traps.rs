@@ -18,6 +18,7 @@ use kernel::{
     prelude::*, //
 };
 use migration::trapped::{
+    Run,
     Traps,
     BARS, //
 };
@@ -38,44 +39,69 @@ use crate::{
 /// Number of bits of a page offset that are the offset within a region.
 const REGION_PAGE_SHIFT: usize = bindings::VFIO_PCI_OFFSET_SHIFT as usize - PAGE_SHIFT;
 
+/// Who answers a call.
+pub(super) enum Way {
+    /// vfio-pci.
+    Core,
+    /// The driver; the number of the BAR.
+    Driver(u8),
+    /// Both, or one of them more than once; the number of the BAR.
+    Split(u8),
+}
+
 impl<T: Operations> VariantDevice<T> {
     /// What the driver traps. A wrong table ends the build here.
     // CAST: Widening; `From` is not const.
     pub(super) const TRAPS: Traps = Traps::new(T::TRAPPED, PAGE_SIZE as u64);
 
-    /// Hands a call on in pieces, each of which is trapped as a whole or not at all.
-    ///
-    /// `piece` gets the number of the BAR if the piece is trapped. It moves the file position and
-    /// returns the bytes moved, or an error. The call ends with the first piece that is not moved
-    /// as a whole; it returns an error only if nothing was moved.
+    /// Returns who answers a call.
     #[inline]
-    pub(super) fn for_each_run(
-        &self,
-        mut call: Call,
-        mut piece: impl FnMut(Option<u8>, Call) -> isize,
-    ) -> isize {
+    pub(super) fn way(&self, call: &Call) -> Way {
         let Some(bar) = Self::trapped_bar(call.region()) else {
-            return piece(None, call);
+            return Way::Core;
         };
-        // SAFETY: Only an open device is read or written.
-        let table = unsafe { self.host().msix_table(bar) };
+        let (run, len) = self.first_run(bar, call);
+        // CAST: Widening.
+        match call.len() as u64 <= len {
+            false => Way::Split(bar),
+            true if run.is_trapped => Way::Driver(bar),
+            true => Way::Core,
+        }
+    }
+
+    /// Makes a call in pieces, each of which is trapped as a whole or not at all.
+    ///
+    /// `answer` answers a piece. The call ends with the first that is not moved as a whole; it
+    /// returns an error only if nothing was moved.
+    #[cold]
+    pub(super) fn split(&self, bar: u8, mut call: Call, answer: fn(&Self, Call) -> isize) -> isize {
         let mut moved = 0;
-        loop {
-            let at = call.offset();
-            let run = Self::TRAPS.run_at(bar, at, table.clone());
-            // No underflow: a run ends behind the offset.
-            let part = call.take(run.end - at);
-            let wanted = part.len();
-            let result = piece(run.is_trapped.then_some(bar), part);
+        while call.len() > 0 {
+            let (_, len) = self.first_run(bar, &call);
+            let piece = call.take(len);
+            let wanted = piece.len();
+            let result = answer(self, piece);
             let Ok(done) = usize::try_from(result) else {
                 return if moved > 0 { moved } else { result };
             };
             // No overflow: a call moves at most `MAX_RW_COUNT` bytes.
             moved += result;
-            if done < wanted || call.len() == 0 {
-                return moved;
+            if done < wanted {
+                break;
             }
         }
+        moved
+    }
+
+    /// Returns the run in which a call to a BAR begins, and the bytes from there to its end.
+    #[inline]
+    fn first_run(&self, bar: u8, call: &Call) -> (Run, u64) {
+        let at = call.offset();
+        // SAFETY: Only an open device is read or written.
+        let table = unsafe { self.host().msix_table(bar) };
+        let run = Self::TRAPS.run_at(bar, at, table);
+        // A run ends behind the offset.
+        (run, run.end.wrapping_sub(at))
     }
 
     /// Returns whether the hardware alone answers a read of trapped bytes of a BAR.

@@ -17,6 +17,7 @@ use migration::{
 };
 
 use super::{
+    traps::Way,
     CoreDevice,
     Operations, //
 };
@@ -100,28 +101,30 @@ impl<T: Operations> Flavour for Pci<T> {
 
     #[inline]
     fn read(device: &VariantDevice<T>, call: Call) -> isize {
-        device.for_each_run(call, |bar, call| match bar {
-            Some(bar) if !VariantDevice::<T>::reads_through(bar, &call) => {
+        match device.way(&call) {
+            Way::Driver(bar) if !VariantDevice::<T>::reads_through(bar, &call) => {
                 device.trapped_read(bar, call)
             }
+            Way::Split(bar) => device.split(bar, call, Self::read),
             _ => {
                 let (buf, count, ppos) = call.into_raw();
                 // SAFETY: The device is open, and the arguments are those of a read operation.
                 unsafe { bindings::vfio_pci_core_read(device.host().vdev(), buf, count, ppos) }
             }
-        })
+        }
     }
 
     #[inline]
     fn write(device: &VariantDevice<T>, call: Call) -> isize {
-        device.for_each_run(call, |bar, call| match bar {
-            Some(bar) => device.trapped_write(bar, call),
-            None => {
+        match device.way(&call) {
+            Way::Driver(bar) => device.trapped_write(bar, call),
+            Way::Split(bar) => device.split(bar, call, Self::write),
+            Way::Core => {
                 let (buf, count, ppos) = call.into_raw();
                 // SAFETY: The device is open, and the arguments are those of a write operation.
                 unsafe { bindings::vfio_pci_core_write(device.host().vdev(), buf, count, ppos) }
             }
-        })
+        }
     }
 
     fn ioctl(device: &VariantDevice<T>, cmd: u32, arg: usize) -> Result<c_long> {
