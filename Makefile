@@ -58,6 +58,10 @@ demo-qemu7:			## migrate a guest of QEMU 7.2 in a virtual machine
 demo-mdev:			## migrate a mediated device to another in a virtual machine
 	$(Q)scripts/demo mdev
 
+.PHONY: demo-nic
+demo-nic:			## migrate a Linux guest with a NIC's virtual function between two hosts
+	$(Q)scripts/demo nic
+
 .PHONY: demo-security
 demo-security:			## attack the host through a device, with stock vfio-pci and with rvfio
 	$(Q)scripts/demo-security
