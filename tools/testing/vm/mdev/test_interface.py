@@ -11,6 +11,7 @@ import pytest
 from devices import edu
 from lib import vfio
 from lib.errnos import refused
+from lib.patience import wait_until
 from lib.vfio import BAR0_REGION, CONFIG_REGION, ERR, INTX, MSI, MSIX, REQ, EventFd
 
 BAR0 = 0x10
@@ -186,7 +187,7 @@ def test_the_device_interrupts_by_itself(guest):
         device.set_irq(MSI, event.fd)
         registers.write32(edu.STATUS, edu.FACTORIAL_INTERRUPT)
         assert registers.factorial(5) == 120
-        registers.wait(lambda: registers.read32(edu.INTERRUPT_STATUS) == 1)
+        wait_until(lambda: registers.read32(edu.INTERRUPT_STATUS) == 1)
         assert event.take() == 1
         registers.to_memory(guest.IOVA, command=edu.DMA_INTERRUPT)
         assert registers.read32(edu.INTERRUPT_STATUS) == 0x101

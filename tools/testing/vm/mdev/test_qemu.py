@@ -55,7 +55,7 @@ def test_two_guests_migrate_while_eight_devices_work(start, names, rng):
                 while not stop.is_set():
                     content = bytes([number + 1]) * 64
                     guest.fill(content)
-                    assert guest.driver.factorial(6) == 720
+                    assert guest.edu.factorial(6) == 720
                     assert guest.buffer()[:64] == content
                     rounds[number] += 1
         except Exception as error:  # pylint: disable=broad-exception-caught
