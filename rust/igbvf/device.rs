@@ -10,6 +10,7 @@ use kernel::{
     prelude::*, //
 };
 use migration::{
+    checklist::Checklist,
     device::{
         Access,
         Amount,
@@ -48,10 +49,6 @@ use crate::{
         Mailbox,
         Posted, //
     },
-    progress::{
-        Loaded,
-        Saved, //
-    },
     registers::*,
     replay::{
         self,
@@ -78,10 +75,14 @@ pub(crate) struct VirtualFunction {
     stopped: Option<Queues>,
     /// What is known of the memory that the function writes, while somebody asks for it.
     tracking: Option<Tracking>,
-    /// The image that is being saved.
-    saved: Saved,
-    /// The image that is being loaded.
-    loaded: Loaded,
+    /// The sections that are in the image that is being saved.
+    saved: Checklist,
+    /// The sections that were taken from the image that is being loaded.
+    loaded: Checklist,
+    /// The requests that were loaded, until the whole image is there.
+    loaded_history: Option<History>,
+    /// The registers that were loaded, until the whole image is there.
+    loaded_state: RegisterState,
 }
 
 impl VirtualFunction {
@@ -96,8 +97,10 @@ impl VirtualFunction {
             statistics: Offsets::default(),
             stopped: None,
             tracking: None,
-            saved: Saved::default(),
-            loaded: Loaded::default(),
+            saved: Checklist::new(image::SECTIONS),
+            loaded: Checklist::new(image::SECTIONS),
+            loaded_history: None,
+            loaded_state: RegisterState::default(),
         })
     }
 
@@ -129,6 +132,11 @@ impl VirtualFunction {
         Ok(())
     }
 
+    /// Returns the bytes of the sections whose size varies.
+    fn varying(&self) -> [(u16, u64); 1] {
+        [(image::REQUESTS, self.history.size())]
+    }
+
     /// Reads the registers of the stopped function, as the guest sees them.
     fn read_registers(&mut self, core: &CoreDevice) -> Result<RegisterState> {
         let queues = self.stopped.ok_or(EINVAL)?;
@@ -146,7 +154,7 @@ impl VirtualFunction {
     }
 
     /// Saves the registers of the stopped function.
-    fn save_registers(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
+    fn save_registers(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result {
         let state = self.read_registers(core)?;
         if !state.is_possible() {
             dev_err_ratelimited!(
@@ -155,17 +163,13 @@ impl VirtualFunction {
             );
             return Err(EOPNOTSUPP);
         }
-        state.write(payload)?;
-        self.saved.registers = true;
-        Ok(SectionHead::mandatory(image::REGISTERS, 0))
+        state.write(payload)
     }
 
     /// Saves the requests to the PF.
-    fn save_requests(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result<SectionHead> {
+    fn save_requests(&mut self, core: &CoreDevice, payload: &mut Payload) -> Result {
         self.check_history(core)?;
-        self.history.write(payload)?;
-        self.saved.requests = true;
-        Ok(SectionHead::mandatory(image::REQUESTS, 0))
+        self.history.write(payload)
     }
 
     /// Makes the registers those of `state`, and notes what they do not have.
@@ -210,8 +214,9 @@ impl Device for VirtualFunction {
 
     fn reset(&mut self, core: &CoreDevice) -> Result {
         self.tracking = None;
-        self.saved = Saved::default();
-        self.loaded = Loaded::default();
+        self.saved.clear();
+        self.loaded.clear();
+        self.loaded_history = None;
         if self.history.has_filters() {
             if let Err(error) = self.remove_filters(core) {
                 dev_warn_ratelimited!(
@@ -236,20 +241,17 @@ impl Device for VirtualFunction {
     }
 
     fn size(&self, _core: &CoreDevice) -> Amount {
-        Saved::default().remaining(&self.history)
+        image::SECTIONS.size_with(&self.varying())
     }
 
     fn save_begin(&mut self, core: &CoreDevice) -> Result {
         self.check_history(core)?;
-        self.saved = Saved::default();
+        self.saved.clear();
         Ok(())
     }
 
     fn remaining(&self, _core: &CoreDevice) -> Remaining {
-        Remaining {
-            stopped: self.saved.remaining(&self.history),
-            ..Remaining::default()
-        }
+        self.saved.remaining_with(&[], &self.varying())
     }
 
     fn save(
@@ -258,29 +260,35 @@ impl Device for VirtualFunction {
         phase: Phase,
         payload: &mut Payload,
     ) -> Result<Option<SectionHead>> {
-        if phase == Phase::Running {
+        let Some(kind) = self.saved.next(phase, &[]) else {
             return Ok(None);
+        };
+        match kind {
+            image::REQUESTS => self.save_requests(core, payload)?,
+            _ => self.save_registers(core, payload)?,
         }
-        if !self.saved.requests {
-            return self.save_requests(core, payload).map(Some);
-        }
-        if !self.saved.registers {
-            return self.save_registers(core, payload).map(Some);
-        }
-        Ok(None)
+        Ok(Some(self.saved.put(kind)))
     }
 
     fn load_begin(&mut self, _core: &CoreDevice) -> Result {
-        self.loaded = Loaded::default();
+        self.loaded.clear();
+        self.loaded_history = None;
         Ok(())
     }
 
     fn load(&mut self, _core: &CoreDevice, section: &Section<'_>) -> Result {
-        self.loaded.take(section)
+        self.loaded.check(section)?;
+        match section.head.kind {
+            image::REQUESTS => self.loaded_history = Some(History::read(section)?),
+            _ => self.loaded_state = RegisterState::read(section)?,
+        }
+        self.loaded.take(section);
+        Ok(())
     }
 
     fn load_end(&mut self, core: &CoreDevice) -> Result {
-        let (history, state) = self.loaded.end()?;
+        self.loaded.end()?;
+        let history = self.loaded_history.as_ref().ok_or(EINVAL)?;
         let mut mailbox = Mailbox::new(core);
         if let Err(difference) = replay::replay(history, &mut mailbox) {
             dev_err_ratelimited!(
@@ -290,7 +298,7 @@ impl Device for VirtualFunction {
             );
             return Err(difference.error());
         }
-        let mut state = *state;
+        let mut state = self.loaded_state;
         self.write_registers(core, &state)?;
         hardware::try_queues(core, &state)?;
         mailbox.write(&state.mailbox.words, state.mailbox.is_owned)?;
@@ -299,7 +307,7 @@ impl Device for VirtualFunction {
         }
         self.sticky = state.mailbox.sticky;
         self.stopped = Some(Queues::of(&state));
-        self.history = self.loaded.take_history()?;
+        self.history = self.loaded_history.take().ok_or(EINVAL)?;
         Ok(())
     }
 

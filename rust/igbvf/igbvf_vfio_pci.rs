@@ -9,8 +9,8 @@
 //! - The PF must be driven by igb, or answer requests as igb does.
 //! - What the PF's administrator has set and its answers do not show is not compared: the rate, the
 //!   spoof check, the VLAN's priority.
-//! - If the guest changes a descriptor that it has handed over, pages may be missing that the device
-//!   writes. It harms nobody but itself.
+//! - If the guest changes a descriptor that it has handed over, pages may be missing that the
+//!   device writes. It harms nobody but itself.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,6 @@ mod image;
 mod interrupts;
 mod mailbox;
 mod physical_function;
-mod progress;
 mod registers;
 mod replay;
 mod ring;

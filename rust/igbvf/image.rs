@@ -5,16 +5,23 @@
 //! `Documentation/image-format.rst` has their layout.
 
 use kernel::prelude::*;
-use migration::image::{
-    Fields,
-    Payload,
-    Section, //
+use migration::{
+    checklist::{
+        Item,
+        Sections, //
+    },
+    image::{
+        Fields,
+        Payload,
+        Section, //
+    }, //
 };
 
 use crate::{
     history::{
         Exchange,
-        History, //
+        History,
+        MAX, //
     },
     mailbox::{
         Answer,
@@ -51,6 +58,12 @@ const COMPARABLE: u32 = 1 << 1;
 
 /// Words of an exchange before those of the request: number of words, flags, address.
 const EXCHANGE_WORDS: usize = 4;
+
+/// The sections of a complete image. The requests take as many bytes as there are.
+pub(crate) const SECTIONS: Sections = Sections::new(&[
+    Item::stopped(REQUESTS, History::MAX_SIZE),
+    Item::stopped(REGISTERS, RegisterState::SIZE),
+]);
 
 impl RegisterState {
     /// Bytes of the payload.
@@ -167,6 +180,10 @@ impl Ring {
 }
 
 impl History {
+    /// The most bytes of a payload.
+    // CAST: A small constant.
+    const MAX_SIZE: u64 = 4 * (1 + MAX * (EXCHANGE_WORDS + WORDS)) as u64;
+
     /// Returns the bytes of the payload.
     pub(crate) fn size(&self) -> u64 {
         let words = |exchange: &Exchange| EXCHANGE_WORDS + exchange.request.words().len();

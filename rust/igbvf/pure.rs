@@ -11,7 +11,6 @@ mod history;
 mod image;
 mod interrupts;
 mod mailbox;
-mod progress;
 mod replay;
 mod ring;
 mod state;

@@ -135,8 +135,8 @@ register! {
     pub(crate) TDWBAH(u32)[2, stride = 0x100] @ 0x383c {}
 }
 
-/// Offsets of the statistics, in the order of [`crate::statistics`]: VFGPRC, VFGPTC, VFGORC, VFGOTC,
-/// VFMPRC, VFGPRLBC, VFGPTLBC, VFGORLBC, VFGOTLBC.
+/// Offsets of the statistics, in the order of [`crate::statistics`]: VFGPRC, VFGPTC, VFGORC,
+/// VFGOTC, VFMPRC, VFGPRLBC, VFGPTLBC, VFGORLBC, VFGOTLBC.
 ///
 /// Read-only counters that go on from 0 after the last value.
 pub(crate) const STATISTICS: [usize; crate::statistics::COUNT] = [

@@ -12,8 +12,8 @@
 //! - A slot that is posted again was done before.
 //!
 //! A guest that changes a descriptor after it has handed it over, which makes no sense, gets pages
-//! that the device writes without a report. It harms nobody but itself. A ring with its head or tail
-//! outside, or with descriptors that cannot be read, is *not followed*: the device may write
+//! that the device writes without a report. It harms nobody but itself. A ring with its head or
+//! tail outside, or with descriptors that cannot be read, is *not followed*: the device may write
 //! anything.
 
 use kernel::prelude::*;

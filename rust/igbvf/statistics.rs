@@ -2,8 +2,8 @@
 
 //! Statistics that go on counting after a migration.
 //!
-//! The registers cannot be written. So the guest reads the sum of the register and an offset, modulo
-//! 2^32 as the counters themselves.
+//! The registers cannot be written. So the guest reads the sum of the register and an offset,
+//! modulo 2^32 as the counters themselves.
 
 /// Number of statistics registers.
 pub(crate) const COUNT: usize = 9;

@@ -3,9 +3,9 @@
 //! What the function writes to guest memory, while somebody asks for it.
 //!
 //! - Buffers of received packets, see [`crate::ring`].
-//! - Descriptors, which the device overwrites, and the word with the transmit head. They are written
-//!   all the time, so they are reported once: when the device has stopped, or when the guest sets up
-//!   the queue anew.
+//! - Descriptors, which the device overwrites, and the word with the transmit head. They are
+//!   written all the time, so they are reported once: when the device has stopped, or when the
+//!   guest sets up the queue anew.
 
 use kernel::prelude::*;
 use migration::{

@@ -4,8 +4,7 @@
 
 use kernel::prelude::{
     Result,
-    EINVAL,
-    EOPNOTSUPP, //
+    EINVAL, //
 };
 use migration::image::{
     Payload,
@@ -17,10 +16,6 @@ use super::*;
 use crate::{
     history::MAX,
     image,
-    progress::{
-        Loaded,
-        Saved, //
-    },
     state::{
         RegisterState,
         ENABLE, //
@@ -188,40 +183,11 @@ fn a_history_that_nobody_can_have_is_refused() {
 }
 
 #[test]
-fn an_image_has_each_section_once() {
-    let registers = written(|payload| registers().write(payload));
-    let requests = written(|payload| started().write(payload));
-    let mut loaded = Loaded::default();
-    assert_eq!(loaded.end().unwrap_err(), EINVAL);
-    assert_eq!(loaded.take(&section(3, &[])), Err(EOPNOTSUPP));
-    assert_eq!(loaded.take(&section(image::REQUESTS, &requests)), Ok(()));
-    assert_eq!(loaded.end().unwrap_err(), EINVAL);
-    assert_eq!(
-        loaded.take(&section(image::REQUESTS, &requests)),
-        Err(EINVAL)
-    );
-    let moved = Section {
-        head: SectionHead::mandatory(image::REGISTERS, 4),
-        payload: &registers,
-    };
-    assert_eq!(loaded.take(&moved), Err(EINVAL));
-    assert_eq!(loaded.take(&section(image::REGISTERS, &registers)), Ok(()));
-    assert_eq!(
-        loaded.take(&section(image::REGISTERS, &registers)),
-        Err(EINVAL)
-    );
-    assert!(loaded.end().is_ok());
-}
-
-#[test]
-fn what_is_left_to_save_is_what_was_not_saved() {
+fn the_size_of_an_image_is_that_of_its_sections() {
     let history = started();
-    let mut saved = Saved::default();
-    let all = saved.remaining(&history);
-    assert_eq!(all.sections, 2);
-    assert_eq!(all.bytes, history.size() + RegisterState::SIZE);
-    saved.requests = true;
-    assert_eq!(saved.remaining(&history).bytes, RegisterState::SIZE);
-    saved.registers = true;
-    assert_eq!(saved.remaining(&history), Default::default());
+    let size = image::SECTIONS.size_with(&[(image::REQUESTS, history.size())]);
+    assert_eq!(size.sections, 2);
+    assert_eq!(size.bytes, history.size() + RegisterState::SIZE);
+    assert!(size.bytes < 1024);
+    assert!(image::SECTIONS.size().bytes < 64 << 10);
 }
