@@ -3,7 +3,10 @@
 //! The virtual function as a device that can be migrated.
 
 mod guest;
+mod show;
 mod tracking;
+
+use core::fmt;
 
 use kernel::{
     io::Io,
@@ -187,6 +190,7 @@ impl Device for VirtualFunction {
     type Host = CoreDevice;
 
     const FINDS_WRITTEN: bool = true;
+    const SHOWS: bool = true;
 
     fn identity(&self) -> Identity {
         self.identity
@@ -321,6 +325,10 @@ impl Device for VirtualFunction {
 
     fn find_written(&mut self, core: &CoreDevice, log: &mut DirtyLog) -> Result {
         self.mark_written(core, log)
+    }
+
+    fn show(&self, core: &CoreDevice, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show_state(core, to)
     }
 
     fn read(&mut self, core: &CoreDevice, access: Access) -> Result<u64> {

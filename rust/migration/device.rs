@@ -2,6 +2,8 @@
 
 //! What a device must offer to be migrated.
 
+use core::fmt;
+
 use kernel::prelude::*;
 
 use crate::{
@@ -113,6 +115,9 @@ pub trait Device {
     /// What the driver knows of the guest memory that the device writes; each page by default.
     const DIRTY_TRACKING: DirtyTracking = DirtyTracking::Exact;
 
+    /// Whether [`Device::show`] shows anything.
+    const SHOWS: bool = false;
+
     /// Returns what an image of this device carries in its header.
     ///
     /// A load is refused if the image's identity is not compatible with it.
@@ -219,6 +224,14 @@ pub trait Device {
     /// buffers that [`Device::find_written`] will find are not reported here.
     fn in_flight(&mut self, host: &Self::Host, report: &mut dyn FnMut(IovaRange)) -> Result {
         let _ = (host, report);
+        Ok(())
+    }
+
+    /// Writes what is known of the device, in lines, for a person who looks for a fault.
+    ///
+    /// Has no effect on the device. Nobody may have it open.
+    fn show(&self, host: &Self::Host, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _ = (host, to);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use kernel::{
 };
 use migration::{
     container::Container,
+    device::Device,
     dirty::snapshot::Snapshot,
     engine::Protocol, //
 };
@@ -48,6 +49,8 @@ pub(super) struct Status<F: Flavour> {
     _migration: File<View<F>>,
     /// `dirty`.
     _dirty: File<Dirty<F>>,
+    /// `device`, if the driver has anything to show.
+    _device: Option<File<State<F>>>,
 }
 
 impl<F: Flavour> Status<F> {
@@ -58,9 +61,14 @@ impl<F: Flavour> Status<F> {
         let directory = driver.subdirectory(device.host().as_ref().name())?;
         let view = View(device.into());
         let dirty = Dirty(device.into());
+        let state = State(device.into());
         Ok(Self {
             _migration: File::new(&directory, c"migration", view)?,
             _dirty: File::new(&directory, c"dirty", dirty)?,
+            _device: match F::Device::SHOWS {
+                true => Some(File::new(&directory, c"device", state)?),
+                false => None,
+            },
         })
     }
 }
@@ -132,5 +140,18 @@ impl<F: Flavour> Show for Dirty<F> {
         let state = self.0.peek_killable().map_err(|_| fmt::Error)?;
         let pages = Snapshot(state.engine().log());
         write!(to, "{}", format_args!("{}", pages))
+    }
+}
+
+/// What the file `device` shows.
+struct State<F: Flavour>(ARef<VfioDevice<F>>);
+
+impl<F: Flavour> Show for State<F> {
+    type OwnerModule = F::OwnerModule;
+
+    fn show(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = &self.0;
+        let state = device.peek_killable().map_err(|_| fmt::Error)?;
+        state.engine().device().show(device.host(), to)
     }
 }
