@@ -172,9 +172,9 @@ impl Request {
     /// Returns the words that the PF looks at.
     pub(crate) fn words(&self) -> &[u32] {
         let count = match self.kind() {
-            Kind::Reset | Kind::Promisc | Kind::FilterClear => 1,
+            Kind::Reset | Kind::Promisc => 1,
             Kind::Lpe | Kind::Vlan => 2,
-            Kind::Mac | Kind::FilterAdd => 3,
+            Kind::Mac | Kind::FilterAdd | Kind::FilterClear => 3,
             Kind::Multicast | Kind::Other => WORDS,
         };
         self.0.get(..count).unwrap_or_default()
