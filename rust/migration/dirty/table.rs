@@ -3,9 +3,10 @@
 //! A set of pages over the whole 64-bit address space.
 //!
 //! The space is cut into stretches of [`STRETCH_PAGES`] pages. A stretch with a few dirty pages
-//! lists them in its slot; one with more has a bitmap and a summary of the bitmap. Slots stand in
-//! groups of 64, groups in a sorted vector. A group or a bitmap without a dirty page is freed, so
-//! marks and queries cost what the number of dirty pages costs, however far apart the pages are.
+//! lists them in its slot; one with more has a bitmap and a summary of the bitmap, or two numbers
+//! if they are neighbours. Slots stand in groups of 64, groups in a sorted vector. A group or a
+//! bitmap without a dirty page is freed, so marks and queries cost what the number of dirty pages
+//! costs, however far apart the pages are.
 //!
 //! A mark may allocate with `GFP_KERNEL` and so may sleep. The engine, which owns the table, is
 //! guarded by a mutex; no one calls it with a spinlock held or in an interrupt.
@@ -18,7 +19,9 @@ mod few;
 mod held;
 mod output;
 mod slot;
+mod span;
 mod walk;
+mod writer;
 
 use kernel::prelude::*;
 
@@ -156,7 +159,9 @@ impl DirtyTable {
 
     /// Returns whether at least one page of `range` is dirty.
     pub fn any_in(&self, range: PageRange) -> bool {
-        self.ranges_in(range).next().is_some()
+        // Not by ranges: the first of them may have to be looked for to the end of the space.
+        Words::new(self.stretches(range), range).next().is_some()
+            || self.blanket.within(range).next().is_some()
     }
 
     /// Returns the number of dirty pages in `range`.

@@ -395,6 +395,71 @@ fn neighbours_are_counted_once() {
     }
 }
 
+/// Dense bits at each alignment, over the end of a stretch, and with parts of a bitmap clean.
+#[test]
+fn bits_are_shifted_to_any_place() {
+    let mut table = DirtyTable::new();
+    let mut set = BTreeSet::new();
+    for page in STRETCH_PAGES - 6000..STRETCH_PAGES + 9000 {
+        // None of the pages of a block, and more than a chunk of bytes without a gap.
+        if page % 61 > 2 && !(STRETCH_PAGES + 4096..STRETCH_PAGES + 8192).contains(&page) {
+            run(
+                Step::Mark(PageRange::new(page, 1).unwrap()),
+                &mut table,
+                &mut set,
+            );
+        }
+    }
+    for first in (STRETCH_PAGES - 6100..).take(70) {
+        for count in (0..20).map(|more| 15_200 - 797 * more) {
+            let range = PageRange::new(first, count).unwrap();
+            assert_eq!(bitmap(&table, range), expected(&set, range));
+        }
+    }
+}
+
+/// A stretch all of whose pages are dirty gives any of them up, and takes no memory for that.
+#[test]
+fn pages_leave_a_full_stretch_without_memory() {
+    let whole = PageRange::new(STRETCH_PAGES, STRETCH_PAGES).unwrap();
+    let around = PageRange::new(STRETCH_PAGES - 3, STRETCH_PAGES + 77).unwrap();
+    for one_by_one in [false, true] {
+        for (first, count) in [
+            (0, 1),
+            (0, 40_000),
+            (1, STRETCH_PAGES - 2),
+            (30_000, 1),
+            (40_000, STRETCH_PAGES - 40_000),
+            (7, STRETCH_PAGES - 8),
+            (6, STRETCH_PAGES - 6),
+        ] {
+            let mut table = DirtyTable::new();
+            let mut set = BTreeSet::new();
+            let mark = |range| match one_by_one {
+                true => Step::Follow(range),
+                false => Step::Mark(range),
+            };
+            run(mark(whole), &mut table, &mut set);
+            let before = alloc::total();
+            let part = PageRange::new(STRETCH_PAGES + first, count).unwrap();
+            run(Step::Take(part), &mut table, &mut set);
+            assert_eq!(bitmap(&table, around), expected(&set, around));
+            // In two more pieces, the second of which ends the run.
+            run(
+                Step::Clear(PageRange::new(part.first(), 60_000).unwrap()),
+                &mut table,
+                &mut set,
+            );
+            compare(&table, &set);
+            assert_eq!(alloc::total(), before);
+            run(mark(part), &mut table, &mut set);
+            compare(&table, &set);
+            run(Step::Take(around), &mut table, &mut set);
+            compare(&table, &set);
+        }
+    }
+}
+
 /// The bounds that the documentation states, by the table's own account and the allocator's.
 #[test]
 fn memory_follows_the_dirty_pages() {

@@ -60,7 +60,9 @@ impl Directory {
         self.held.mark(page)
     }
 
-    /// Marks page `page` if its stretch has a bitmap that is found at once; returns whether it has.
+    /// Marks page `page` if its stretch is found at once and has a bitmap, or has the page marked.
+    ///
+    /// Returns false if the page may still be clean.
     #[inline]
     pub(super) fn mark_near(&mut self, page: u64) -> bool {
         let stretch = page / STRETCH_PAGES;
@@ -74,12 +76,15 @@ impl Directory {
         if entry.number != number {
             return false;
         }
-        // CAST: Below 64.
-        let Slot::Bitmap(bitmap) = &mut entry.slots[(stretch % GROUP) as usize] else {
-            return false;
-        };
-        // CAST: The page's number in its stretch.
-        bitmap.mark_one(page as u16);
+        // CAST: Below 64, and the page's number in its stretch.
+        let (index, within) = ((stretch % GROUP) as usize, page as u16);
+        match &mut entry.slots[index] {
+            Slot::Bitmap(bitmap) => match bitmap.run() {
+                None => bitmap.mark_one(within),
+                Some(run) => return run.contains(within),
+            },
+            Slot::Few(_) => return false,
+        }
         if self.held.follow(page) {
             self.hold(page);
         }

@@ -10,13 +10,14 @@ use super::{
     few::{
         Few,
         ROOM, //
-    }, //
+    },
+    span::Span, //
 };
 
 /// The dirty pages of one stretch, in a form that suits their number.
 ///
-/// Up to [`ROOM`] pages need nothing but the slot. A bitmap takes 8 KiB more: 1/32,768 of the
-/// memory that it stands for, and at most 1.2 KiB for a dirty page.
+/// Up to [`ROOM`] pages need nothing but the slot. A bitmap, also one that needs no bits, takes
+/// 8 KiB more: 1/32,768 of the memory that it stands for, and at most 1.2 KiB for a dirty page.
 #[derive(Debug)]
 pub(super) enum Slot {
     /// A few, or none.
@@ -40,6 +41,14 @@ impl Slot {
         }
     }
 
+    /// Returns the dirty pages if it is known that they are neighbours.
+    pub(super) fn span(&self) -> Option<Span> {
+        match self {
+            Self::Few(_) => None,
+            Self::Bitmap(bitmap) => bitmap.span(),
+        }
+    }
+
     /// Marks pages `first` to `last`, by number in the stretch.
     ///
     /// `ENOMEM` without memory or beyond the budget; then nothing has changed.
@@ -50,10 +59,15 @@ impl Slot {
                 if !few.mark(first, last) {
                     let pages = *few;
                     let mut bitmap = budget.spend(Bitmap::BYTES, Bitmap::new)?;
-                    for page in pages.pages() {
-                        bitmap.mark_one(*page);
+                    let more = Span { first, last };
+                    if pages.pages().iter().all(|page| more.contains(*page)) {
+                        bitmap.set_run(more);
+                    } else {
+                        for page in pages.pages() {
+                            bitmap.mark_one(*page);
+                        }
+                        bitmap.mark(first, last);
                     }
-                    bitmap.mark(first, last);
                     *self = Self::Bitmap(bitmap);
                 }
             }
@@ -65,9 +79,10 @@ impl Slot {
     ///
     /// A bitmap that is no longer worth its memory is freed.
     pub(super) fn clear(&mut self, first: u16, last: u16, budget: &mut Budget) {
+        let gone = Span { first, last };
         match self {
             Self::Few(few) => few.clear(first, last),
-            Self::Bitmap(_) if (first, last) == (0, u16::MAX) => self.replace(Few::NONE, budget),
+            Self::Bitmap(bitmap) if bitmap.lies_in(gone) => self.replace(Few::NONE, budget),
             Self::Bitmap(bitmap) => {
                 bitmap.clear(first, last);
                 if usize::try_from(bitmap.count()).is_ok_and(|count| count <= ROOM) {

@@ -6,7 +6,8 @@ use super::{
     bitmap::WORDS,
     blanket::Pieces,
     directory::Stretches,
-    slot::Slot, //
+    slot::Slot,
+    span::Span, //
 };
 use crate::iova::PageRange;
 
@@ -17,6 +18,8 @@ pub(super) struct Words<'a> {
     stretches: Stretches<'a>,
     /// The current stretch: its number and pages.
     current: Option<(u64, &'a Slot)>,
+    /// The words of the current stretch that are known to be all ones end before this one.
+    ones_end: usize,
     /// First word of the current stretch that is still to be looked at.
     cursor: usize,
     /// The range.
@@ -29,9 +32,26 @@ impl<'a> Words<'a> {
         Self {
             stretches,
             current: None,
+            ones_end: 0,
             cursor: 0,
             range,
         }
+    }
+
+    /// Passes over words all of whose pages are dirty, and returns how many.
+    ///
+    /// The word that was returned last must have its last page dirty. The words are those that
+    /// follow it and need not be looked at, so there may be more of them.
+    fn pass(&mut self) -> u64 {
+        let Some((stretch, _)) = self.current else {
+            return 0;
+        };
+        // The last word of the range may have pages beyond it.
+        let limit = (self.range.last() / 64).saturating_sub(stretch * WORDS as u64);
+        let end = usize::try_from(limit).map_or(self.ones_end, |limit| limit.min(self.ones_end));
+        let count = end.saturating_sub(self.cursor);
+        self.cursor += count;
+        count as u64
     }
 }
 
@@ -55,6 +75,8 @@ impl Iterator for Words<'_> {
                 // CAST: The stretch is among those of the range, so that is less than its words.
                 self.cursor = skipped as usize;
                 self.current = Some((stretch, slot));
+                let whole = |span: Span| (usize::from(span.last) + 1) / 64;
+                self.ones_end = slot.span().map_or(0, whole);
                 continue;
             };
             self.cursor = index + 1;
@@ -100,7 +122,7 @@ impl Iterator for Runs<'_> {
         let mut ones = low + (self.bits >> low).trailing_ones();
         while ones == 64 {
             // The run reaches the end of the word and may go on in the next one.
-            let ended = self.word;
+            let ended = self.word + words.pass();
             self.bits = 0;
             match words.next() {
                 Some((word, bits)) => {

@@ -11,7 +11,7 @@ mod sets;
 
 use std::{alloc::System, collections::BTreeSet};
 
-use measure::{bytes, mark, memcpy, take, time, visit, Dirty, Random};
+use measure::{bytes, copies, mark, memcpy, take, time, visit, Dirty, Random};
 use migration::{dirty::table::DirtyTable, iova::PageRange};
 use print::{heading, row, Must};
 use roaring::RoaringTreemap;
@@ -125,7 +125,7 @@ fn queries(random: &mut Random, out: &mut [u8]) {
                     ("flat/rvfio", times(&figures, 3), must)
                 }
                 1_000_000 => ("flat/rvfio", times(&figures, 3), None),
-                _ => ("memcpy/rvfio", copy / own, Some(Must::AtLeast(0.5))),
+                _ => ("memcpy/rvfio", copy / own, Some(Must::AtLeast(0.8))),
             };
             let pages = match count {
                 _ if count == *space => "all".to_string(),
@@ -156,26 +156,46 @@ fn visits(random: &mut Random) {
     );
 }
 
-/// Times queries of any alignment.
+/// Times queries of any alignment, as a whole and in pieces as large as a client's data section.
 fn forms(out: &mut [u8]) {
-    heading("the same, all of 1 TiB dirty, us", &["rvfio", "memcpy"]);
-    for (name, first) in [("from page 64 on", 64), ("from page 1 on", 1)] {
+    heading("the same, all of 64 GiB dirty, us", &["rvfio", "memcpy"]);
+    let space = SPACES[1].1;
+    let must = || Some(Must::AtLeast(0.8));
+    for (name, first, piece, one_by_one, must) in [
+        ("from page 64 on", 64, space, false, must()),
+        ("from page 1 on", 1, space, false, must()),
+        ("marked one by one", 0, space, true, None),
+        ("in pieces of 256 KiB", 0, 8 * (256 << 10), false, must()),
+        ("the same from page 1 on", 1, 8 * (256 << 10), false, must()),
+        ("in pieces of 16 KiB", 0, 8 * (16 << 10), false, must()),
+        ("the same from page 1 on", 1, 8 * (16 << 10), false, must()),
+        // A copy of 4 KiB, in the nearest cache, takes no longer than to find out what to copy.
+        ("in pieces of 4 KiB", 0, 8 * (4 << 10), false, None),
+    ] {
         let (mut own, mut copy) = (f64::MAX, f64::MAX);
-        let range = PageRange::new(first, TERA).unwrap();
-        for _ in 0..ROUNDS {
-            copy = copy.min(memcpy(TERA, out));
+        let range = PageRange::new(first, space).unwrap();
+        let out = &mut out[..piece as usize / 8];
+        for _ in 0..3 * ROUNDS {
+            copy = copy.min(copies(space, out));
             let mut table = DirtyTable::new();
-            table.mark(range);
+            match one_by_one {
+                true => (range.first()..=range.last())
+                    .for_each(|page| table.mark(PageRange::new(page, 1).unwrap())),
+                false => table.mark(range),
+            }
             out.fill(0);
             own = own.min(time(|| {
-                sets::take(&mut table, range, &mut |at, bytes| {
-                    out[at..at + bytes.len()].copy_from_slice(bytes);
-                    Ok(())
-                });
+                for at in (0..space).step_by(piece as usize) {
+                    let range = PageRange::new(first + at, piece).unwrap();
+                    sets::take(&mut table, range, &mut |at, bytes| {
+                        out[at..at + bytes.len()].copy_from_slice(bytes);
+                        Ok(())
+                    });
+                }
             }));
         }
         let figures = [Some(own / 1000.0), Some(copy / 1000.0)];
-        row(name, &figures, &[("memcpy/rvfio", copy / own, None)]);
+        row(name, &figures, &[("memcpy/rvfio", copy / own, must)]);
     }
 }
 
