@@ -79,7 +79,8 @@ impl Held {
     /// Returns the number of the stretch whose slot is held, and the slot.
     #[inline]
     pub(super) fn slot(&self) -> Option<(u64, &Slot)> {
-        (self.block != Self::NONE).then(|| (self.block / (STRETCH_PAGES / BLOCK_PAGES), &self.slot))
+        let stretch = self.block / (STRETCH_PAGES / BLOCK_PAGES);
+        (self.block != Self::NONE).then_some((stretch, &self.slot))
     }
 
     /// Takes the bitmap in `slot` and opens the block of page `page`.
