@@ -120,7 +120,7 @@ impl TransmitQueue {
         if self.write_back_low & WRITE_BACK == 0 {
             return None;
         }
-        let address = u64::from(self.write_back_high) << 32 | u64::from(self.write_back_low & !3);
+        let address = (u64::from(self.write_back_high) << 32) | u64::from(self.write_back_low & !3);
         // CAST: A small constant.
         IovaRange::new(address, size_of::<u32>() as u64).ok()
     }

@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(config, items):
         "writes_memory": not chosen.DEVICE.WRITES_MEMORY,
         "physical": modules.DRIVER == mediated.DRIVER,
         "container": THROUGH_IOMMUFD,
+        "iommufd": not THROUGH_IOMMUFD,
         "no_dma_logging": HAS_IOMMUFD,
         "aer": not HAS_AER,
     }

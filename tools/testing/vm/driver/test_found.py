@@ -21,7 +21,7 @@ from devices.edu import BUFFER, BUFFER_SIZE
 from lib import modules
 from lib.errnos import error_of
 from lib.iommufd import MAP_READABLE, MAP_WRITEABLE, IommuFd
-from lib.patience import SLOWNESS
+from lib.patience import SLOWNESS, wait_until
 from lib.protocols import region_2018
 from lib.protocols import region_v1 as v1
 from lib.protocols import v2
@@ -160,7 +160,7 @@ def test_the_container(found, bdf, protocol):
     found.edu.wait_transfer()
     # It is told some time later, at a call or an access.
     seen = set()
-    found.edu.wait(lambda: found.edu.read32(edu.LIVENESS) or seen.update(found.container()) or seen)
+    wait_until(lambda: found.edu.read32(edu.LIVENESS) or seen.update(found.container()) or seen)
     assert seen == {7}
     found.write(8, 9)
     found.start(11)
@@ -344,10 +344,12 @@ def test_a_mapping_that_disappears(found, rng, count):
     assert all(results.values())
 
 
+@pytest.mark.container
 def test_memory_of_another_process(found):
-    """A process that has not mapped the memory has the driver read nothing of its own."""
-    if THROUGH_IOMMUFD:
-        pytest.skip("an iommufd reads the memory of whoever has mapped it")
+    """A process that has not mapped the memory has the driver read nothing of its own.
+
+    An iommufd reads the memory of whoever has mapped it.
+    """
     child = os.fork()
     if not child:
         refused = error_of(found.look, VALUE, IOVA) in (errno.EPERM, errno.EFAULT)
@@ -382,7 +384,7 @@ def test_a_read_that_never_ends_can_be_killed(bdf):
         assert found.look(VALUE, IOVA) == 0
 
 
-@pytest.mark.skipif(not THROUGH_IOMMUFD, reason="needs an iommufd")
+@pytest.mark.iommufd
 def test_a_device_that_is_attached_to_nothing(found, log):
     """Its memory cannot be read, and it is not migrated."""
     space, fd = found.device.space, found.device.fd
@@ -399,7 +401,7 @@ def test_a_device_that_is_attached_to_nothing(found, log):
     found.go(v2.PRE_COPY)
 
 
-@pytest.mark.skipif(not THROUGH_IOMMUFD, reason="needs an iommufd")
+@pytest.mark.iommufd
 def test_the_address_space_is_the_device_s(found, rng):
     """It follows the device to another one, and to page tables of the user's own."""
     space, fd = found.device.space, found.device.fd

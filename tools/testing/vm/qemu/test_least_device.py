@@ -37,7 +37,7 @@ def test_a_guest_moves(bdfs, version, count):
         target = machine.Machine(bdfs[1:], version, incoming=True)
         started.append(target)
         source.enable()
-        controller = Nvme(source.edu.function)
+        controller = Nvme(source.driver.function)
         controller.set_queues(QUEUES, QUEUES + PAGE)
         controller.write32(nvme.CONFIGURATION, ENABLED)
         controller.wait(lambda: controller.read32(nvme.STATUS) & 1)
@@ -55,5 +55,5 @@ def test_a_guest_moves(bdfs, version, count):
         target.wait_status()
 
         count(f"{version}: {info['ram']['dirty-sync-count']} rounds, {info['downtime']} ms down")
-        assert Nvme(target.edu.function).state() == expected
+        assert Nvme(target.driver.function).state() == expected
         assert target.qtest.read(WRITTEN, PAGE) == written
