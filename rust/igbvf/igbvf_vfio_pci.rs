@@ -21,6 +21,7 @@ use vfio::pci::{
     CoreDevice,
     DeviceId,
     Operations,
+    Reset,
     Trapped, //
 };
 
@@ -47,6 +48,7 @@ impl Operations for IgbvfVfioPci {
     type Device = VirtualFunction;
 
     const TRAPPED: &'static [Trapped] = &[Trapped::bar(registers::BAR)];
+    const RESET: Reset = Reset::Both;
 
     fn new(core: &CoreDevice) -> Result<VirtualFunction> {
         VirtualFunction::new(core)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The network card, two of its virtual functions with the driver under test, and the peer.
 
-RVFIO_NIC_DRIVER names that driver; it is the stock vfio-pci unless set.
+RVFIO_NIC_DRIVER names that driver; it is igbvf_vfio_pci unless set.
 """
 
 import pytest

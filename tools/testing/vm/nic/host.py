@@ -17,9 +17,9 @@ from lib import modules
 from lib.patience import SLOWNESS
 
 PCI = pathlib.Path("/sys/bus/pci")
-# The driver of the virtual functions in the tests: the stock one, or the project's.
+# The driver of the virtual functions in the tests: the project's, or the stock one.
 STOCK = "vfio-pci"
-DRIVER = os.environ.get("RVFIO_NIC_DRIVER", STOCK)
+DRIVER = os.environ.get("RVFIO_NIC_DRIVER", "igbvf_vfio_pci")
 PHYSICAL = ("0x8086", "0x10c9")
 PEER_PREFIX = "52:54:00:00:02:"
 # <linux/if_packet.h>: the tag that the kernel has taken out of a frame.

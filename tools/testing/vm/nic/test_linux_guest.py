@@ -15,7 +15,7 @@ from qemu.linux_guest import Heartbeat
 from qemu.linux_machine import LinuxGuest
 
 MIGRATES = host.DRIVER != host.STOCK
-MOVES = int(os.environ.get("RVFIO_NIC_MOVES", "4"))
+MOVES = int(os.environ.get("RVFIO_NIC_MOVES", "20"))
 # Bytes each way between two migrations.
 BETWEEN = 200_000
 # Bytes a second, until the guest's heart has beaten.
