@@ -18,6 +18,7 @@ use migration::{
         Access,
         Amount,
         Device,
+        DirtyTracking,
         Phase,
         Remaining, //
     },
@@ -189,7 +190,7 @@ impl VirtualFunction {
 impl Device for VirtualFunction {
     type Host = CoreDevice;
 
-    const FINDS_WRITTEN: bool = true;
+    const DIRTY_TRACKING: DirtyTracking = DirtyTracking::Found;
     const SHOWS: bool = true;
 
     fn identity(&self) -> Identity {

@@ -56,8 +56,14 @@ pub enum Phase {
 pub enum DirtyTracking {
     /// Nothing: all memory counts as dirty, whatever [`Device::write`] marks.
     None,
-    /// Each page, before the device writes it.
-    Exact,
+    /// Each page, before the device writes it: [`Device::write`] marks it.
+    Marked,
+    /// Each page, after the device has written it, while the device is told to track:
+    /// [`Device::find_written`] marks it.
+    ///
+    /// Without tracking the user's container has to take all memory for dirty. It is not told of any
+    /// page before the first pre-copy; from then on the device tracks until it is closed.
+    Found,
 }
 
 /// Width of a register access in bytes.
@@ -97,23 +103,15 @@ pub trait Device {
     /// What the device works with: in the kernel the PCI function.
     type Host: Container + ?Sized;
 
-    /// Whether the device marks what it has written only while it is told to track, and only when
-    /// [`Device::find_written`] asks for it.
-    ///
-    /// Without tracking the user's container then has to take all memory for dirty. It is not told
-    /// of any page before the first pre-copy; from then on the device tracks until it is closed. A
-    /// device that marks all that it writes, before it writes it, has false here; the methods for
-    /// tracking are then not called.
-    const FINDS_WRITTEN: bool = false;
-
     /// The optional states of the device; all by default.
     ///
     /// A device without pre-copy is not asked to save while it runs: [`Device::save_begin`] finds
     /// it stopped.
     const STATES: States = States::ALL;
 
-    /// What the driver knows of the guest memory that the device writes; each page by default.
-    const DIRTY_TRACKING: DirtyTracking = DirtyTracking::Exact;
+    /// What the driver knows of the guest memory that the device writes; by default each page,
+    /// before the device writes it.
+    const DIRTY_TRACKING: DirtyTracking = DirtyTracking::Marked;
 
     /// Whether [`Device::show`] shows anything.
     const SHOWS: bool = false;

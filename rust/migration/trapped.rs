@@ -99,6 +99,20 @@ impl Traps {
         self.of(bar).next().is_some()
     }
 
+    /// Returns which BARs are trapped as a whole.
+    pub const fn whole(self) -> [bool; BARS as usize] {
+        let mut whole = [false; BARS as usize];
+        let mut rest = self.0;
+        while let [first, others @ ..] = rest {
+            if first.start == 0 && first.end == u64::MAX {
+                // CAST: Widening. By the type invariant there is such a BAR.
+                whole[first.bar as usize] = true;
+            }
+            rest = others;
+        }
+        whole
+    }
+
     /// Returns whether any of these bytes of a BAR is trapped.
     pub fn overlap(self, bar: u8, bytes: Range<u64>) -> bool {
         self.of(bar)

@@ -57,6 +57,9 @@ impl InFlight {
 }
 
 impl<D: Device> Engine<D> {
+    /// The device has to be asked what it has written.
+    const FINDS_WRITTEN: bool = matches!(D::DIRTY_TRACKING, DirtyTracking::Found);
+
     /// Starts tracking: only what the device may be writing at this moment is dirty.
     ///
     /// If the driver knows nothing of that ([`DirtyTracking::None`]), every page is dirty, and
@@ -95,7 +98,7 @@ impl<D: Device> Engine<D> {
 
     /// Has a device that finds what it writes track, unless it does.
     fn track(&mut self, host: &D::Host) -> Result {
-        if D::FINDS_WRITTEN && !self.tracks {
+        if Self::FINDS_WRITTEN && !self.tracks {
             let begun = self.device.track_begin(host, &mut self.log);
             self.check(begun)?;
             self.tracks = true;
@@ -114,7 +117,7 @@ impl<D: Device> Engine<D> {
 
     /// Returns whether the user's container may be told of pages: whether it is told of all.
     pub fn may_tell(&self) -> bool {
-        !D::FINDS_WRITTEN || self.log.is_telling()
+        !Self::FINDS_WRITTEN || self.log.is_telling()
     }
 
     /// Returns whether the engine tells the user's container of what the device writes.
@@ -129,7 +132,7 @@ impl<D: Device> Engine<D> {
     /// page for dirty, whatever client asks it later. If the client has the engine's own log, it
     /// does not ask the container.
     pub(super) fn tell_begin(&mut self, host: &D::Host) -> Result {
-        if !D::FINDS_WRITTEN || self.tracker.is_some() || !host.counts_pages() {
+        if !Self::FINDS_WRITTEN || self.tracker.is_some() || !host.counts_pages() {
             return Ok(());
         }
         let was_telling = self.log.is_telling();
@@ -275,7 +278,7 @@ impl<D: Device> Engine<D> {
         self.log.table()?;
         let in_flight = match D::DIRTY_TRACKING {
             DirtyTracking::None => None,
-            DirtyTracking::Exact => {
+            DirtyTracking::Marked | DirtyTracking::Found => {
                 self.find_written(host)?;
                 let marked = InFlight::mark(&mut self.device, host, &mut self.log);
                 // If there are too many transfers in flight to tell apart, all that is reported

@@ -54,12 +54,20 @@ impl<T: Operations> VariantDevice<T> {
     // CAST: Widening; `From` is not const.
     pub(super) const TRAPS: Traps = Traps::new(T::TRAPPED, PAGE_SIZE as u64);
 
+    /// Which BARs the driver traps as a whole.
+    const WHOLE: [bool; BARS as usize] = Self::TRAPS.whole();
+
     /// Returns who answers a call.
     #[inline]
     pub(super) fn way(&self, call: &Call) -> Way {
         let Some(bar) = Self::trapped_bar(call.region()) else {
             return Way::Core;
         };
+        // SAFETY: Only an open device is read or written.
+        let table = unsafe { self.host().msix_table(bar) };
+        if Self::WHOLE.get(usize::from(bar)) == Some(&true) && table.is_empty() {
+            return Way::Driver(bar);
+        }
         let (run, len) = self.first_run(bar, call);
         // CAST: Widening.
         match call.len() as u64 <= len {

@@ -111,6 +111,19 @@ fn a_part_of_a_whole_bar() {
 }
 
 #[test]
+fn bars_that_are_trapped_as_a_whole() {
+    let table = [
+        Trapped::bar(0),
+        Trapped::pages(1, 0..0x1000),
+        Trapped::pages(2, 0x1000..u64::MAX),
+        Trapped::bar(5),
+    ];
+    let expected = [true, false, false, false, false, true];
+    assert_eq!(check(&table).whole(), expected);
+    assert_eq!(check(&[]).whole(), [false; 6]);
+}
+
+#[test]
 fn runs_end_at_the_borders() {
     for (offset, expected) in [
         (0, trapped(0x1000)),

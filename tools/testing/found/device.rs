@@ -24,6 +24,7 @@ use migration::{
         Access,
         Amount,
         Device,
+        DirtyTracking,
         Phase,
         Remaining,
         Width, //
@@ -161,7 +162,7 @@ impl Found {
 impl Device for Found {
     type Host = CoreDevice;
 
-    const FINDS_WRITTEN: bool = true;
+    const DIRTY_TRACKING: DirtyTracking = DirtyTracking::Found;
 
     fn identity(&self) -> Identity {
         self.identity

@@ -10,7 +10,7 @@ use std::{
 use kernel::error::{code::*, Error, Result};
 use migration::{
     container::{Container, Wait},
-    device::{Access, Amount, Device, Phase, Remaining},
+    device::{Access, Amount, Device, DirtyTracking, Phase, Remaining},
     dirty::DirtyLog,
     image::{Payload, Section, SectionHead},
     iova::{IovaRange, PageRange, PAGE_SIZE},
@@ -125,7 +125,7 @@ impl Ring {
 impl Device for Ring {
     type Host = Host;
 
-    const FINDS_WRITTEN: bool = true;
+    const DIRTY_TRACKING: DirtyTracking = DirtyTracking::Found;
 
     fn identity(&self) -> migration::image::Identity {
         IDENTITY

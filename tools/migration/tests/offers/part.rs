@@ -39,7 +39,7 @@ impl<const P2P: bool, const PRE_COPY: bool, const EXACT: bool> Device
     };
 
     const DIRTY_TRACKING: DirtyTracking = match EXACT {
-        true => DirtyTracking::Exact,
+        true => DirtyTracking::Marked,
         false => DirtyTracking::None,
     };
 
