@@ -61,8 +61,8 @@ pub enum DirtyTracking {
     /// Each page, after the device has written it, while the device is told to track:
     /// [`Device::find_written`] marks it.
     ///
-    /// Without tracking the user's container has to take all memory for dirty. It is not told of any
-    /// page before the first pre-copy; from then on the device tracks until it is closed.
+    /// Without tracking the user's container has to take all memory for dirty. It is not told of
+    /// any page before the first pre-copy; from then on the device tracks until it is closed.
     Found,
 }
 

@@ -24,7 +24,10 @@ use migration::trapped::{
 };
 
 use super::{
-    variant_device::VariantDevice,
+    variant_device::{
+        VariantDevice,
+        Way, //
+    },
     Operations, //
 };
 use crate::{
@@ -38,16 +41,6 @@ use crate::{
 
 /// Number of bits of a page offset that are the offset within a region.
 const REGION_PAGE_SHIFT: usize = bindings::VFIO_PCI_OFFSET_SHIFT as usize - PAGE_SHIFT;
-
-/// Who answers a call.
-pub(super) enum Way {
-    /// vfio-pci.
-    Core,
-    /// The driver; the number of the BAR.
-    Driver(u8),
-    /// Both, or one of them more than once; the number of the BAR.
-    Split(u8),
-}
 
 impl<T: Operations> VariantDevice<T> {
     /// What the driver traps. A wrong table ends the build here.

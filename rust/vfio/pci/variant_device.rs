@@ -17,7 +17,6 @@ use migration::{
 };
 
 use super::{
-    traps::Way,
     CoreDevice,
     Operations, //
 };
@@ -42,6 +41,16 @@ pub(super) struct Pci<T>(PhantomData<T>);
 ///
 /// Its host was initialised by `vfio_pci_core_init_dev()`.
 pub(super) type VariantDevice<T> = VfioDevice<Pci<T>>;
+
+/// Who answers a call.
+pub(super) enum Way {
+    /// vfio-pci.
+    Core,
+    /// The driver; the number of the BAR.
+    Driver(u8),
+    /// Both, or one of them more than once; the number of the BAR.
+    Split(u8),
+}
 
 impl<T: Operations> Flavour for Pci<T> {
     type Host = CoreDevice;

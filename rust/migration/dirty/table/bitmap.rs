@@ -4,7 +4,10 @@
 
 use kernel::prelude::*;
 
-use super::span::Span;
+use super::span::{
+    between,
+    Span, //
+};
 
 /// Pages in a stretch: 256 MiB of memory.
 pub const STRETCH_PAGES: u64 = 1 << 16;
@@ -311,9 +314,4 @@ impl Bitmap {
             }
         }
     }
-}
-
-/// Returns a word with the bits `first` to `last`, which are below 64.
-pub(super) fn between(first: u16, last: u16) -> u64 {
-    (u64::MAX << first) & (u64::MAX >> (63 - last))
 }

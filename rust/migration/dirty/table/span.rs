@@ -2,8 +2,6 @@
 
 //! Neighbouring pages of a stretch.
 
-use super::bitmap::between;
-
 /// Neighbouring pages of a stretch, at least one, by number in the stretch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Span {
@@ -75,4 +73,9 @@ impl Span {
         let last = if word == high { self.last % 64 } else { 63 };
         (word <= high).then(|| (word, between(first, last)))
     }
+}
+
+/// Returns a word with the bits `first` to `last`, which are below 64.
+pub(super) fn between(first: u16, last: u16) -> u64 {
+    (u64::MAX << first) & (u64::MAX >> (63 - last))
 }
