@@ -51,7 +51,7 @@ def test_what_can_be_mapped_is_announced(ivshmem):
     assert region.size == 8 << 20
     assert region.flags == READ_WRITE | vfio.REGION_MMAP | vfio.REGION_CAPS
     assert region.areas == [(0, 0x1FF000), (0x201000, (8 << 20) - 0x201000)]
-    assert region.capabilities == [vfio.CAP_SPARSE_MMAP]
+    assert region.capabilities == {vfio.CAP_SPARSE_MMAP}
 
 
 def test_a_bar_smaller_than_a_page(ivshmem):
@@ -68,7 +68,7 @@ def test_a_bar_smaller_than_a_page(ivshmem):
 def test_a_bar_in_which_nothing_is_trapped_stays_as_it_was(ivshmem):
     for index in (1, 3, 4, 5):
         region = ivshmem.regions[index]
-        assert (region.size, region.flags, region.capabilities) == (0, 0, [])
+        assert (region.size, region.flags, region.capabilities) == (0, 0, set())
         with refused():
             ivshmem.read(index, 0, 4)
 
@@ -167,7 +167,7 @@ def test_registers_beside_an_interrupt_table(nvme):
     assert region.size == 0x4000
     assert region.areas == [(0x1000, 0x1000), (0x3000, 0x1000)]
     # vfio-pci's own capability stays.
-    assert region.capabilities == [vfio.CAP_MSIX_MAPPABLE, vfio.CAP_SPARSE_MMAP]
+    assert region.capabilities == {vfio.CAP_MSIX_MAPPABLE, vfio.CAP_SPARSE_MMAP}
     (version,) = struct.unpack("I", nvme.read(0, VS, 4))
     assert (version ^ 0xFFFFFFFF) >> 16 == 1
     nvme.write(0, AQA, struct.pack("I", 0x00030007))

@@ -70,7 +70,7 @@ class Region:
     type: int = None
     subtype: int = None
     areas: list = field(default_factory=list)
-    capabilities: list = field(default_factory=list)
+    capabilities: set = field(default_factory=set)
 
 
 def is_virtual(name):
@@ -210,7 +210,7 @@ class Device:
         region = Region(index, flags, size, offset)
         while flags & REGION_CAPS and at:
             kind, _, following = struct.unpack_from("HHI", data, at)
-            region.capabilities.append(kind)
+            region.capabilities.add(kind)
             if kind == CAP_TYPE:
                 region.type, region.subtype = struct.unpack_from("II", data, at + 8)
             elif kind == CAP_SPARSE_MMAP:

@@ -40,14 +40,21 @@ class Beat(Line):
 
 
 def give_address(interface):
-    """Gives this machine's card on the network an address there."""
+    """Gives this machine's card on the network an address there.
+
+    The guest may take seconds to say its hardware address if the machine is busy, and the kernel
+    must not give up its connections for that. It asks once a second.
+    """
     subprocess.run(["ip", "addr", "replace", f"{HERE}/24", "dev", interface], check=True)
+    for name in ("mcast_solicit", "ucast_solicit"):
+        with open(f"/proc/sys/net/ipv4/neigh/{interface}/{name}", "w", encoding="ascii") as file:
+            file.write("300")
 
 
 class Stream(threading.Thread):
     """One connection to the guest: streams in both directions, of which each byte is checked."""
 
-    def __init__(self, patience=60):
+    def __init__(self, patience=300):
         super().__init__()
         self.done = threading.Event()
         self.failure = None
@@ -63,7 +70,7 @@ class Stream(threading.Thread):
         end = time.monotonic() + patience
         while True:
             try:
-                return socket.create_connection((GUEST, PORT), timeout=5)
+                return socket.create_connection((GUEST, PORT), timeout=20)
             except OSError:
                 if time.monotonic() > end:
                     raise
@@ -102,7 +109,7 @@ class Stream(threading.Thread):
             raise self.failure
         return self.received, self.sent
 
-    def goes_on(self, count, machine, patience=120):
+    def goes_on(self, count, machine, patience=300):
         """Waits until that many more bytes have gone each way."""
         received, sent = self.progress()
 

@@ -3,13 +3,9 @@
 
 import pathlib
 
-import pytest
-
 from nic import host
 from nic.conftest import MACS
 from nic.guest import NicGuest
-
-pytestmark = pytest.mark.skipif(host.DRIVER == host.STOCK, reason="the stock driver shows nothing")
 
 
 def lines(bdf):
