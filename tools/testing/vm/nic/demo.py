@@ -38,6 +38,8 @@ class Demonstration:
         self.consoles = {name: consoles / f"console.{name}" for name in ("source", "target")}
         for console in self.consoles.values():
             console.write_bytes(b"")
+        # What the guest has printed, and how much of each file was read.
+        self.printed, self.read = b"", dict.fromkeys(self.consoles, 0)
         self.hosts = {"source": Here(socket.gethostbyname("source")), "target": There()}
         self.machine, self.place = None, "source"
 
@@ -61,7 +63,8 @@ class Demonstration:
 
     def move(self, with_function=True):
         """Moves the guest to the other host; returns what QEMU says of it."""
-        self.place = "target" if self.place == "source" else "source"
+        left = self.place
+        self.place = "target" if left == "source" else "source"
         target = self._start([self.function] if with_function else [])
         self.machine.parameters(max_bandwidth=SLOW)
         self.machine.migrate_to(target.listen())
@@ -70,16 +73,24 @@ class Demonstration:
         info = self.machine.wait_end()
         target.wait_status()
         self.machine.close()
+        self._follow(left)
         self.machine = target
         return info
 
+    def _follow(self, place):
+        """Takes what the guest has printed on a host that it has left."""
+        more = self.consoles[place].read_bytes()[self.read[place]:]
+        self.read[place] += len(more)
+        self.printed += more
 
     def beats(self):
-        """Returns what the guest has printed on both hosts, in order."""
-        lines = [
-            line for console in self.consoles.values() for line in console.read_text().splitlines()
-        ]
-        beats = sorted(filter(None, map(linux_guest.Beat.parse, lines)), key=lambda one: one.number)
+        """Returns the heartbeats of the guest, which has ended.
+
+        A move may cut a line in two, the end one off.
+        """
+        self._follow(self.place)
+        *lines, _ = self.printed.decode("ascii", "backslashreplace").split("\n")
+        beats = list(filter(None, map(linux_guest.Beat.parse, lines)))
         assert [beat.number for beat in beats] == list(range(1, len(beats) + 1)), "beats are lost"
         return beats
 
