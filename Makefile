@@ -24,7 +24,7 @@ endif
 all: modules tools		## modules and tools
 
 .PHONY: modules
-modules:			## rvfio.ko, edu_vfio_pci.ko and edu_mdev.ko (KDIR=... for another kernel tree)
+modules:			## rvfio.ko and the drivers (KDIR=... for another kernel tree)
 	+$(Q)$(kbuild) modules
 
 .PHONY: install

@@ -65,7 +65,7 @@ use crate::{
 /// State of one virtual function: what cannot be read back from the hardware.
 pub(crate) struct VirtualFunction {
     identity: Identity,
-    /// What the guest has asked the PF for.
+    /// The guest's requests to the PF.
     history: History,
     /// The guest's last request, until it is answered.
     posted: Option<Posted>,
@@ -73,11 +73,11 @@ pub(crate) struct VirtualFunction {
     enabled: Enabled,
     /// Bits of V2PMAILBOX that were read, and that the guest has not read yet.
     sticky: u32,
-    /// What the guest's statistics have that the registers have not.
+    /// The differences between the statistics that the guest reads and the registers.
     statistics: Offsets,
     /// The queues as the guest has set them up, while the function is stopped.
     stopped: Option<Queues>,
-    /// What is known of the memory that the function writes, while somebody asks for it.
+    /// The memory that the function writes, while the engine tracks it.
     tracking: Option<Tracking>,
     /// The sections that are in the image that is being saved.
     saved: Checklist,

@@ -53,7 +53,7 @@ pub(crate) const INTERVAL: Delta = Delta::from_micros(20);
 /// The longest that a reset of the function may take.
 const RESET_TIMEOUT: Delta = Delta::from_millis(200);
 
-/// What every register of a function that is gone reads.
+/// Every register reads so if the function is gone.
 const GONE: u32 = u32::MAX;
 
 /// Checks that the function answers; `ENODEV` if it is gone.

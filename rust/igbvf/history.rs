@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the guest has asked the PF for, so far as it still counts.
+//! The guest's requests to the PF that still count.
 //!
 //! Much of a virtual function's state lies in the PF, where the driver cannot read it. So it keeps
 //! the requests that brought it about, with the PF's verdicts, and sends them again on the target
@@ -43,7 +43,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Returns where the exchange stands among those that are sent again.
     ///
-    /// What is refused changes nothing, except for [`Kind::Promisc`], and goes first.
+    /// Refused requests go first: they change nothing, except for [`Kind::Promisc`].
     fn rank(&self) -> (Kind, bool) {
         (self.request.kind(), self.verdict == Verdict::Accepted)
     }

@@ -149,7 +149,7 @@ impl PhysicalFunction for Mailbox<'_> {
     }
 }
 
-/// What became of a request of the guest's.
+/// The outcome of a request of the guest's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
     /// The PF has answered.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Which pages a receive queue writes: a copy of the addresses in its descriptors.
+//! The pages that a receive queue writes: a copy of the addresses in its descriptors.
 //!
 //! The device writes a packet's buffers, then overwrites the descriptor, and with it the addresses.
 //! So the addresses must be known before. The guest hands descriptors over when it writes RDT, and
@@ -116,7 +116,7 @@ impl ShadowRing {
     /// Follows the ring of a queue from now on, whose head and tail are given. If the queue is
     /// switched off, it uses none.
     ///
-    /// What was known of another ring must have been marked before ([`Self::mark_all`]). `ENOMEM`
+    /// The caller has marked the buffers of another ring before ([`Self::mark_all`]). `ENOMEM`
     /// without memory: 24 bytes for each descriptor, of which there are 65,528 at most.
     pub(crate) fn begin(&mut self, queue: &ReceiveQueue, memory: &impl Memory) -> Result {
         self.setup = match queue.ring.is_enabled() {

@@ -8,7 +8,7 @@
 /// Number of statistics registers.
 pub(crate) const COUNT: usize = 9;
 
-/// What is added to each register.
+/// The offset of each register.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Offsets([u32; COUNT]);
 

@@ -177,11 +177,11 @@ impl VirtualFunction {
     }
 }
 
-/// What a register of a queue does to the memory that the queue writes.
+/// A register that affects which memory a queue writes.
 enum QueueRegister {
     /// RDT: the guest hands over descriptors.
     ReceiveTail(usize),
-    /// Another one that says where the memory is, or whether the queue works.
+    /// The guest says where the memory is, or switches the queue on or off.
     SetUp(SetUp),
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a person sees of the function in debugfs.
+//! The state of the function, as debugfs shows it.
 
 use core::fmt;
 

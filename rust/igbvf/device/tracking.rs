@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the function writes to guest memory, while somebody asks for it.
+//! The guest memory that the function writes, while the engine tracks it.
 //!
 //! - Buffers of received packets, see [`crate::ring`].
 //! - Descriptors, which the device overwrites, and the word with the transmit head. They are
@@ -38,7 +38,7 @@ use crate::{
     }, //
 };
 
-/// What is known while the function is tracked.
+/// The state of tracking.
 #[derive(Default)]
 pub(super) struct Tracking {
     /// The receive queues.
